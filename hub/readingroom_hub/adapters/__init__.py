@@ -1,0 +1,1 @@
+"""Ports on real media: SQLite, directories, sockets."""

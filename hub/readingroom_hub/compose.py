@@ -1,0 +1,1 @@
+"""The composition root: settings in, adapters and services out. Nothing else names an adapter."""

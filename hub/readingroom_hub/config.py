@@ -1,0 +1,154 @@
+"""Settings, and the only reader of the environment. One folder holds all state of the embedded deployment."""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from readingroom_hub.errors import BadInput
+
+
+def executable(name: str) -> str:
+    """The path of a program that an installed wheel put beside this interpreter, or that is on PATH."""
+    import shutil
+
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if not found:
+        raise BadInput(f"the program {name!r} is neither in {beside.parent} nor on PATH: run `make install`")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where things lie below the state folder. All of it is mode 0700 and belongs to the trusted wing."""
+
+    state: Path
+
+    @property
+    def catalogue(self) -> Path:
+        """SQLite file of the catalogue."""
+        return self.state / "catalogue.sqlite"
+
+    @property
+    def objects(self) -> Path:
+        """Encrypted objects, a folder a data key."""
+        return self.state / "objects"
+
+    @property
+    def keys(self) -> Path:
+        """KEK file of development custody and the log's signing key."""
+        return self.state / "keys"
+
+    @property
+    def audit(self) -> Path:
+        """The audit record repository's own folder."""
+        return self.state / "audit"
+
+    @property
+    def mounts(self) -> Path:
+        """One folder a session; `data` in it is the mount point."""
+        return self.state / "mounts"
+
+    @property
+    def homes(self) -> Path:
+        """<person's hub name>/<project>: one home per user and project."""
+        return self.state / "homes"
+
+    @property
+    def shared(self) -> Path:
+        """<project>: the folder that a project's members share."""
+        return self.state / "shared"
+
+    @property
+    def hub(self) -> Path:
+        """JupyterHub's database, secrets and proxy files."""
+        return self.state / "hub"
+
+    @property
+    def run(self) -> Path:
+        """Unix sockets."""
+        return self.state / "run"
+
+    @property
+    def logs(self) -> Path:
+        """One log file a process."""
+        return self.state / "logs"
+
+    @property
+    def audit_socket(self) -> Path:
+        """Where the audit record repository listens."""
+        return self.run / "audit.sock"
+
+    @property
+    def mount_socket(self) -> Path:
+        """Where the mount daemon takes control messages."""
+        return self.run / "mount.sock"
+
+    def make(self) -> None:
+        """Create the folders, mode 0700."""
+        for p in (self.state, self.objects, self.keys, self.audit, self.mounts, self.homes, self.shared, self.hub, self.run, self.logs):
+            p.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator may set. Every field has an environment variable READINGROOM_<NAME>."""
+
+    state: Path = Path("/var/lib/readingroom")
+    public_url: str = "https://localhost:8443"
+    oidc_issuer: str = ""
+    oidc_client_id: str = "readingroom"
+    oidc_client_secret_file: Path | None = None
+    oidc_ca_file: Path | None = None
+    required_amr: tuple[str, ...] = ("mfa", "otp", "hwk")
+    """A sign-in counts only with at least one of these RFC 8176 values in the ID token."""
+    project_group_prefix: str = "rr-project-"
+    role_group_prefix: str = "rr-role-"
+    session_hours: int = 12
+    audit_timeout_ms: int = 2000
+    uid_range: tuple[int, int] = (300000, 365535)
+    """Host user ids for sandboxes, where the hub runs as root."""
+    server_memory_mb: int = 4096
+    server_processes: int = 256
+    server_cpu_share: int = 200
+    """Per cent of one core."""
+    home_size_mb: int = 10240
+
+    paths: Paths = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive the paths."""
+        object.__setattr__(self, "paths", Paths(self.state))
+
+
+def _convert(name: str, text: str, default: object) -> object:
+    if name.endswith("_file") or isinstance(default, Path):
+        return Path(text)
+    if isinstance(default, int):
+        return int(text)
+    if isinstance(default, tuple):
+        parts = tuple(p.strip() for p in text.split(","))
+        return tuple(int(p) for p in parts) if default and isinstance(default[0], int) else parts
+    return text
+
+
+def load(environ: dict[str, str] | None = None) -> Settings:
+    """Settings from the environment.
+
+    Raises BadInput naming the variable whose value cannot be used, or a READINGROOM_ variable that does not exist."""
+    env = dict(os.environ) if environ is None else environ
+    defaults = Settings()
+    known = {f"READINGROOM_{n.upper()}": n for n in Settings.__dataclass_fields__ if n != "paths"}
+    given: dict[str, object] = {}
+    for variable, text in env.items():
+        if not variable.startswith("READINGROOM_"):
+            continue
+        if variable not in known:
+            raise BadInput(f"the environment variable {variable} is no setting; settings are {', '.join(sorted(known))}")
+        name = known[variable]
+        try:
+            given[name] = _convert(name, text, getattr(defaults, name))
+        except ValueError as error:
+            raise BadInput(f"{variable}={text!r} cannot be used: {error}") from error
+    return Settings(**given)  # type: ignore[arg-type]

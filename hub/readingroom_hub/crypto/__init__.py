@@ -1,0 +1,1 @@
+"""Encryption of objects and keys, from `cryptography` only. No I/O."""

@@ -1,0 +1,1 @@
+"""The only importer of jupyterhub: authenticator, spawner, configuration."""

@@ -1,0 +1,1 @@
+"""Values: frozen, validated, without I/O. Everything else speaks in these."""

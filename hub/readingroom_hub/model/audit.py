@@ -1,0 +1,120 @@
+"""Audit records: what happened, to what, by whom, with which outcome. The stored form is version 1 of `readingroom-audit`.
+
+Fields are only ever appended. Event and outcome values are stored and never renamed; each event carries its DCM code
+(PS3.16 CID 400) so that records map to PS3.15 A.5 messages. Identities are not in here: `person` is a commitment.
+"""
+
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from readingroom_hub.model.ids import PersonId, ProjectId, SessionId
+
+RECORD_VERSION = 1
+
+
+class AuditEvent(StrEnum):
+    """Event types. The second value is the DCM code of the PS3.15 A.5 message that it maps to."""
+
+    dcm: str
+
+    def __new__(cls, value: str, dcm: str) -> "AuditEvent":
+        """Keep the DCM code beside the stored value."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.dcm = dcm
+        return member
+
+    SIGN_IN = "sign-in", "110114"
+    SIGN_OUT = "sign-out", "110114"
+    SESSION_OPENED = "session-opened", "110113"
+    SESSION_CLOSED = "session-closed", "110113"
+    READ_INTENT = "read-intent", "110103"
+    """Durable upper bound, before the first byte of a series: everything in it may have been read."""
+    INSTANCE_OPENED = "instance-opened", "110103"
+    INSTANCE_CLOSED = "instance-closed", "110103"
+    """Bytes that left the daemon for this open."""
+    READ_DENIED = "read-denied", "110113"
+    INGEST = "ingest", "110107"
+    VERSION_PUBLISHED = "version-published", "110107"
+    PROJECT_CREATED = "project-created", "110113"
+    MEMBER_CHANGED = "member-changed", "110113"
+    GRANT_ISSUED = "grant-issued", "110113"
+    GRANT_REVOKED = "grant-revoked", "110113"
+    GRANT_EXPIRED = "grant-expired", "110113"
+    KEY_UNWRAPPED = "key-unwrapped", "110113"
+    INTEGRITY_FAILURE = "integrity-failure", "110113"
+    SERVICE_STARTED = "service-started", "110100"
+    SERVICE_STOPPED = "service-stopped", "110100"
+    CONFIGURATION = "configuration", "110113"
+    RECORD_SEARCHED = "record-searched", "110101"
+    REQUEST_REFUSED = "request-refused", "110113"
+    """A page, API call or control message that policy refused."""
+
+
+class Outcome(StrEnum):
+    """How it ended (EventOutcomeIndicator 0, 4, 8)."""
+
+    SUCCESS = "success"
+    DENIED = "denied"
+    FAILURE = "failure"
+
+
+def uuid7() -> str:
+    """A time-ordered UUID (RFC 9562 version 7), which Python 3.11 does not make."""
+    ms = time.time_ns() // 1_000_000
+    bits = ms << 80 | 0x7 << 76 | (int.from_bytes(os.urandom(10)) & ~(0xF << 76 | 0x3 << 62)) | 0x2 << 62
+    return str(uuid.UUID(int=bits))
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One record before it is stored. `subject` holds only strings, integers, booleans and nested maps or lists of them
+    (RFC 8785 needs no float rules then): keys used so far are dataset, version, study, series, instance, instances,
+    bytes, grant, intent, path, count, digest, role."""
+
+    event: AuditEvent
+    outcome: Outcome = Outcome.SUCCESS
+    person: PersonId | None = None
+    project: ProjectId | None = None
+    session: SessionId | None = None
+    reason: str | None = None
+    """A stable code with a sentence, where the outcome is not success."""
+    subject: Mapping[str, Any] = field(default_factory=dict)
+    claims: Mapping[str, str] = field(default_factory=dict)
+    """What the kernel says about itself. Nobody checked it; every view shows it as a claim."""
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    id: str = field(default_factory=uuid7)
+
+    def to_wire(self) -> dict[str, Any]:
+        """The JSON object that is canonicalised, hashed and stored; empty fields are left out."""
+        row: dict[str, Any] = {
+            "v": RECORD_VERSION,
+            "id": self.id,
+            "time": self.time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "event": self.event.value,
+            "dcm": self.event.dcm,
+            "outcome": self.outcome.value,
+        }
+        optional: dict[str, Any] = {
+            "person": self.person,
+            "project": self.project,
+            "session": self.session,
+            "reason": self.reason,
+            "subject": dict(self.subject),
+            "claims": dict(self.claims),
+        }
+        return row | {k: v for k, v in optional.items() if v}
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that a record is durable: its place in the tree and its leaf hash (RFC 6962 section 2.1)."""
+
+    index: int
+    leaf_hash: bytes

@@ -1,0 +1,139 @@
+"""Datasets and their immutable versions. `Dataset` here is never pydicom's: `import pydicom` and qualify."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from readingroom_hub.errors import IntegrityError
+from readingroom_hub.model.ids import UID, DatasetName, KeyId, ProjectId, VersionDigest
+
+MANIFEST_FORMAT = "readingroom-manifest/1"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Instance:
+    """One stored SOP Instance of a dataset version, described by its de-identified plaintext."""
+
+    study: UID
+    series: UID
+    instance: UID
+    sop_class: UID
+    modality: str
+    number: int
+    """InstanceNumber, or 0 where the object has none."""
+    size: int
+    """Bytes of the plaintext file."""
+    sha256: str
+    """Of the plaintext file, hexadecimal."""
+
+    @property
+    def object_name(self) -> str:
+        """The object's name below its data key's folder: spread over 256 folders by the SOP Instance UID's hash."""
+        h = hashlib.sha256(self.instance.encode()).hexdigest()
+        return f"{h[:2]}/{h}"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a dataset version holds. Its canonical bytes name the version, so they hold nothing random:
+    the same input, policy and keys give the same manifest, whatever data key encrypts the objects."""
+
+    project: ProjectId
+    dataset: DatasetName
+    profile: str
+    """The de-identification in words and edition, for example `PS3.15 2026d Basic Application Level ...`."""
+    instances: tuple[Instance, ...]
+    """Sorted by study, series, instance."""
+
+    def to_bytes(self) -> bytes:
+        """One JSON line of head, then one line an instance, keys sorted: readable by anything, hashed as it is."""
+        return b"".join(self._lines())
+
+    def _lines(self) -> Iterator[bytes]:
+        head: dict[str, Any] = {
+            "format": MANIFEST_FORMAT,
+            "project": self.project,
+            "dataset": self.dataset,
+            "profile": self.profile,
+            "instances": len(self.instances),
+        }
+        for row in (head, *(asdict(i) for i in sorted(self.instances))):
+            yield json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+    def digest(self) -> VersionDigest:
+        """The dataset version's name."""
+        h = hashlib.sha256()
+        for line in self._lines():
+            h.update(line)
+        return VersionDigest("sha256:" + h.hexdigest())
+
+    @classmethod
+    def from_bytes(cls, data: bytes, expected: VersionDigest) -> "Manifest":
+        """Parse, and refuse anything whose digest is not `expected`.
+
+        Raises IntegrityError where digest, format or instance count differ."""
+        found = "sha256:" + hashlib.sha256(data).hexdigest()
+        if found != expected:
+            raise IntegrityError(f"manifest of {expected} has the digest {found}: it was changed or swapped")
+        head, *rows = (json.loads(line) for line in data.splitlines())
+        if head["format"] != MANIFEST_FORMAT or head["instances"] != len(rows):
+            raise IntegrityError(f"manifest of {expected} is of format {head['format']!r} with {len(rows)} instances")
+        return cls(
+            ProjectId(head["project"]), DatasetName(head["dataset"]), head["profile"], tuple(_instance(r) for r in rows)
+        )
+
+
+def _instance(row: dict[str, Any]) -> Instance:
+    return Instance(
+        study=UID(row["study"]),
+        series=UID(row["series"]),
+        instance=UID(row["instance"]),
+        sop_class=UID(row["sop_class"]),
+        modality=row["modality"],
+        number=row["number"],
+        size=row["size"],
+        sha256=row["sha256"],
+    )
+
+
+def manifest_of(
+    project: ProjectId, dataset: DatasetName, profile: str, instances: Iterable[Instance]
+) -> Manifest:
+    """A manifest with its instances in their one order."""
+    return Manifest(project, dataset, profile, tuple(sorted(instances)))
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedKey:
+    """A data key under a key-encrypting key (NIST SP 800-38F)."""
+
+    id: KeyId
+    kek: str
+    wrapped: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetVersion:
+    """A published version, as the catalogue lists it. The manifest itself is an encrypted object."""
+
+    digest: VersionDigest
+    project: ProjectId
+    """The project for which it was de-identified; grants may give it to others."""
+    dataset: DatasetName
+    key: KeyId
+    instances: int
+    series: int
+    studies: int
+    size: int
+    """Bytes of plaintext."""
+    published_at: datetime
+    card: str
+    """JSON: edition, options, counts of what was changed, what was left out and why."""
+
+    @property
+    def label(self) -> str:
+        """NAME@VERSION, as people write it."""
+        return f"{self.dataset}@{self.digest.short}"

@@ -1,0 +1,1 @@
+"""The mount daemon: the only process that holds data keys."""

@@ -1,0 +1,32 @@
+"""The object store: named, immutable, opaque bytes. It never sees a plaintext or a key."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+
+class ObjectStore(ABC):
+    """Names are relative POSIX paths of [A-Za-z0-9._-] segments; anything else is BadInput.
+
+    Every method raises StoreUnavailable where the medium fails (also: disk full), NotFound where the name is missing."""
+
+    @abstractmethod
+    def put(self, name: str, data: bytes) -> None:
+        """Store durably under a new name: after return, the whole object survives power loss; before, none of it is seen.
+
+        Raises Conflict where the name exists."""
+
+    @abstractmethod
+    def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
+        """Bytes [offset, offset+size), fewer at the end of the object, to the end where `size` is None."""
+
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """Length in bytes."""
+
+    @abstractmethod
+    def names(self, prefix: str) -> Iterator[str]:
+        """Every name below the folder `prefix`, in no order; empty where there is none."""
+
+    @abstractmethod
+    def delete(self, prefix: str) -> None:
+        """Remove everything below the folder `prefix`. Removing nothing is no error."""

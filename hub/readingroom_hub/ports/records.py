@@ -1,0 +1,79 @@
+"""The audit record repository, as everybody else sees it. There is no method that changes or removes a record."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from readingroom_hub.model.audit import AuditRecord, Receipt
+from readingroom_hub.model.ids import DatasetName, PersonId, ProjectId, SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which records to find; every given field must match. `limit` newest first."""
+
+    person: PersonId | None = None
+    project: ProjectId | None = None
+    dataset: DatasetName | None = None
+    session: SessionId | None = None
+    events: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One stored record with its place in the tree, and the name behind `person` where it still exists."""
+
+    index: int
+    record: dict[str, Any]
+    person_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom a commitment stands for. Kept apart from the log; erasing it leaves the tree whole."""
+
+    person: PersonId
+    issuer: str
+    subject: str
+    name: str
+
+
+class AuditRepository(ABC):
+    """Every method raises AuditUnavailable where the repository does not answer within its limit."""
+
+    @abstractmethod
+    def append(self, records: Sequence[AuditRecord]) -> list[Receipt]:
+        """Store durably, in this order, all or none; returns once they survive power loss.
+
+        A record whose `id` is already stored is not stored again: its receipt is returned."""
+
+    @abstractmethod
+    def post(self, record: AuditRecord) -> None:
+        """Hand over without waiting. Allowed only for what a durable read-intent already covers.
+
+        Raises AuditUnavailable where the connection is known to be broken or too much is under way."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Return once everything posted before is durable."""
+
+    @abstractmethod
+    def identify(self, issuer: str, subject: str, name: str) -> PersonId:
+        """The commitment for this identity, made and stored at first sight; `name` is updated."""
+
+    @abstractmethod
+    def people(self, text: str) -> list[Identity]:
+        """Who has this person id, subject or name (exact, case-insensitive). All where `text` is empty."""
+
+    @abstractmethod
+    def query(self, wanted: Filter, asked_by: PersonId | None) -> list[Found]:
+        """Matching records, newest first. The search itself is recorded."""
+
+    @abstractmethod
+    def checkpoint(self) -> str:
+        """The newest C2SP checkpoint, a signed note."""

@@ -1,0 +1,1 @@
+"""What surrounds a user server: namespaces, seccomp, limits, and the one door out."""

@@ -1,0 +1,1 @@
+"""Use cases. They decide by policy, record first, then act through ports."""
