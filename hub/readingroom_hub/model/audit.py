@@ -1,4 +1,4 @@
-"""Audit records: what happened, to what, by whom, with which outcome. The stored form is version 1 of `readingroom-audit`.
+"""Audit records: what happened, to what, by whom, with which outcome. Stored as version 1 of `readingroom-audit`.
 
 Fields are only ever appended. Event and outcome values are stored and never renamed; each event carries its DCM code
 (PS3.16 CID 400) so that records map to PS3.15 A.5 messages. Identities are not in here: `person` is a commitment.
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from readingroom_hub.model.ids import PersonId, ProjectId, SessionId
 
@@ -23,7 +23,7 @@ class AuditEvent(StrEnum):
 
     dcm: str
 
-    def __new__(cls, value: str, dcm: str) -> "AuditEvent":
+    def __new__(cls, value: str, dcm: str) -> Self:
         """Keep the DCM code beside the stored value."""
         member = str.__new__(cls, value)
         member._value_ = value

@@ -99,9 +99,7 @@ def _instance(row: dict[str, Any]) -> Instance:
     )
 
 
-def manifest_of(
-    project: ProjectId, dataset: DatasetName, profile: str, instances: Iterable[Instance]
-) -> Manifest:
+def manifest_of(project: ProjectId, dataset: DatasetName, profile: str, instances: Iterable[Instance]) -> Manifest:
     """A manifest with its instances in their one order."""
     return Manifest(project, dataset, profile, tuple(sorted(instances)))
 

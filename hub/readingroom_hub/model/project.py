@@ -8,7 +8,7 @@ from readingroom_hub.model.ids import PersonId, ProjectId
 
 
 class Role(StrEnum):
-    """What a person may do. Stored values; never renamed. Names as SATRE has them, except `researcher` (data analyst)."""
+    """What a person may do. Stored values, never renamed; SATRE's names, except `researcher` (data analyst)."""
 
     RESEARCHER = "researcher"
     STEWARD = "steward"

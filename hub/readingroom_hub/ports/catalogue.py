@@ -72,7 +72,7 @@ class Versions(ABC):
 
     @abstractmethod
     def key_ids(self) -> set[KeyId]:
-        """Every data key that a published version uses: objects below any other key id are left-overs of a killed ingest."""
+        """Every data key that a published version uses: other objects are left-overs of a killed ingest."""
 
 
 class Grants(ABC):

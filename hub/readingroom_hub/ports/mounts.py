@@ -22,7 +22,7 @@ class Mounts(ABC):
 
     @abstractmethod
     def refresh(self) -> None:
-        """Re-read grants and sessions now. Returns once every running mount obeys them (keys dropped, caches invalidated)."""
+        """Re-read grants and sessions now; return once every mount obeys them (keys dropped, caches invalidated)."""
 
     @abstractmethod
     def status(self) -> dict[str, int]:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 class ObjectStore(ABC):
     """Names are relative POSIX paths of [A-Za-z0-9._-] segments; anything else is BadInput.
 
-    Every method raises StoreUnavailable where the medium fails (also: disk full), NotFound where the name is missing."""
+    Every method raises StoreUnavailable where the medium fails (disk full too), NotFound where the name is missing."""
 
     @abstractmethod
     def put(self, name: str, data: bytes) -> None:
-        """Store durably under a new name: after return, the whole object survives power loss; before, none of it is seen.
+        """Store durably under a new name: after return the whole object survives power loss; before, none is seen.
 
         Raises Conflict where the name exists."""
 
