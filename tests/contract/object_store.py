@@ -1,0 +1,86 @@
+"""What every ObjectStore must do. Subclass it and give a `store` fixture."""
+
+import contextlib
+import threading
+
+import pytest
+
+from readingroom_hub.errors import BadInput, Conflict, NotFound
+from readingroom_hub.ports.objects import ObjectStore
+
+
+class ObjectStoreContract:
+    @pytest.fixture
+    def store(self) -> ObjectStore:
+        raise NotImplementedError
+
+    @pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 5000])
+    def test_what_was_put_is_read(self, store, data):
+        store.put("k-1/ab/cd", data)
+        assert store.read("k-1/ab/cd") == data
+        assert store.size("k-1/ab/cd") == len(data)
+
+    @pytest.mark.parametrize(
+        ("offset", "size"), [(0, 0), (0, 3), (4, 3), (8, 30), (10, 5), (99, 1), (3, None), (99, None)]
+    )
+    def test_a_part_is_read(self, store, offset, size):
+        store.put("k-1/part", b"0123456789")
+        assert store.read("k-1/part", offset, size) == b"0123456789"[offset:][:size]
+
+    def test_nothing_is_replaced(self, store):
+        store.put("k-1/once", b"first")
+        with pytest.raises(Conflict, match="k-1/once"):
+            store.put("k-1/once", b"second")
+        assert store.read("k-1/once") == b"first"
+
+    def test_of_many_writers_of_one_name_one_wins(self, store):
+        won = []
+
+        def write(n):
+            with contextlib.suppress(Conflict):
+                store.put("k-1/race", b"%d" % n * 10000)
+                won.append(n)
+
+        threads = [threading.Thread(target=write, args=(n,)) for n in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert len(won) == 1
+        assert store.read("k-1/race") == b"%d" % won[0] * 10000
+        assert list(store.names("k-1")) == ["k-1/race"]
+
+    def test_a_missing_name_is_not_found(self, store):
+        store.put("k-1/there", b"")
+        for missing in ("k-1/not-there", "k-2/not-there", "k-1"):
+            with pytest.raises(NotFound, match=missing):
+                store.read(missing)
+            with pytest.raises(NotFound, match=missing):
+                store.size(missing)
+
+    def test_names_are_those_below_the_folder(self, store):
+        for name in ("k-1/manifest", "k-1/ab/1", "k-1/cd/2", "k-11/x"):
+            store.put(name, b"")
+        assert sorted(store.names("k-1")) == ["k-1/ab/1", "k-1/cd/2", "k-1/manifest"]
+        assert list(store.names("k-3")) == []
+
+    def test_delete_removes_the_folder_and_nothing_else(self, store):
+        for name in ("k-1/manifest", "k-1/ab/1", "k-11/x"):
+            store.put(name, b"")
+        store.delete("k-1")
+        store.delete("k-1")
+        assert list(store.names("k-1")) == []
+        assert list(store.names("k-11")) == ["k-11/x"]
+        store.put("k-1/manifest", b"new")
+        assert store.read("k-1/manifest") == b"new"
+
+    @pytest.mark.parametrize(
+        "name", ["", "/", "/etc/passwd", "../up", "a/../b", "a/./b", "a//b", "a/", "a b", "a\0b", "a\\b", "ä", ".."]
+    )
+    def test_path_tricks_are_refused(self, store, name):
+        for call in (lambda: store.put(name, b""), lambda: store.read(name), lambda: store.size(name)):
+            with pytest.raises(BadInput):
+                call()
+        for walk in (lambda: list(store.names(name)), lambda: store.delete(name)):
+            with pytest.raises(BadInput):
+                walk()
