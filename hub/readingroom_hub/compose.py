@@ -1,1 +1,81 @@
 """The composition root: settings in, adapters and services out. Nothing else names an adapter."""
+
+from dataclasses import dataclass
+
+from readingroom_hub.adapters import catalogue_sql
+from readingroom_hub.adapters.catalogue_tables import open_database
+from readingroom_hub.config import Settings
+from readingroom_hub.ports.catalogue import Grants, Projects, Sessions, Versions
+from readingroom_hub.ports.custody import KeyCustody
+from readingroom_hub.ports.mounts import Mounts
+from readingroom_hub.ports.objects import ObjectStore
+from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.services.grants import GrantService
+from readingroom_hub.services.projects import ProjectService
+from readingroom_hub.services.sessions import SessionService
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The four doors of the catalogue."""
+
+    projects: Projects
+    versions: Versions
+    grants: Grants
+    sessions: Sessions
+
+
+def open_catalogue(settings: Settings) -> Catalogue:
+    """The catalogue of these settings, migrated to the newest form. Raises StoreUnavailable."""
+    engine = open_database(settings.paths.catalogue)
+    return Catalogue(
+        catalogue_sql.SqlProjects(engine),
+        catalogue_sql.SqlVersions(engine),
+        catalogue_sql.SqlGrants(engine),
+        catalogue_sql.SqlSessions(engine),
+    )
+
+
+def audit(settings: Settings, process: str) -> AuditRepository:
+    """The audit record repository, as `process` (for example `mount-daemon`) sees it."""
+    from readingroom_hub.adapters.audit_client import SocketAuditRepository
+
+    return SocketAuditRepository(settings.paths.audit_socket, process, settings.audit_timeout_ms)
+
+
+def custody(settings: Settings) -> KeyCustody:
+    """Where the key-encrypting key lives."""
+    from readingroom_hub.adapters.keys_file import FileKeyCustody
+
+    return FileKeyCustody(settings.paths.keys)
+
+
+def objects(settings: Settings) -> ObjectStore:
+    """The object store."""
+    from readingroom_hub.adapters.objects_dir import DirectoryObjectStore
+
+    return DirectoryObjectStore(settings.paths.objects)
+
+
+def mounts(settings: Settings) -> Mounts:
+    """The mount daemon."""
+    from readingroom_hub.adapters.mounts_socket import SocketMounts
+
+    return SocketMounts(settings.paths.mount_socket)
+
+
+def projects(settings: Settings, record: AuditRepository) -> ProjectService:
+    """The use cases of projects."""
+    return ProjectService(open_catalogue(settings).projects, record)
+
+
+def grants(settings: Settings, record: AuditRepository) -> GrantService:
+    """The use cases of access grants."""
+    c = open_catalogue(settings)
+    return GrantService(c.grants, c.versions, c.projects, record, mounts(settings))
+
+
+def sessions(settings: Settings, record: AuditRepository) -> SessionService:
+    """The use cases of sessions."""
+    c = open_catalogue(settings)
+    return SessionService(c.projects, c.grants, c.sessions, record, settings.session_hours)
