@@ -1,0 +1,144 @@
+"""The Merkle tree of the log: hashes, frontier, inclusion and consistency proofs (RFC 6962 section 2.1; RFC 9162 2.1.3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+EMPTY_ROOT = sha256(b"").digest()
+
+
+def leaf_hash(leaf: bytes) -> bytes:
+    """MTH({d}) = SHA-256(0x00 || d)."""
+    return sha256(b"\0" + leaf).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """SHA-256(0x01 || left || right)."""
+    return sha256(b"\1" + left + right).digest()
+
+
+@dataclass(slots=True)
+class Frontier:
+    """The roots of the complete subtrees at the right edge, largest first: all that appending needs."""
+
+    size: int = 0
+    hashes: list[bytes] = field(default_factory=list)
+
+    def copy(self) -> "Frontier":
+        """One that can be extended and thrown away."""
+        return Frontier(self.size, self.hashes.copy())
+
+    def append(self, hash: bytes) -> None:
+        """Add one leaf hash. Every trailing 1 bit of `size` is a subtree that becomes complete."""
+        n = self.size
+        while n & 1:
+            hash = node_hash(self.hashes.pop(), hash)
+            n >>= 1
+        self.hashes.append(hash)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The tree's root."""
+        if not self.hashes:
+            return EMPTY_ROOT
+        root = self.hashes[-1]
+        for hash in reversed(self.hashes[:-1]):
+            root = node_hash(hash, root)
+        return root
+
+
+def _split(n: int) -> int:
+    """The largest power of two smaller than `n` (RFC 6962 section 2.1)."""
+    return 1 << ((n - 1).bit_length() - 1)
+
+
+def root_of(hashes: Sequence[bytes]) -> bytes:
+    """The root over these leaf hashes."""
+    frontier = Frontier()
+    for hash in hashes:
+        frontier.append(hash)
+    return frontier.root()
+
+
+def inclusion_proof(hashes: Sequence[bytes], index: int) -> list[bytes]:
+    """PATH(index, D[n]) over all leaf hashes of the tree. Raises IndexError outside of it."""
+    if not 0 <= index < len(hashes):
+        raise IndexError(f"record {index} is not in a tree of {len(hashes)}")
+    proof: list[bytes] = []
+    start, end = 0, len(hashes)
+    while end - start > 1:
+        middle = start + _split(end - start)
+        if index < middle:
+            proof.append(root_of(hashes[middle:end]))
+            end = middle
+        else:
+            proof.append(root_of(hashes[start:middle]))
+            start = middle
+    return proof[::-1]
+
+
+def consistency_proof(hashes: Sequence[bytes], old: int) -> list[bytes]:
+    """PROOF(old, D[n]): that the first `old` leaves are still what they were. Raises IndexError for 0 > old > n."""
+    if not 0 <= old <= len(hashes):
+        raise IndexError(f"a tree of {len(hashes)} has no state of {old}")
+    if old in {0, len(hashes)}:
+        return []
+    proof: list[bytes] = []
+    start, end, known = 0, len(hashes), True
+    while old != end:
+        middle = start + _split(end - start)
+        if old <= middle:
+            proof.append(root_of(hashes[middle:end]))
+            end = middle
+        else:
+            proof.append(root_of(hashes[start:middle]))
+            start, known = middle, False
+    if not known:
+        proof.append(root_of(hashes[start:end]))
+    return proof[::-1]
+
+
+def is_included(hash: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
+    """RFC 9162 section 2.1.3.2. Take `size` from a signed checkpoint: the proof does not bind it."""
+    if not 0 <= index < size:
+        return False
+    place, last = index, size - 1
+    for step in proof:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            hash = node_hash(step, hash)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            hash = node_hash(hash, step)
+        place, last = place >> 1, last >> 1
+    return last == 0 and hash == root
+
+
+def is_consistent(old: int, size: int, old_root: bytes, root: bytes, proof: Sequence[bytes]) -> bool:
+    """RFC 9162 section 2.1.4.2."""
+    if not 0 <= old <= size:
+        return False
+    if old in {0, size}:
+        return not proof and old_root == (EMPTY_ROOT if old == 0 else root)
+    steps = list(proof)
+    if old & (old - 1) == 0:
+        steps.insert(0, old_root)
+    place, last = old - 1, size - 1
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    if not steps:
+        return False
+    before = after = steps[0]
+    for step in steps[1:]:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            before, after = node_hash(step, before), node_hash(step, after)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            after = node_hash(after, step)
+        place, last = place >> 1, last >> 1
+    return last == 0 and before == old_root and after == root
