@@ -2,7 +2,7 @@
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from readingroom_hub.errors import BadInput
@@ -118,6 +118,13 @@ class Settings:
     role_group_prefix: str = "rr-role-"
     session_hours: int = 12
     audit_timeout_ms: int = 2000
+    internal_port: int = 8481
+    """The first of three loopback ports: the hub's own API, the edge's API, the portal."""
+    demo_provider_port: int = 0
+    """Loopback port of the demo identity provider, which the edge then serves at `oidc_issuer`; 0: there is none."""
+    tls_cert_file: Path | None = None
+    """PEM chain for `public_url`; where it is not given, a demo authority signs one for localhost."""
+    tls_key_file: Path | None = None
     uid_range: tuple[int, int] = (300000, 365535)
     """Host user ids for sandboxes, where the hub runs as root."""
     server_memory_mb: int = 4096
@@ -131,6 +138,18 @@ class Settings:
     def __post_init__(self) -> None:
         """Derive the paths."""
         object.__setattr__(self, "paths", Paths(self.state))
+
+    def environ(self) -> dict[str, str]:
+        """The environment of a process of ours: these settings, and of the caller's environment only what is harmless."""
+        mine: dict[str, str] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name != "paths" and value is not None:
+                mine[f"READINGROOM_{f.name.upper()}"] = (
+                    ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                )
+        passed = ("HOME", "LANG", "LC_ALL", "PATH", "TZ", "TMPDIR", "USER")
+        return {k: v for k, v in os.environ.items() if k in passed} | mine  # noqa: TID251  # the one place
 
 
 def _convert(name: str, text: str, default: object) -> object:

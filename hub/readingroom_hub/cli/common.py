@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
@@ -23,7 +23,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs in
 errors = Console(stderr=True)
 
 
-def command[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def command(function: Callable[P, R]) -> Callable[P, R]:
     """Turn the errors that a user may see into one sentence on stderr and exit code 1."""
 
     @wraps(function)

@@ -26,9 +26,8 @@ def add(
     audit = record(settings)
     approver = person(audit, approved_by) if approved_by else operator(audit)
     grant = compose.grants(settings, audit).issue(ProjectId(project), version, moment(until), approver)
-    typer.echo(
-        f"Grant {grant.id}: {project} reads {grant.dataset}@{grant.version.short} until {grant.ends_at:%Y-%m-%d %H:%M %Z}."
-    )
+    label = f"{grant.dataset}@{grant.version.short}"
+    typer.echo(f"Grant {grant.id}: {project} reads {label} until {grant.ends_at:%Y-%m-%d %H:%M %Z}.")
 
 
 @app.command()

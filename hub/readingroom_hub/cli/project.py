@@ -58,18 +58,18 @@ def show_(project: str, as_json: AsJson = False) -> None:
     catalogue = compose.open_catalogue(settings)
     home = catalogue.projects.get(ProjectId(project))
     names = {i.person: i.name for i in record(settings).people("")}
-    show([{"project": home.id, "title": home.title, "owner": home.owner, "ends": home.ends_at}], as_json, "")
-    members = catalogue.projects.members(home.id)
-    show(
-        [{"member": names.get(m.person, m.person), "role": m.role.value, "since": m.since} for m in members],
-        as_json,
-        "No members yet: they appear when they sign in.",
-    )
-    show(
-        [
-            {"grant": g.id, "dataset": f"{g.dataset}@{g.version.short}", "until": g.ends_at, "revoked": g.revoked_at}
-            for g in catalogue.grants.all(home.id)
-        ],
-        as_json,
-        "No access grants: readingroom grant add PROJECT DATASET --until DATE",
-    )
+    about = {"project": home.id, "title": home.title, "owner": home.owner, "ends": home.ends_at}
+    members = [
+        {"member": names.get(m.person, m.person), "role": m.role.value, "since": m.since}
+        for m in catalogue.projects.members(home.id)
+    ]
+    grants = [
+        {"grant": g.id, "dataset": f"{g.dataset}@{g.version.short}", "until": g.ends_at, "revoked": g.revoked_at}
+        for g in catalogue.grants.all(home.id)
+    ]
+    if as_json:
+        show([about | {"members": members, "grants": grants}], as_json, "")
+        return
+    show([about], as_json, "")
+    show(members, as_json, "No members yet: they appear when they sign in.")
+    show(grants, as_json, "No access grants: readingroom grant add PROJECT DATASET --until DATE")

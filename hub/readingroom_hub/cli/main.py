@@ -1,0 +1,30 @@
+"""`readingroom`: one command line, one file a noun."""
+
+import typer
+
+from readingroom_hub.cli import audit, dataset, demo, doctor, grant, mount, portal, project, serve
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Reading Room: researchers explore de-identified, encrypted images in notebooks, and every read is on record.",
+)
+app.add_typer(project.app, name="project")
+app.add_typer(dataset.app, name="dataset")
+app.add_typer(grant.app, name="grant")
+app.add_typer(audit.app, name="audit")
+app.add_typer(mount.app, name="mount")
+app.add_typer(portal.app, name="portal")
+app.command("doctor")(doctor.doctor)
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Which processes the embedded deployment has, and when each is ready."""
+
+import socket
+import ssl
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from readingroom_hub.config import Settings
+from readingroom_hub.embedded.supervisor import Process
+
+
+def socket_answers(path: Path) -> Callable[[], bool]:
+    """Whether somebody accepts connections on a unix socket."""
+
+    def ready() -> bool:
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(str(path)) == 0
+
+    return ready
+
+
+def url_answers(url: str) -> Callable[[], bool]:
+    """Whether a loopback URL answers with a status below 500. It is our own server: its certificate is not the question."""
+    context = ssl._create_unverified_context()  # noqa: S323, SLF001
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+
+    def ready() -> bool:
+        try:
+            with opener.open(url, timeout=2) as answer:
+                return bool(answer.status < 500)
+        except urllib.error.HTTPError as error:
+            return error.code < 500
+        except OSError:
+            return False
+
+    return ready
+
+
+def _cli(settings: Settings, name: str, *arguments: str) -> tuple[list[str], dict[str, str], Path]:
+    argv = [sys.executable, "-m", "readingroom_hub.cli.main", *arguments]
+    return argv, settings.environ(), settings.paths.logs / f"{name}.log"
+
+
+def audit_repository(settings: Settings) -> Process:
+    """The only process that writes the log."""
+    argv, environ, log = _cli(settings, "audit", "audit", "serve")
+    return Process("audit repository", argv, socket_answers(settings.paths.audit_socket), environ, log)
+
+
+def mount_daemon(settings: Settings) -> Process:
+    """The only process that holds data keys."""
+    argv, environ, log = _cli(settings, "mount", "mount", "serve")
+    return Process("mount daemon", argv, socket_answers(settings.paths.mount_socket), environ, log)
+
+
+def hub(settings: Settings, config_file: Path) -> Process:
+    """JupyterHub, which starts the proxy and the portal itself."""
+    argv = [sys.executable, "-m", "jupyterhub", "--config", str(config_file)]
+    ready = url_answers(settings.public_url + "/hub/health")
+    return Process("hub", argv, ready, settings.environ(), settings.paths.logs / "hub.log")
