@@ -1,0 +1,73 @@
+# Two commands: `make demo` (a working Reading Room on this machine) and `make test` (all tests).
+# Both install what they need first; neither asks a question.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+BIN := .venv/bin
+ARGS ?=
+
+DEMO_PACKAGES := python3-venv fuse3 e2fsprogs
+TEST_PACKAGES := $(DEMO_PACKAGES) chromium fonts-dejavu-core
+
+.PHONY: help
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: demo
+demo: install ## Start a working Reading Room on https://localhost:8443 (ARGS=--check: prove it, then stop)
+	@$(if $(findstring --check,$(ARGS)),$(MAKE) --no-print-directory packages PACKAGES="$(TEST_PACKAGES)",true)
+	@$(BIN)/readingroom demo $(ARGS)
+
+.PHONY: test
+test: PACKAGES := $(TEST_PACKAGES)
+test: packages install lint ## Run every check and test
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: install ## Style, types, import contracts
+	@$(BIN)/ruff check hub extensions tests benchmarks jupyterhub_config.py
+	@$(BIN)/ruff format --check hub extensions tests benchmarks jupyterhub_config.py
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: install
+install: PACKAGES ?= $(DEMO_PACKAGES)
+install: packages .venv/.installed .venv-idp/.installed ## Make .venv (everything) and .venv-idp (the demo's identity provider)
+
+.venv/.installed: requirements.lock pyproject.toml
+	@echo "Installing into .venv (about a minute)"
+	@$(PYTHON) -c 'import sys; sys.exit("Reading Room needs Python 3.11 or newer, found %d.%d" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . 2>/dev/null \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+.venv-idp/.installed: requirements-idp.lock
+	@echo "Installing the demo's identity provider into .venv-idp"
+	@$(PYTHON) -m venv .venv-idp
+	@.venv-idp/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-idp.lock
+	@touch $@
+
+.PHONY: packages
+packages: ## Install the missing Debian/Ubuntu packages (as root), or name them
+	@missing=""; for p in $(PACKAGES); do dpkg -s "$$p" >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ]; then \
+	    echo "Installing$$missing"; \
+	    apt-get update -q=2 && DEBIAN_FRONTEND=noninteractive apt-get install -q=2 -y --no-install-recommends $$missing >/dev/null; \
+	  else \
+	    echo "These packages are missing; please run: sudo apt-get install$$missing" >&2; exit 1; \
+	  fi; \
+	fi
+
+.PHONY: lock
+lock: ## Resolve the lock files anew (needs uv)
+	@uv pip compile pyproject.toml --extra hub --group dev --universal --upgrade --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove the demo's state and everything installed
+	@rm -rf .venv .venv-idp .state .mypy_cache .ruff_cache .pytest_cache .hypothesis
