@@ -43,7 +43,7 @@ def check_values(value: object, where: str = "record", depth: int = 0) -> None:
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
-    """The canonical bytes of a checked value. Raises BadInput for half of a surrogate pair, or MAX_LEAF and more bytes."""
+    """The canonical bytes of a checked value. Raises BadInput for text that is not Unicode, or too many bytes."""
     try:
         leaf = _encode(value).encode()
     except UnicodeEncodeError as error:

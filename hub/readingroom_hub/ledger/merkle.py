@@ -1,4 +1,4 @@
-"""The Merkle tree of the log: hashes, frontier, inclusion and consistency proofs (RFC 6962 section 2.1; RFC 9162 2.1.3)."""
+"""The Merkle tree of the log: hashes, frontier, inclusion and consistency proofs (RFC 6962 2.1, RFC 9162 2.1.3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
