@@ -139,8 +139,8 @@ class Settings:
         """Derive the paths."""
         object.__setattr__(self, "paths", Paths(self.state))
 
-    def environ(self) -> dict[str, str]:
-        """The environment of a process of ours: these settings, and of the caller's environment only what is harmless."""
+    def to_environ(self) -> dict[str, str]:
+        """The environment of a process of ours: these settings, and what is harmless of the caller's."""
         mine: dict[str, str] = {}
         for f in fields(self):
             value = getattr(self, f.name)

@@ -23,7 +23,7 @@ def socket_answers(path: Path) -> Callable[[], bool]:
 
 
 def url_answers(url: str) -> Callable[[], bool]:
-    """Whether a loopback URL answers with a status below 500. It is our own server: its certificate is not the question."""
+    """Whether a loopback URL of ours answers with a status below 500; its certificate is not the question."""
     context = ssl._create_unverified_context()  # noqa: S323, SLF001
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
 
@@ -41,7 +41,7 @@ def url_answers(url: str) -> Callable[[], bool]:
 
 def _cli(settings: Settings, name: str, *arguments: str) -> tuple[list[str], dict[str, str], Path]:
     argv = [sys.executable, "-m", "readingroom_hub.cli.main", *arguments]
-    return argv, settings.environ(), settings.paths.logs / f"{name}.log"
+    return argv, settings.to_environ(), settings.paths.logs / f"{name}.log"
 
 
 def audit_repository(settings: Settings) -> Process:
@@ -60,4 +60,4 @@ def hub(settings: Settings, config_file: Path) -> Process:
     """JupyterHub, which starts the proxy and the portal itself."""
     argv = [sys.executable, "-m", "jupyterhub", "--config", str(config_file)]
     ready = url_answers(settings.public_url + "/hub/health")
-    return Process("hub", argv, ready, settings.environ(), settings.paths.logs / "hub.log")
+    return Process("hub", argv, ready, settings.to_environ(), settings.paths.logs / "hub.log")

@@ -58,13 +58,14 @@ class Supervisor:
     def wait(self, name: str) -> None:
         """Return once the named process serves. Raises SystemUnfit with the end of its log where it ends or is late."""
         running = next(r for r in self._running if r.process.name == name)
-        deadline = time.monotonic() + running.process.start_seconds
+        seconds = running.process.start_seconds
+        deadline = time.monotonic() + seconds
         while not running.process.ready():
             if running.popen.poll() is not None:
                 raise SystemUnfit(f"{name} ended while it started (exit {running.popen.returncode}). {_tail(running)}")
             if time.monotonic() > deadline:
                 raise SystemUnfit(
-                    f"{name} did not start within {running.process.start_seconds:.0f} s. {_tail(running)}"
+                    f"{name} did not start within {seconds:.0f} s. {_tail(running)}"
                 )
             time.sleep(0.05)
 
