@@ -14,13 +14,19 @@ from readingroom_hub.embedded.supervisor import Process, Supervisor
 CONFIG_FILE = Path(__file__).parents[3] / "jupyterhub_config.py"
 """The top-level file of a checkout; an installed wheel has its own copy, see `config_file`."""
 
+CONFIG_TEXT = """from readingroom_hub.config import load
+from readingroom_hub.jhub.configure import apply
+
+apply(get_config(), load())
+"""
+
 
 def config_file(settings: Settings) -> Path:
     """JupyterHub's configuration file: the checkout's, or one of the same two lines below the state folder."""
     if CONFIG_FILE.exists():
         return CONFIG_FILE
     made = settings.paths.hub / "jupyterhub_config.py"
-    made.write_text("from readingroom_hub.jhub.configure import apply\nfrom readingroom_hub.config import load\n\napply(get_config(), load())\n")
+    made.write_text(CONFIG_TEXT)
     return made
 
 

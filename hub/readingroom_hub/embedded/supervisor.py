@@ -64,9 +64,7 @@ class Supervisor:
             if running.popen.poll() is not None:
                 raise SystemUnfit(f"{name} ended while it started (exit {running.popen.returncode}). {_tail(running)}")
             if time.monotonic() > deadline:
-                raise SystemUnfit(
-                    f"{name} did not start within {seconds:.0f} s. {_tail(running)}"
-                )
+                raise SystemUnfit(f"{name} did not start within {seconds:.0f} s. {_tail(running)}")
             time.sleep(0.05)
 
     def watch(self) -> None:
