@@ -70,6 +70,11 @@ class PersonId(_Id):
     what = "person"
     form = "p- followed by 64 hexadecimal digits"
 
+    @property
+    def hub_name(self) -> str:
+        """The person's JupyterHub user name: `u-` and the first 20 hexadecimal digits."""
+        return "u-" + self[2:22]
+
 
 class _RandomId(_Id):
     __slots__ = ()
