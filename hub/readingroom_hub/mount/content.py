@@ -1,0 +1,170 @@
+"""The plaintext of open instances: small objects whole, large ones in windows; memory is bounded either way."""
+
+import threading
+from collections import OrderedDict
+
+from readingroom_hub.crypto.envelope import ObjectReader, open_whole
+from readingroom_hub.errors import IntegrityError, NotFound
+from readingroom_hub.model.dataset import Instance
+from readingroom_hub.mount.library import Shelf
+from readingroom_hub.ports.objects import ObjectStore
+
+WHOLE = 8 << 20
+"""Objects up to this size are decrypted in one native call, which is two to three times as fast as chunk by chunk."""
+WINDOW = 1 << 20
+_WINDOWS = 8
+SESSION_BYTES = 64 << 20
+"""Plaintext that a session may keep in the daemon. What falls out is read again when asked for."""
+
+
+class SmallContent:
+    """An instance that is decrypted whole at its first read."""
+
+    def __init__(self, shelf: Shelf, instance: Instance, objects: ObjectStore) -> None:
+        self._shelf = shelf
+        self._instance = instance
+        self._objects = objects
+        self._data: bytes | None = None
+        self._lock = threading.Lock()
+
+    def read(self, offset: int, size: int) -> memoryview:
+        """Bytes [offset, offset+size). Raises IntegrityError, StoreUnavailable, PermissionError."""
+        data = self._data
+        if data is None:
+            with self._lock:
+                data = self._data
+                if data is None:
+                    data = self._data = self._open()
+        if offset + size >= len(data):
+            self._data = None  # the last byte is in the kernel's cache now: asking again is rare
+        return memoryview(data)[offset : offset + size]
+
+    def _open(self) -> bytes:
+        version, instance = self._shelf.version, self._instance
+        sealed = _stored(self._objects, f"{version.key}/{instance.object_name}")
+        data = open_whole(self._shelf.key.secret(), version.key, instance.instance, sealed)
+        _check_size(instance, len(data))
+        return data
+
+    @property
+    def held(self) -> int:
+        """Bytes of plaintext in memory."""
+        return 0 if self._data is None else len(self._data)
+
+    def drop(self) -> None:
+        """Forget the plaintext."""
+        self._data = None
+
+
+class LargeContent:
+    """An instance that is decrypted in windows of 1 MiB, of which the last few are kept."""
+
+    def __init__(self, shelf: Shelf, instance: Instance, objects: ObjectStore) -> None:
+        self._shelf = shelf
+        self._instance = instance
+        self._objects = objects
+        self._reader: ObjectReader | None = None
+        self._windows: OrderedDict[int, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, offset: int, size: int) -> memoryview:
+        """Bytes [offset, offset+size). Raises IntegrityError, StoreUnavailable, PermissionError."""
+        self._shelf.key.secret()  # a dropped key ends reading, though the reader holds a derived one
+        end = min(offset + size, self._instance.size)
+        if offset >= end:
+            return memoryview(b"")
+        first, last = offset // WINDOW, (end - 1) // WINDOW
+        parts = [self._window(i) for i in range(first, last + 1)]
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        return memoryview(data)[offset - first * WINDOW : end - first * WINDOW]
+
+    def _window(self, index: int) -> bytes:
+        with self._lock:
+            data = self._windows.get(index)
+            if data is None:
+                if self._reader is None:
+                    self._reader = self._open()
+                data = self._windows[index] = self._reader.read(index * WINDOW, WINDOW)
+                if len(self._windows) > _WINDOWS:
+                    self._windows.popitem(last=False)
+            else:
+                self._windows.move_to_end(index)
+            return data
+
+    def _open(self) -> ObjectReader:
+        version, instance = self._shelf.version, self._instance
+        name = f"{version.key}/{instance.object_name}"
+
+        def fetch(offset: int, size: int) -> bytes:
+            return _stored(self._objects, name, offset, size)
+
+        reader = ObjectReader(
+            self._shelf.key.secret(), version.key, instance.instance, fetch, _stored_size(self._objects, name)
+        )
+        _check_size(instance, reader.size)
+        return reader
+
+    @property
+    def held(self) -> int:
+        """Bytes of plaintext in memory."""
+        return len(self._windows) * WINDOW
+
+    def drop(self) -> None:
+        """Forget plaintext and derived key."""
+        with self._lock:
+            self._windows.clear()
+            self._reader = None
+
+
+Content = SmallContent | LargeContent
+
+
+class Budget:
+    """Keeps the plaintext of one session's open instances within SESSION_BYTES: the least recently read goes first."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[Content, int] = OrderedDict()
+        self._total = 0
+        self._lock = threading.Lock()
+
+    def note(self, content: Content) -> None:
+        """Call after each read of `content`, and after its `drop`."""
+        with self._lock:
+            held = content.held
+            self._total += held - self._held.pop(content, 0)
+            if held:
+                self._held[content] = held
+            while self._total > SESSION_BYTES and len(self._held) > 1:
+                oldest, size = self._held.popitem(last=False)
+                self._total -= size
+                oldest.drop()
+
+
+def content_of(shelf: Shelf, instance: Instance, objects: ObjectStore) -> Content:
+    """The way to read one instance. Nothing is fetched before its first read."""
+    return (SmallContent if instance.size <= WHOLE else LargeContent)(shelf, instance, objects)
+
+
+def _missing(name: str) -> IntegrityError:
+    return IntegrityError(f"object {name} is missing from the object store; restore it from a backup")
+
+
+def _stored(objects: ObjectStore, name: str, offset: int = 0, size: int | None = None) -> bytes:
+    try:
+        return objects.read(name, offset, size)
+    except NotFound as error:
+        raise _missing(name) from error
+
+
+def _stored_size(objects: ObjectStore, name: str) -> int:
+    try:
+        return objects.size(name)
+    except NotFound as error:
+        raise _missing(name) from error
+
+
+def _check_size(instance: Instance, found: int) -> None:
+    if found != instance.size:
+        raise IntegrityError(
+            f"object of {instance.instance} holds {found} bytes where its manifest says {instance.size}"
+        )

@@ -1,0 +1,226 @@
+"""The mount daemon: one mount per session, the only process that holds data keys. Implements the `Mounts` port."""
+
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+
+from readingroom_hub.errors import AuditUnavailable, Denied, NotFound, ReadingRoomError, StoreUnavailable
+from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
+from readingroom_hub.model.grant import Grant
+from readingroom_hub.model.ids import GrantId, ProjectId, SessionId
+from readingroom_hub.model.session import Session
+from readingroom_hub.mount import mounting
+from readingroom_hub.mount.library import Library
+from readingroom_hub.mount.session import AttachedSession
+from readingroom_hub.policy.access import Standing, session_refusal
+from readingroom_hub.ports.catalogue import Grants, Projects, Sessions
+from readingroom_hub.ports.mounts import Mounts
+from readingroom_hub.ports.records import AuditRepository
+
+POLL = 0.4
+"""Seconds between two looks at the catalogue; an end in between wakes the poll on time."""
+OBEY = 0.5
+"""Seconds that a refresh waits for the kernel to forget pages."""
+_log = logging.getLogger(__name__)
+
+
+def _utc() -> datetime:
+    return datetime.now(UTC)
+
+
+class MountDaemon(Mounts):
+    """Keeps the mounts in step with the catalogue. Thread-safe."""
+
+    def __init__(
+        self,
+        folder: Path,
+        projects: Projects,
+        grants: Grants,
+        sessions: Sessions,
+        library: Library,
+        audit: AuditRepository,
+        clock: Callable[[], datetime] = _utc,
+    ) -> None:
+        self._folder = folder
+        self._projects = projects
+        self._grants = grants
+        self._sessions = sessions
+        self._library = library
+        self._audit = audit
+        self._clock = clock
+        self._attached: dict[SessionId, AttachedSession] = {}
+        self._expired: set[GrantId] = set()
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._poll = threading.Thread(target=self._keep_up, name="poll", daemon=True)
+
+    def start(self) -> None:
+        """Take away what a killed daemon left, and serve every open session again.
+
+        Raises AuditUnavailable where the start cannot be recorded, SystemUnfit."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for point, _ in list(mounting.mount_points(self._folder, mounting.FSTYPE)):
+            mounting.unmount(point)
+        mounting.share(self._folder)
+        self._audit.append([AuditRecord(AuditEvent.SERVICE_STARTED, subject={"service": "mount-daemon"})])
+        for session in self._sessions.open_ones():
+            try:
+                self.attach(session.id)
+            except ReadingRoomError as error:
+                _log.warning("session %s is not served: %s", session.id, error)
+        self._poll.start()
+
+    def stop(self) -> None:
+        """Unmount everything, record it. Leaves no mount behind, whatever else fails."""
+        self._stopping.set()
+        if self._poll.is_alive():
+            self._poll.join(timeout=2)
+        with self._lock:
+            for id in list(self._attached):
+                self._attached.pop(id).end()
+            self._library.keep(())
+            mounting.unshare(self._folder)
+        try:
+            self._audit.append([AuditRecord(AuditEvent.SERVICE_STOPPED, subject={"service": "mount-daemon"})])
+            self._audit.flush()
+        except AuditUnavailable as error:
+            _log.warning("the stop is not on the record: %s", error)
+
+    def attach(self, session: SessionId) -> Path:
+        """See `Mounts`. A refusal is recorded as `request-refused`."""
+        with self._lock:
+            held = self._attached.get(session)
+            if held is not None:
+                return held.folder
+            standing = self._standing(self._sessions.get(session))
+            refusal = session_refusal(standing, self._clock())
+            if refusal is not None:
+                self._audit.append([self._refused(standing.session, f"{refusal.code}: {refusal.sentence}")])
+                raise Denied(refusal.sentence)
+            attached = AttachedSession(self._folder / session, standing, self._library, self._audit, self._clock)
+            self._attached[session] = attached
+            self._keep_keys()
+            return attached.folder
+
+    @staticmethod
+    def _refused(session: Session, reason: str) -> AuditRecord:
+        return AuditRecord(
+            AuditEvent.REQUEST_REFUSED, Outcome.DENIED, session.person, session.project, session.id, reason,
+            {"path": "attach"},
+        )  # fmt: skip
+
+    def detach(self, session: SessionId) -> None:
+        """See `Mounts`."""
+        with self._lock:
+            held = self._attached.pop(session, None)
+            self._keep_keys()
+            if held is not None:
+                held.end()
+
+    def refresh(self) -> None:
+        """See `Mounts`."""
+        with self._lock:
+            found: dict[ProjectId, tuple[Grant, ...]] = {}
+            waiting = [a.obey(self._reread(a, found)) for a in self._attached.values()]
+            self._keep_keys()
+            deadline = monotonic() + OBEY
+            for thread in waiting:
+                if thread is not None:
+                    thread.join(timeout=max(0.0, deadline - monotonic()))
+            self._record_expired(found)
+
+    def status(self) -> dict[str, int]:
+        """See `Mounts`; `keys` too."""
+        with self._lock:
+            totals = {"sessions": len(self._attached), "keys": self._library.keys}
+            totals |= {"open_files": 0, "bytes_served": 0, "reads_denied": 0}
+            for attached in self._attached.values():
+                for name, value in attached.counts().items():
+                    totals[name] += value
+            return totals
+
+    def _standing(self, session: Session, found: dict[ProjectId, tuple[Grant, ...]] | None = None) -> Standing:
+        found = {} if found is None else found
+        if session.project not in found:
+            found[session.project] = tuple(self._grants.all(session.project))
+        return Standing(session, self._projects.get(session.project), found[session.project])
+
+    def _reread(self, attached: AttachedSession, found: dict[ProjectId, tuple[Grant, ...]]) -> Standing:
+        try:
+            return self._standing(self._sessions.get(attached.id), found)
+        except NotFound:  # a session or project that is gone reads nothing
+            return Standing(attached.standing.session, attached.standing.project, ())
+
+    def _keep_keys(self) -> None:
+        self._library.keep({v for a in self._attached.values() for v in a.versions})
+
+    def _keep_up(self) -> None:
+        while not self._stopping.wait(self._pause()):
+            try:
+                self.refresh()
+            except StoreUnavailable as error:
+                _log.warning("the catalogue does not answer: %s", error)
+            except Exception:  # noqa: BLE001  # the next look must happen, whatever this one met
+                _log.exception("a look at the catalogue failed")
+            with self._lock:
+                held = list(self._attached.values())
+            for attached in held:
+                attached.settle()
+
+    def _pause(self) -> float:
+        """Up to the next end of a session or grant, at most POLL."""
+        now = self._clock()
+        with self._lock:
+            ends = [
+                end
+                for a in self._attached.values()
+                for end in (a.standing.session.expires_at, *(g.ends_at for g in a.standing.grants))
+                if end > now
+            ]
+        return min([POLL, *((end - now).total_seconds() + 0.001 for end in ends)])
+
+    def _record_expired(self, found: dict[ProjectId, tuple[Grant, ...]]) -> None:
+        """One `grant-expired` per grant that ended while a session could use it: its id is a function of the grant's,
+        so that a restarted daemon does not record it twice."""
+        now = self._clock()
+        for attached in self._attached.values():
+            session = attached.standing.session
+            for grant in found.get(session.project, ()):
+                used = grant.revoked_at is None and session.opened_at < grant.ends_at <= now
+                if used and grant.id not in self._expired:
+                    try:
+                        self._audit.append([_expiry(grant)])
+                    except AuditUnavailable:
+                        return  # tried again at the next poll
+                    self._expired.add(grant.id)
+
+
+def _expiry(grant: Grant) -> AuditRecord:
+    return AuditRecord(
+        AuditEvent.GRANT_EXPIRED,
+        project=grant.project,
+        subject={"grant": grant.id, "dataset": grant.dataset, "version": grant.version},
+        id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"grant-expired {grant.id}")),
+    )
+
+
+def harden() -> None:
+    """Keep data keys out of core dumps, of ptrace by the same user, and, as root, out of swap.
+
+    prctl(2) PR_SET_DUMPABLE, setrlimit(2) RLIMIT_CORE, mlockall(2) with MCL_ONFAULT."""
+    import ctypes
+    import resource
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if libc.prctl(4, 0, 0, 0, 0):
+        _log.warning("prctl(PR_SET_DUMPABLE) failed: %s", os.strerror(ctypes.get_errno()))
+    if os.geteuid():
+        _log.warning("data keys may be swapped out: only root may lock all memory; use encrypted swap")
+    elif libc.mlockall(1 | 2 | 4):
+        _log.warning("mlockall failed: %s; data keys may be swapped out", os.strerror(ctypes.get_errno()))

@@ -1,0 +1,121 @@
+"""One FUSE connection: negotiate, take requests on a few threads, answer, notify. The kernel's side is
+`fs/fuse/dev.c`; the messages are in `protocol`."""
+
+import errno
+import logging
+import os
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from readingroom_hub.errors import SystemUnfit
+from readingroom_hub.mount import mounting
+from readingroom_hub.mount import protocol as p
+
+THREADS: Final = 4
+"""Of one session: one that waits for the object store or the audit repository leaves others for listings."""
+MAX_READAHEAD: Final = 1 << 20
+MAX_PAGES: Final = 256
+_log = logging.getLogger(__name__)
+
+Payload = Sequence[bytes | memoryview]
+Handler = Callable[[p.InHeader, bytes], Payload]
+"""Takes header and body; returns the payload of the reply, or raises OSError with the errno of the reply."""
+
+_SILENT = frozenset({p.Opcode.FORGET, p.Opcode.BATCH_FORGET, p.Opcode.INTERRUPT})
+"""Requests that have no reply. An interrupted request is simply finished: none waits for long."""
+
+
+class Connection:
+    """A mounted connection. Its own threads answer it; nobody else may touch the mount from this process."""
+
+    def __init__(self, target: Path, handler: Handler) -> None:
+        """Mount on `target` and serve. Raises SystemUnfit."""
+        self._target = target
+        self._handler = handler
+        self._fd = mounting.mount_fuse(target)
+        self._notify_lock = threading.Lock()
+        self._serving = THREADS
+        try:
+            self._negotiate()
+        except BaseException:
+            mounting.unmount(target)
+            os.close(self._fd)
+            raise
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"fuse-{target.parent.name}-{i}", daemon=True)
+            for i in range(THREADS)
+        ]
+        for thread in self._threads:
+            thread.start()
+        for point, device in mounting.mount_points(target):
+            if point == target:
+                mounting.set_readahead(device, MAX_READAHEAD // 1024)
+
+    def _negotiate(self) -> None:
+        request = os.read(self._fd, p.FUSE_MIN_READ_BUFFER)
+        header = p.IN_HEADER.unpack(request)
+        asked = p.INIT_IN.unpack(request, p.IN_HEADER.size)
+        if header.opcode != p.Opcode.INIT or (asked.major, asked.minor) < (p.FUSE_KERNEL_VERSION, p.FUSE_OLDEST_MINOR):
+            raise SystemUnfit(f"the kernel speaks FUSE {asked.major}.{asked.minor}: Linux 5.4 or later is needed")
+        os.writev(self._fd, p.reply(header.unique, [p.init_out(asked, MAX_READAHEAD, MAX_PAGES, 64)]))
+
+    def _serve(self) -> None:
+        self._take_requests()
+        with self._notify_lock:
+            self._serving -= 1
+            if not self._serving:
+                os.close(self._fd)
+
+    def _take_requests(self) -> None:
+        fd, read, handler = self._fd, os.read, self._handler
+        unpack, head = p.IN_HEADER.unpack, p.IN_HEADER.size
+        while True:
+            try:
+                request = read(fd, p.FUSE_MIN_READ_BUFFER)
+            except OSError as error:
+                if error.errno in {errno.EINTR, errno.EAGAIN, errno.ENOENT}:  # ENOENT: interrupted before we took it
+                    continue
+                return  # ENODEV: unmounted or aborted
+            header = unpack(request)
+            if header.opcode in _SILENT:
+                continue
+            self._answer(header, request[head:], handler)
+
+    def _answer(self, header: p.InHeader, body: bytes, handler: Handler) -> None:
+        try:
+            pieces = p.reply(header.unique, handler(header, body))
+        except OSError as error:
+            pieces = p.reply(header.unique, error=error.errno or errno.EIO)
+        except struct.error:
+            pieces = p.reply(header.unique, error=errno.EINVAL)
+        except Exception:  # noqa: BLE001  # whatever went wrong: an error for one reader, never a hang
+            _log.exception("request %s failed", header)
+            pieces = p.reply(header.unique, error=errno.EIO)
+        with suppress(OSError):  # ENOENT: the asker is gone
+            os.writev(self._fd, pieces)
+
+    def forget_pages(self, ino: int) -> None:
+        """Have the kernel drop every cached page of `ino`; waits for reads of it that are under way."""
+        self._notify(p.inval_inode(ino))
+
+    def forget_name(self, parent: int, name: bytes) -> None:
+        """Have the kernel ask again for `name` and for everything below it."""
+        self._notify(p.inval_entry(parent, name))
+
+    def _notify(self, message: bytes) -> None:
+        # Never on a serving thread: the kernel may hold the inode's lock until another request is answered.
+        with self._notify_lock:
+            if self._serving:
+                with suppress(OSError):  # ENOENT: the kernel does not know it (any more)
+                    os.write(self._fd, message)
+
+    def close(self) -> None:
+        """Unmount; waiting requests fail, serving threads end (not as root: once the last user has left)."""
+        mounting.unmount(self._target)
+        if os.geteuid() == 0:
+            for thread in self._threads:
+                thread.join(timeout=1)

@@ -1,0 +1,46 @@
+"""The mount daemon as a process: build it from the settings, serve until SIGTERM, leave nothing mounted."""
+
+import logging
+import signal
+import threading
+from types import FrameType
+
+from readingroom_hub import compose
+from readingroom_hub.config import Settings
+from readingroom_hub.mount.control import ControlServer
+from readingroom_hub.mount.daemon import MountDaemon, harden
+from readingroom_hub.mount.library import Library
+
+_log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings) -> None:
+    """Serve every open session; return after SIGTERM or SIGINT.
+
+    Raises AuditUnavailable where the start cannot be recorded, SystemUnfit where FUSE cannot be used."""
+    harden()
+    settings.paths.make()
+    audit = compose.audit(settings, "mount-daemon")
+    catalogue = compose.open_catalogue(settings)
+    library = Library(catalogue.versions, compose.objects(settings), compose.custody(settings), audit)
+    daemon = MountDaemon(
+        settings.paths.mounts, catalogue.projects, catalogue.grants, catalogue.sessions, library, audit
+    )
+    stop = threading.Event()
+
+    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask_to_stop)
+    try:
+        daemon.start()
+        control = ControlServer(settings.paths.mount_socket, daemon)
+        threading.Thread(target=control.serve_forever, name="control", daemon=True).start()
+        _log.info("serving %s", settings.paths.mounts)
+        stop.wait()
+        control.shutdown()
+        control.server_close()
+        settings.paths.mount_socket.unlink(missing_ok=True)
+    finally:
+        daemon.stop()

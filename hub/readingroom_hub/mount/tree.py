@@ -1,0 +1,170 @@
+"""The folders and files of one dataset version, as the kernel sees them: immutable, and shared by all sessions.
+
+An inode number is (40 bits of the version's digest, 24 bits of place): the same in every session and after a restart,
+and never that of something else, so no FORGET has to be counted."""
+
+import json
+import os
+import stat
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate, groupby
+
+from readingroom_hub.errors import SystemUnfit
+from readingroom_hub.model.dataset import DatasetVersion, Instance, Manifest
+from readingroom_hub.mount import protocol as p
+from readingroom_hub.services.reading import Series
+
+PLACE_BITS = 24
+PLACE_MASK = (1 << PLACE_BITS) - 1
+FOLDER_PLACE, JSON_PLACE = 0, 1
+JSON_NAME = b"dataset.json"
+FOREVER = 86_400
+"""Seconds for which the kernel may believe what never changes; revocation invalidates it actively."""
+
+
+def volume_of(version: DatasetVersion) -> int:
+    """The upper 40 bits of this version's inode numbers, never 0."""
+    return int(version.digest.removeprefix("sha256:")[:10], 16) | 1 << 39
+
+
+def folder_ino(version: DatasetVersion) -> int:
+    """The inode number of the version's top folder."""
+    return volume_of(version) << PLACE_BITS | FOLDER_PLACE
+
+
+def attributes(ino: int, size: int | None, seconds: int) -> p.Attr:
+    """A read-only file of `size` bytes, or a folder where `size` is None, last changed at `seconds`."""
+    mode, nlink = (stat.S_IFDIR | 0o555, 2) if size is None else (stat.S_IFREG | 0o444, 1)
+    size = size or 0
+    return p.Attr(
+        ino,
+        size,
+        (size + 511) // 512,
+        seconds,
+        seconds,
+        seconds,
+        0,
+        0,
+        0,
+        mode,
+        nlink,
+        os.getuid(),
+        os.getgid(),
+        0,
+        4096,
+        0,
+    )
+
+
+def dataset_json(version: DatasetVersion) -> bytes:
+    """The text of /data/<dataset>/dataset.json, format 1."""
+    fields = {
+        "format": "readingroom-dataset/1",
+        "dataset": version.dataset,
+        "version": version.digest,
+        "label": version.label,
+        "instances": version.instances,
+        "series": version.series,
+        "studies": version.studies,
+        "bytes": version.size,
+    }
+    return json.dumps(fields, indent=1).encode() + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One instance with the series that an intent for it covers."""
+
+    series: Series
+    instance: Instance
+
+
+class Listing:
+    """A folder's entries, packed once for READDIR and READDIRPLUS. Offsets are places in the list, from 1."""
+
+    def __init__(self, entries: list[tuple[bytes, p.Attr]], valid: int = FOREVER) -> None:
+        self.names = dict(entries)
+        self.entries = entries
+        self._valid = valid
+        self._packed: dict[bool, tuple[bytes, list[int]]] = {}
+
+    def read(self, offset: int, size: int, plus: bool) -> bytes:
+        """As many whole entries from `offset` on as fit `size` bytes; nothing at the end."""
+        if plus not in self._packed:
+            self._packed[plus] = self._pack(plus)
+        data, ends = self._packed[plus]
+        start = 0 if offset == 0 else ends[min(offset, len(ends)) - 1] if ends else 0
+        stop = bisect_right(ends, start + size)
+        return data[start : ends[stop - 1]] if stop > offset else b""
+
+    def _pack(self, plus: bool) -> tuple[bytes, list[int]]:
+        rows = [
+            p.direntplus(attr, i, name, self._valid) if plus else p.dirent(attr, i, name)
+            for i, (name, attr) in enumerate(self.entries, 1)
+        ]
+        return b"".join(rows), list(accumulate(len(r) for r in rows))
+
+
+class Tree:
+    """/<study>/<series>/<instance>.dcm and dataset.json of one version. Places: folder, dataset.json, then in the
+    manifest's order each study, series and instance."""
+
+    def __init__(self, version: DatasetVersion, manifest: Manifest) -> None:
+        if len(manifest.instances) * 3 > PLACE_MASK:
+            raise SystemUnfit(f"{version.label} has {len(manifest.instances)} instances: more than one folder can hold")
+        self.version = version
+        self._seconds = int(version.published_at.timestamp())
+        self._volume = volume_of(version) << PLACE_BITS
+        self._next = JSON_PLACE + 1
+        self._files: dict[int, File] = {}
+        self._folders: dict[int, Listing] = {}
+        top = [(JSON_NAME, self._attr(JSON_PLACE, len(dataset_json(version))))]
+        for study, of_study in groupby(manifest.instances, key=lambda i: i.study):
+            place = self._take()
+            top.append((study.encode(), self._attr(place, None)))
+            self._folders[place] = self._study(of_study)
+        self._folders[FOLDER_PLACE] = Listing(top)
+
+    def _take(self) -> int:
+        self._next += 1
+        return self._next - 1
+
+    def _attr(self, place: int, size: int | None) -> p.Attr:
+        return attributes(self._volume | place, size, self._seconds)
+
+    def _study(self, instances: Iterable[Instance]) -> Listing:
+        rows = []
+        for series, of_series in groupby(instances, key=lambda i: i.series):
+            place = self._take()
+            rows.append((series.encode(), self._attr(place, None)))
+            self._folders[place] = self._series(list(of_series))
+        return Listing(rows)
+
+    def _series(self, instances: list[Instance]) -> Listing:
+        first = instances[0]
+        series = Series(self.version, first.study, first.series, len(instances), sum(i.size for i in instances))
+        rows = []
+        for instance in instances:
+            place = self._take()
+            self._files[place] = File(series, instance)
+            rows.append((instance.instance.encode() + b".dcm", self._attr(place, instance.size)))
+        return Listing(rows)
+
+    def folder(self, place: int) -> Listing | None:
+        """The entries of a folder, or None where `place` is none."""
+        return self._folders.get(place)
+
+    def file(self, place: int) -> File | None:
+        """The instance at `place`, or None where there is none."""
+        return self._files.get(place)
+
+    def attr(self, place: int) -> p.Attr | None:
+        """The attributes at `place`, or None where nothing is."""
+        if place in self._folders:
+            return self._attr(place, None)
+        if place == JSON_PLACE:
+            return self._attr(place, len(dataset_json(self.version)))
+        file = self._files.get(place)
+        return None if file is None else self._attr(place, file.instance.size)

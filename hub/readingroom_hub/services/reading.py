@@ -1,0 +1,162 @@
+"""One session's reads: decide, record durably, then allow. No audit, no bytes.
+
+The first open in a series appends a durable `read-intent` for the whole series; what follows is posted without waiting.
+A crash can only leave more on the record than was read, never less (45 CFR 164.312(b))."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from readingroom_hub.errors import AuditUnavailable, Denied
+from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
+from readingroom_hub.model.dataset import DatasetVersion, Instance
+from readingroom_hub.model.ids import UID, GrantId
+from readingroom_hub.policy.access import Allow, Deny, Standing, decide
+from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.services.refusals import Refusals
+
+INTENT_LIFETIME = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What an intent covers: one series of one dataset version."""
+
+    version: DatasetVersion
+    study: UID
+    series: UID
+    instances: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Intent:
+    id: str
+    grant: GrantId
+    until: datetime
+
+
+@dataclass(slots=True)
+class OpenInstance:
+    """One open of one instance. `served` is counted by who serves the bytes."""
+
+    series: Series
+    instance: Instance
+    standing: Standing
+    allow: Allow
+    intent: str
+    served: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Reading:
+    """The reads of one session. Thread-safe. `clock` returns the time in UTC."""
+
+    def __init__(self, standing: Standing, audit: AuditRepository, clock: Callable[[], datetime]) -> None:
+        self.standing = standing
+        self._audit = audit
+        self._clock = clock
+        self._intents: dict[tuple[str, UID], _Intent] = {}
+        self._lock = threading.Lock()
+        self.refusals = Refusals(standing.session, audit, clock)
+
+    def open(self, series: Series, instance: Instance) -> OpenInstance:
+        """Allow one open: after return a durable record covers it.
+
+        Raises Denied after recording it; AuditUnavailable, and then not a byte may leave."""
+        standing = self.standing
+        allow = self._allowed(standing, series.version, f"{instance.study}/{instance.series}/{instance.instance}")
+        intent = self._intent(series, allow)
+        self._audit.post(
+            self._record(AuditEvent.INSTANCE_OPENED, series, allow, {"instance": instance.instance, "intent": intent})
+        )
+        return OpenInstance(series, instance, standing, allow, intent)
+
+    def enter(self, version: DatasetVersion) -> None:
+        """Allow a look into the version's folders, which releases names but no instance. Raises Denied, recorded."""
+        self._allowed(self.standing, version, "")
+
+    def check(self, opened: OpenInstance) -> None:
+        """Allow one more read through an open instance. Raises Denied, AuditUnavailable."""
+        now = self._clock()
+        standing = self.standing
+        if opened.standing is standing and now < opened.allow.until:
+            return
+        i = opened.instance
+        allow = self._allowed(standing, opened.series.version, f"{i.study}/{i.series}/{i.instance}")
+        if allow.grant.id != opened.allow.grant.id:
+            opened.intent = self._intent(opened.series, allow)
+        opened.standing, opened.allow = standing, allow
+
+    def close(self, opened: OpenInstance, cached: bool) -> None:
+        """Record the end of one open. `cached`: the kernel may have served up to `size` bytes by itself.
+
+        Never raises: the intent already covers what was read."""
+        i = opened.instance
+        more = {
+            "instance": i.instance,
+            "intent": opened.intent,
+            "bytes": opened.served,
+            "size": i.size,
+            "cached": cached,
+        }
+        self.refusals.post(self._record(AuditEvent.INSTANCE_CLOSED, opened.series, opened.allow, more))
+
+    def _allowed(self, standing: Standing, version: DatasetVersion, path: str) -> Allow:
+        decision = decide(standing, version.digest, self._clock())
+        if isinstance(decision, Deny):
+            subject = {"dataset": version.dataset, "version": version.digest}
+            self.refusals.deny(decision, f"{version.dataset}/{path}".rstrip("/"), subject)
+            raise Denied(decision.sentence)
+        return decision
+
+    def _intent(self, series: Series, allow: Allow) -> str:
+        """The id of an intent that is durable, younger than a minute and under this grant."""
+        place = (series.version.digest, series.series)
+        with self._lock:
+            held, now = self._intents.get(place), self._clock()
+            if held is not None and held.grant == allow.grant.id and now < held.until:
+                return held.id
+            more = {"instances": series.instances, "bytes": series.bytes}
+            record = self._record(AuditEvent.READ_INTENT, series, allow, more)
+            self._audit.append([record])
+            self._intents[place] = _Intent(record.id, allow.grant.id, now + INTENT_LIFETIME)
+            return record.id
+
+    def _record(self, event: AuditEvent, series: Series, allow: Allow, more: Mapping[str, object]) -> AuditRecord:
+        session = self.standing.session
+        subject = {
+            "dataset": series.version.dataset,
+            "version": series.version.digest,
+            "study": series.study,
+            "series": series.series,
+            "grant": allow.grant.id,
+            **more,
+        }
+        return AuditRecord(
+            event,
+            person=session.person,
+            project=session.project,
+            session=session.id,
+            subject=subject,
+            time=self._clock(),
+        )
+
+    def damaged(self, version: DatasetVersion, path: str, why: str) -> None:
+        """Record a security event once per object, durably where the repository answers."""
+        self.refusals.report(
+            AuditEvent.INTEGRITY_FAILURE,
+            Outcome.FAILURE,
+            "damaged",
+            f"{version.dataset}/{path} is damaged and was not given out. Tell a data steward. ({why})",
+            f"{version.dataset}/{path}",
+            {"dataset": version.dataset, "version": version.digest},
+        )
+
+    def unavailable(self, path: str, error: AuditUnavailable) -> None:
+        """Note for the session's own notice that a read had to wait for the audit record repository."""
+        self.refusals.note(
+            f"{path} was not opened, since the audit record repository did not answer ({error}). "
+            "Nothing is read without a record. Try again in a minute; tell the operator if it stays so."
+        )

@@ -1,0 +1,132 @@
+"""A small hub for tests of the mount: catalogue, object store and keys for real, below one folder."""
+
+import hashlib
+import os
+import random
+import secrets
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from readingroom_hub import compose
+from readingroom_hub.adapters.keys_file import DevelopmentCustodyWarning
+from readingroom_hub.config import Settings
+from readingroom_hub.crypto.envelope import MANIFEST_PART, seal
+from readingroom_hub.model.dataset import DatasetVersion, Instance, Manifest, manifest_of
+from readingroom_hub.model.grant import Grant
+from readingroom_hub.model.ids import UID, DatasetName, GrantId, KeyId, PersonId, ProjectId, SessionId, VersionDigest
+from readingroom_hub.model.project import Project
+from readingroom_hub.model.session import Session
+
+STEWARD = PersonId("p-" + "1" * 64)
+RESEARCHER = PersonId("p-" + "2" * 64)
+
+
+@dataclass(frozen=True)
+class Published:
+    version: DatasetVersion
+    manifest: Manifest
+    plain: dict[str, bytes]
+    """Path below the dataset's folder -> plaintext."""
+
+    def object_file(self, world: "World", instance: Instance) -> Path:
+        return world.settings.paths.objects / self.version.key / instance.object_name
+
+
+def make_instances(series_sizes: Iterable[Iterable[int]], seed: int) -> list[tuple[Instance, bytes]]:
+    """One study; one series per inner list; one instance per size."""
+    rng = random.Random(seed)
+    made = []
+    for s, sizes in enumerate(series_sizes, 1):
+        for n, size in enumerate(sizes, 1):
+            data = rng.randbytes(size)
+            root = f"2.25.{seed}"
+            uid = UID(f"{root}.{s}.{n}")
+            made.append(
+                (
+                    Instance(
+                        UID(f"{root}.0"),
+                        UID(f"{root}.{s}"),
+                        uid,
+                        UID("1.2.840.10008.5.1.4.1.1.2"),
+                        "CT",
+                        n,
+                        size,
+                        hashlib.sha256(data).hexdigest(),
+                    ),
+                    data,
+                )
+            )
+    return made  # fmt: skip
+
+
+class World:
+    """Folders below `state`; nothing runs."""
+
+    def __init__(self, state: Path) -> None:
+        self.settings = Settings(state=state)
+        self.settings.paths.make()
+        self.catalogue = compose.open_catalogue(self.settings)
+        self.objects = compose.objects(self.settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DevelopmentCustodyWarning)
+            self.custody = compose.custody(self.settings)
+
+    def project(self, name: str, ends_at: datetime | None = None) -> ProjectId:
+        id = ProjectId(name)
+        self.catalogue.projects.create(Project(id, f"Project {name}", "Dr Owner", _now(), ends_at))
+        return id
+
+    def publish(
+        self,
+        project: ProjectId,
+        dataset: str,
+        series_sizes: Iterable[Iterable[int]] = ((3000, 0, 70_000),),
+        seed: int = 1,
+    ) -> Published:
+        made = make_instances(series_sizes, seed)
+        manifest = manifest_of(project, DatasetName(dataset), "test profile", [i for i, _ in made])
+        key_id, key = KeyId.new(), secrets.token_bytes(32)
+        for instance, data in made:
+            self.objects.put(f"{key_id}/{instance.object_name}", seal(key, key_id, instance.instance, data))
+        self.objects.put(f"{key_id}/manifest", seal(key, key_id, MANIFEST_PART, manifest.to_bytes()))
+        version = DatasetVersion(
+            manifest.digest(), project, manifest.dataset, key_id, len(made), len({i.series for i, _ in made}), 1,
+            sum(i.size for i, _ in made), _now(), "{}",
+        )  # fmt: skip
+        self.catalogue.versions.publish(version, self.custody.wrap(key_id, key))
+        return Published(version, manifest, {f"{i.study}/{i.series}/{i.instance}.dcm": data for i, data in made})
+
+    def grant(self, project: ProjectId, version: DatasetVersion, lasts: timedelta = timedelta(hours=1)) -> Grant:
+        grant = Grant(
+            GrantId.new(), project, version.dataset, VersionDigest(version.digest), _now() + lasts, STEWARD, _now()
+        )
+        self.catalogue.grants.add(grant)
+        return grant
+
+    def revoke(self, grant: Grant) -> None:
+        self.catalogue.grants.revoke(grant.id, _now(), STEWARD)
+
+    def session(self, project: ProjectId, lasts: timedelta = timedelta(hours=1)) -> Session:
+        now = _now()
+        session = Session(SessionId.new(), RESEARCHER, project, now, now + lasts)
+        self.catalogue.sessions.open(session)
+        return session
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def read(path: Path | str) -> bytes:
+    """Read a file with plain system calls, which release the interpreter's lock."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        parts = []
+        while part := os.read(fd, 1 << 20):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
