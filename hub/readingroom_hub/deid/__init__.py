@@ -1,1 +1,1 @@
-"""De-identification after PS3.15 Annex E, driven by the table of the standard. No I/O beyond its own data files."""
+"""De-identification: DICOM PS3.15 Annex E, from the standard's own table. Pure: bytes in, bytes out."""

@@ -1,0 +1,75 @@
+"""Which action one attribute gets: a row of Table E.1-1, its choice settled by the IOD and the policy's options."""
+
+from enum import StrEnum
+from functools import lru_cache
+
+from pydicom.datadict import dictionary_VR
+
+from readingroom_hub.deid.iod import Need, need
+from readingroom_hub.deid.table import Option, table
+
+
+class Action(StrEnum):
+    """What is done to an element. Values appear in dataset cards."""
+
+    KEEP = "keep"
+    REMOVE = "remove"
+    EMPTY = "empty"
+    DUMMY = "dummy"
+    UID = "uid"
+    PSEUDONYM = "pseudonym"
+    SHIFT = "shift"
+
+
+_PATIENT = frozenset({0x00100010, 0x00100020})  # PatientName, PatientID
+# OIDs of vocabularies (PS3.16 section 8), not of objects; many are outside PS3.6.
+_VOCABULARY = frozenset({0x0008010C, 0x00080118})
+
+
+@lru_cache(maxsize=16384)
+def vr_of(tag: int) -> str | None:
+    """The VR of the data dictionary; None for what it does not hold."""
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return None
+
+
+@lru_cache(maxsize=65536)
+def action(options: frozenset[Option], sop_class: str, parent: int, tag: int) -> Action:
+    """The action for `tag` at the top level (`parent` 0) or in items of sequence `parent`."""
+    if tag >> 16 in {0, 2} or not tag & 0xFFFF:
+        return Action.REMOVE  # commands, file meta and group lengths have no place in a data set (PS3.5 7.2)
+    if tag in _PATIENT:
+        return Action.PSEUDONYM
+    rule = table().rule(tag)
+    if rule is None:
+        return _unlisted(tag)
+    if any(rule.options.get(o) == "C" for o in options):
+        return Action.SHIFT
+    return _choose(rule.basic, need(sop_class, parent, tag))
+
+
+def _unlisted(tag: int) -> Action:
+    vr = vr_of(tag)
+    if vr is None or tag >> 24 == 0x60:
+        return Action.REMOVE  # nobody knows what it holds; an overlay plane without its data is no plane
+    return Action.UID if vr == "UI" and tag not in _VOCABULARY else Action.KEEP
+
+
+def _choose(basic: str, wanted: Need) -> Action:
+    """PS3.15 E.1.1: the mildest of the choices that keeps the object valid; the strictest where nothing is known."""
+    if basic.endswith("U*"):
+        # References with replaced UIDs say nothing of the patient, and without them a series loses its localizers.
+        return Action.KEEP
+    choices = basic.split("/")
+    if choices == ["Z"]:  # "a zero-length value, or a non-zero-length value that may be a dummy"
+        choices = ["Z", "D"] if wanted is not Need.UNKNOWN else ["Z"]
+    ladder = {
+        Need.NOTHING: ("X", "Z", "D", "U"),
+        Need.PRESENT: ("Z", "D", "X", "U"),
+        Need.VALUE: ("D", "Z", "X", "U"),
+        Need.UNKNOWN: ("D", "Z", "X", "U"),
+    }[wanted]
+    code = next(c for c in ladder if c in choices)
+    return {"X": Action.REMOVE, "Z": Action.EMPTY, "D": Action.DUMMY, "U": Action.UID}[code]

@@ -1,0 +1,189 @@
+"""DICOM files (PS3.10 section 7) as bytes: the header parsed, Pixel Data left as it is encoded."""
+
+import io
+import struct
+from dataclasses import dataclass
+from typing import NoReturn
+
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from readingroom_hub.errors import BadInput
+
+# Version 1 of this de-identifier. 2.25 with a random UUID (PS3.5 B.2).
+IMPLEMENTATION_UID = UID("2.25.133297183290829157934137263420563364473")
+IMPLEMENTATION_NAME = "READINGROOM_1"
+_LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+_UNDEFINED = 0xFFFFFFFF
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_EXPLICIT_LITTLE = (False, True)
+
+
+class CannotDeidentify(BadInput):
+    """The object cannot be de-identified safely, so it is left out. The message is the reason, free of identifiers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part10:
+    """A parsed file."""
+
+    header: Dataset
+    """All elements before Pixel Data (with it only where the whole data set is deflated)."""
+    pixels: bytes | memoryview
+    """The Pixel Data element exactly as encoded; whatever followed it is gone."""
+    pixel_length: int | None
+    """Length of a native Pixel Data value; None where it is encapsulated or absent."""
+    transfer_syntax: UID
+
+
+def read(data: bytes) -> Part10:
+    """Parse a file, with or without preamble and file meta. Raises CannotDeidentify."""
+    named = data[128:132] == b"DICM"
+    if not named and data[:4] not in _STARTS:
+        raise CannotDeidentify("not a DICOM file")
+    try:
+        stream = io.BytesIO(data)
+        header = pydicom.dcmread(stream, stop_before_pixels=True, force=not named)
+        syntax = _transfer_syntax(header)
+        if syntax == DeflatedExplicitVRLittleEndian:
+            header = pydicom.dcmread(io.BytesIO(data), force=not named)
+            return Part10(header, b"", _deflated_length(header), syntax)
+        start = stream.tell()
+        implicit, little = header.original_encoding
+        walker = _Walker(data, bool(implicit), bool(little))
+        if start >= len(data):
+            walker.to_end(_data_set_start(data, named=named))
+            return Part10(header, b"", None, syntax)
+        end = walker.skip(start)
+        pixels = memoryview(data)[start:end]
+        return Part10(header, pixels, walker.defined_length(start), syntax)
+    except CannotDeidentify:
+        raise
+    except Exception as error:  # a parser of hostile input may raise anything; all of it means the same here
+        raise CannotDeidentify(f"not readable as DICOM ({type(error).__name__})") from error
+
+
+# Without preamble a file starts with file meta or with group 0008, in either byte order.
+_STARTS = frozenset(
+    {b"\x02\0\0\0", b"\x08\0\0\0", b"\x08\0\x01\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0", b"\0\x08\0\x05"}
+)
+
+
+def write(header: Dataset, pixels: bytes | memoryview) -> bytes:
+    """Encode a de-identified header in its transfer syntax, with a fresh file meta and preamble, then the pixels."""
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, header, enforce_file_format=True)
+    return b"".join((buffer.getbuffer(), pixels))
+
+
+def file_meta(header: Dataset, syntax: UID) -> FileMetaDataset:
+    """File meta that says nothing of the source: no AE titles, no private information (PS3.10 7.1)."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = header.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
+    meta.TransferSyntaxUID = syntax
+    meta.ImplementationClassUID = IMPLEMENTATION_UID
+    meta.ImplementationVersionName = IMPLEMENTATION_NAME
+    return meta
+
+
+def _transfer_syntax(header: Dataset) -> UID:
+    syntax = UID(str(header.file_meta.get("TransferSyntaxUID") or "").strip("\0 "))
+    if not syntax:  # no file meta: only the three uncompressed ones can be told from the bytes
+        implicit, little = header.original_encoding
+        if implicit:
+            return pydicom.uid.ImplicitVRLittleEndian
+        return pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
+    if syntax.is_private or not syntax.is_transfer_syntax:
+        raise CannotDeidentify("unknown or private transfer syntax")
+    return syntax
+
+
+def _deflated_length(header: Dataset) -> int | None:
+    for tag in header.keys():  # noqa: SIM118  # iterating the dataset itself would convert every element
+        _check_length(header.get_item(tag))
+    pixels = header.get_item("PixelData")
+    return None if pixels is None else len(pixels.value or b"")
+
+
+def _check_length(element: object) -> None:
+    length, value = getattr(element, "length", None), getattr(element, "value", None)
+    if length not in (None, _UNDEFINED) and isinstance(value, bytes) and len(value) != length:
+        raise CannotDeidentify("cut short: its data set ends in the middle of an element")
+
+
+def _data_set_start(data: bytes, *, named: bool) -> int:
+    position, meta = 132 if named else 0, _Walker(data, *_EXPLICIT_LITTLE)
+    while data[position : position + 2] == b"\x02\0":
+        position = meta.skip(position)
+    return position
+
+
+class _Walker:
+    """Finds where elements end, without looking at values."""
+
+    def __init__(self, data: bytes, implicit: bool, little: bool) -> None:
+        self._data, self._implicit = data, implicit
+        self._tag = struct.Struct("<HH" if little else ">HH")
+        self._long = struct.Struct("<L" if little else ">L")
+        self._short = struct.Struct("<H" if little else ">H")
+
+    def to_end(self, position: int) -> None:
+        """Walk to the last byte. Raises CannotDeidentify where an element, or a fraction of one, is left."""
+        while position < len(self._data):
+            position = self.skip(position)
+
+    def skip(self, position: int) -> int:
+        """The position after the element at `position`. Raises CannotDeidentify where it ends behind the file."""
+        _, vr, length, value = self._head(position)
+        if length != _UNDEFINED:
+            return self._bounded(value + length)
+        inner = self
+        if vr == b"UN":  # PS3.5 6.2.2 note 4: a sequence of unknown VR is encoded implicit little endian
+            inner = _Walker(self._data, implicit=True, little=True)
+        return inner._items(value)  # its own kind
+
+    def defined_length(self, position: int) -> int | None:
+        """Length of the value of the element at `position`; None where it is undefined."""
+        length = self._head(position)[2]
+        return None if length == _UNDEFINED else length
+
+    def _items(self, position: int) -> int:
+        while True:
+            tag, _, length, position = self._head(position)
+            if tag == _SEQUENCE_END:
+                return position
+            if tag != _ITEM:
+                self._cut()
+            position = self._item(position) if length == _UNDEFINED else self._bounded(position + length)
+
+    def _item(self, position: int) -> int:
+        while True:
+            if self._head(position)[0] == _ITEM_END:
+                return position + 8
+            position = self.skip(position)
+
+    def _head(self, position: int) -> tuple[int, bytes, int, int]:
+        if position + 8 > len(self._data):
+            self._cut()
+        group, element = self._tag.unpack_from(self._data, position)
+        vr = b"" if self._implicit or group == 0xFFFE else self._data[position + 4 : position + 6]
+        if vr in _LONG:
+            if position + 12 > len(self._data):
+                self._cut()
+            return group << 16 | element, vr, self._long.unpack_from(self._data, position + 8)[0], position + 12
+        size = (
+            self._short.unpack_from(self._data, position + 6)
+            if vr
+            else self._long.unpack_from(self._data, position + 4)
+        )
+        return group << 16 | element, vr, size[0], position + 8
+
+    def _bounded(self, end: int) -> int:
+        if end > len(self._data):
+            self._cut()
+        return end
+
+    def _cut(self) -> NoReturn:
+        raise CannotDeidentify("cut short: the file ends before its last element, or has bytes that are no element")

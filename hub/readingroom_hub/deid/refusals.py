@@ -1,0 +1,82 @@
+"""Objects that this de-identification cannot make safe. Each check raises CannotDeidentify with one plain reason."""
+
+from pydicom.dataset import Dataset
+from pydicom.pixels.utils import get_expected_length
+from pydicom.uid import UID, MediaStorageDirectoryStorage
+
+from readingroom_hub.deid.part10 import CannotDeidentify, Part10
+from readingroom_hub.deid.policy import Policy
+
+_REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"
+_ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_SCREENS = ("SCREEN", "CAPTURE", "DOSE_INFO", "LABEL", "OVERVIEW")
+
+
+def check(file: Part10, policy: Policy) -> None:
+    """Raise CannotDeidentify for what must be left out."""
+    header = file.header
+    _check_kind(header)
+    if file.pixels or "PixelData" in header:
+        _check_pixels(file)
+        _check_burned_in(header, policy)
+        _check_overlays(header)
+    elif "Rows" in header:
+        raise CannotDeidentify("it describes an image but has no Pixel Data: cut short")
+
+
+def _check_kind(header: Dataset) -> None:
+    sop_class = UID(str(header.get("SOPClassUID", "")))
+    if sop_class == MediaStorageDirectoryStorage or "DirectoryRecordSequence" in header:
+        raise CannotDeidentify("a DICOMDIR: it lists patients, and the files it points to are taken in without it")
+    missing = [k for k in _REQUIRED if not str(header.get(k) or "").strip(" \0")]
+    if missing:
+        raise CannotDeidentify(f"no {' and no '.join(missing)}")
+    if sop_class.startswith(_ENCAPSULATED) or "EncapsulatedDocument" in header:
+        raise CannotDeidentify("an encapsulated document: its text cannot be cleaned")
+    if sop_class == _RAW_DATA:
+        raise CannotDeidentify("Raw Data: its content is private to its maker")
+    if sop_class.type != "SOP Class" or sop_class.is_private:
+        raise CannotDeidentify("an unknown or private SOP class: nobody can tell what it holds")
+
+
+def _check_pixels(file: Part10) -> None:
+    if file.pixel_length is None:
+        return  # encapsulated: its fragments were walked to their end
+    if "PixelData" not in file.header and bytes(file.pixels[:4]) not in {b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10"}:
+        return  # Float or Double Float Pixel Data
+    try:
+        expected = get_expected_length(file.header)
+    except Exception as error:
+        raise CannotDeidentify("its attributes do not describe its Pixel Data") from error
+    if file.pixel_length not in {expected, expected + expected % 2}:
+        raise CannotDeidentify(f"Pixel Data is {file.pixel_length} bytes long, its attributes describe {expected}")
+
+
+def _check_burned_in(header: Dataset, policy: Policy) -> None:
+    declared = str(header.get("BurnedInAnnotation") or "").strip().upper()
+    if declared == "YES":
+        raise CannotDeidentify("BurnedInAnnotation is YES: text in the pixels is not cleaned yet")
+    if declared == "NO":
+        return
+    modality = str(header.get("Modality") or "")
+    kind = "\\".join(str(v) for v in _many(header.get("ImageType"))).upper()
+    captured = str(header.SOPClassUID).startswith(_SECONDARY_CAPTURE) or header.get("ConversionType")
+    if modality not in policy.text_free_modalities:
+        raise CannotDeidentify(f"{modality or 'unknown modality'} without BurnedInAnnotation NO: text may be burnt in")
+    if captured or any(word in kind for word in _SCREENS):
+        raise CannotDeidentify("a captured or label image without BurnedInAnnotation NO: text may be burnt in")
+
+
+def _check_overlays(header: Dataset) -> None:
+    """Retired overlays in unused bits of Pixel Data (PS3.5 8.1.2) can show text, and pixels are not touched."""
+    for group in range(0x6000, 0x6100, 2):
+        if (group << 16 | 0x0100) in header and (group << 16 | 0x3000) not in header:
+            raise CannotDeidentify("an overlay in the unused bits of its Pixel Data: text may be in it")
+
+
+def _many(value: object) -> list[object]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]
