@@ -8,8 +8,10 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from readingroom_hub import compose
 from readingroom_hub.config import Settings
 from readingroom_hub.embedded.supervisor import Process
+from readingroom_hub.sandbox.servers import Servers
 
 
 def socket_answers(path: Path) -> Callable[[], bool]:
@@ -57,7 +59,18 @@ def mount_daemon(settings: Settings) -> Process:
 
 
 def hub(settings: Settings, config_file: Path) -> Process:
-    """JupyterHub, which starts the proxy and the portal itself."""
+    """JupyterHub, which starts the proxy and the portal itself. User servers outlive it, so they are ended after it."""
     argv = [sys.executable, "-m", "jupyterhub", "--config", str(config_file)]
     ready = url_answers(settings.public_url + "/hub/health")
-    return Process("hub", argv, ready, settings.to_environ(), settings.paths.logs / "hub.log")
+    log = settings.paths.logs / "hub.log"
+    return Process("hub", argv, ready, settings.to_environ(), log, after=lambda: end_servers(settings))
+
+
+def end_servers(settings: Settings) -> None:
+    """Stop every user server of this machine and end its session on the record."""
+    servers = Servers(settings)
+    sessions = compose.sessions(settings, compose.audit(settings, "serve"))
+    for running in servers.running():
+        servers.stop(running)
+    for session in sessions.open_ones():
+        sessions.close(session.id)

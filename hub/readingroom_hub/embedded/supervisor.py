@@ -30,6 +30,8 @@ class Process:
     start_seconds: float = 60
     stop_seconds: float = 30
     """How long it may take from SIGTERM to its end; then it is killed."""
+    after: Callable[[], None] | None = None
+    """What is left to do once it has been stopped, while those started before it still run."""
 
 
 @dataclass(slots=True)
@@ -93,6 +95,11 @@ class Supervisor:
                     self._on_event(f"{running.process.name} did not stop within its time and is killed")
                     running.popen.kill()
                     running.popen.wait()
+            if running.process.after is not None:
+                try:
+                    running.process.after()
+                except ReadingRoomError as error:
+                    self._on_event(f"after {running.process.name} had stopped: {error}")
         self._running.clear()
 
     def pid(self, name: str) -> int:
