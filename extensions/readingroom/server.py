@@ -1,8 +1,8 @@
-"""A researcher's JupyterLab: JupyterHub's single-user server on a socket that was handed in, keeping its token to itself.
+"""A researcher's JupyterLab: JupyterHub's single-user server on an inherited socket, keeping its token to itself.
 
-Started as `python -I -m readingroom.server` (isolated: no code from the home runs in this process), with one JSON object
-on standard input: `listen_fd`, the listening socket, and `api_token`. Kernels and terminals are children of this process;
-they get its environment, where the token never is, and cannot look into it."""
+Started as `python -I -m readingroom.server` (isolated: no code from the home runs in this process), with one JSON
+object on standard input: `listen_fd`, the listening socket, and `api_token`. Kernels and terminals are children of this
+process; they get its environment, where the token never is, and cannot look into it."""
 
 import ctypes
 import json
@@ -23,7 +23,7 @@ IMAGE_BYTES_PER_SECOND = 1e9
 """Jupyter's own limit of 1 MB/s stops an image viewer after its first slices."""
 
 
-class SocketServerApp(ServerApp):  # type: ignore[misc]  # untyped
+class SocketServerApp(ServerApp):
     """ServerApp on an inherited listening socket, that writes its token into no file."""
 
     listener: socket.socket
@@ -33,6 +33,9 @@ class SocketServerApp(ServerApp):  # type: ignore[misc]  # untyped
         """The class for one listening socket."""
         cls.listener = listener
         return cls
+
+    def _find_http_port(self) -> None:
+        pass
 
     def _bind_http_server(self) -> None:
         self.http_server.add_socket(self.listener)
@@ -56,14 +59,15 @@ def configuration(token: str) -> Config:
         {
             "HubAuth": {"api_token": token},
             "ServerApp": {
-                # Not used to listen; tells Jupyter that it is not reached through a port.
-                "sock": "/run/readingroom/inherited.sock",
+                # Otherwise written to a file that kernels can read.
+                "cookie_secret": os.urandom(32),
                 "root_dir": str(Path.home()),
                 "terminals_enabled": True,
                 "allow_root": False,
             },
             "ZMQChannelsWebsocketConnection": {"iopub_data_rate_limit": IMAGE_BYTES_PER_SECOND},
-            # Both would ask the internet.
+            # These would ask the internet, and start npm.
+            "LanguageServerManager": {"autodetect": False},
             "LabApp": {
                 "news_url": None,
                 "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",

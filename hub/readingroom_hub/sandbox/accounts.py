@@ -58,7 +58,7 @@ class Accounts:
             raise StoreUnavailable(f"the table of user ids {self._file} cannot be used: {error}") from error
 
     def _replace(self, table: dict[str, int]) -> None:
-        # A number that was given and then forgotten in a power cut would go to somebody else, with the first one's files.
+        # A number that was given, then forgotten in a power cut, would go to somebody else with the first one's files.
         fresh = self._file.with_suffix(".new")
         with fresh.open("w") as file:
             json.dump({"format": "readingroom-accounts/1", "ids": table}, file, indent=1, sort_keys=True)

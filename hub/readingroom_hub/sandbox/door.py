@@ -96,14 +96,14 @@ def _start(plan: Plan, door: Door) -> tuple[subprocess.Popen[bytes], int]:
     status, status_in = os.pipe()
     filters = _memory_file(seccomp.build())
     options = _memory_file("\0".join(bubblewrap.options(plan.sandbox, filters, status_in)).encode())
-    process = subprocess.Popen(  # noqa: PLW1509  # no thread runs yet
+    process = subprocess.Popen(
         bubblewrap.command(plan.sandbox, options),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={},
         pass_fds=(door.server.fileno(), options, filters, status_in),
-        preexec_fn=_child(plan),
+        preexec_fn=_child(plan),  # noqa: PLW1509  # no thread runs yet
     )
     for fd in (status_in, filters, options):
         os.close(fd)
@@ -165,7 +165,7 @@ def _watch(plan: Plan, process: subprocess.Popen[bytes], init: int) -> None:
         received = signal.sigtimedwait(_SIGNALS, HOME_CHECK_SECONDS)
         full = received is None and _overfull(plan, allowed)
         if full:
-            print(f"The home is larger than {plan.limits.home_mb} MB: the server is stopped.", file=sys.stderr)
+            sys.stderr.write(f"The home is larger than {plan.limits.home_mb} MB: the server is stopped.\n")
         if full or (received and received.si_signo == signal.SIGTERM):
             _stop(process, init)
 
@@ -177,7 +177,8 @@ def _harden() -> None:
 
 
 def _tell(answer: dict[str, object]) -> None:
-    print(json.dumps(answer), flush=True)
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

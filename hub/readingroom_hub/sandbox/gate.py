@@ -74,7 +74,7 @@ class Rules:
         raise Refused(
             403,
             "not-on-the-list",
-            "A server may ask the hub only about its own session. Use the web pages of Reading Room for everything else.",
+            "A server may ask the hub only about its own session. For everything else use the web pages.",
             request.line,
         )
 

@@ -17,7 +17,9 @@ def image_maker() -> str | None:
     return shutil.which("mkfs.ext4", path="/usr/sbin:/sbin:/usr/bin:/bin")
 
 
-def home(paths: Paths, user: str, project: ProjectId, account: Account | None, size_mb: int) -> tuple[Path, Path | None]:
+def home(
+    paths: Paths, user: str, project: ProjectId, account: Account | None, size_mb: int
+) -> tuple[Path, Path | None]:
     """The home's folder, and the image that is mounted on it where the hub is root: a file system is the one limit that
     nobody can write past. Both are made at first sight; the image is sparse. Raises StoreUnavailable."""
     folder = paths.homes / user / project

@@ -97,6 +97,7 @@ def environment() -> dict[str, str]:
     return {
         "HOME": HOME,
         "HOSTNAME": "readingroom",
+        "JUPYTER_RUNTIME_DIR": "/tmp/jupyter",  # noqa: S108  # the sandbox's own
         "LANG": "C.UTF-8",
         "LOGNAME": "researcher",
         "PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin",

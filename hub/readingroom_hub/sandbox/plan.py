@@ -1,4 +1,4 @@
-"""What a door is told to start: one JSON object on its standard input, since a command line can be read by everybody."""
+"""What a door is told to start: one JSON object on its standard input. Everybody can read a command line."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Bytes between a loopback port and a unix socket, through the kernel's pipes (splice(2)): no proxy dials a unix socket.
+"""Bytes between a loopback port and a unix socket, through the kernel's pipes (splice(2)): no proxy dials the latter.
 
 Two threads a connection; all time is spent in the kernel, without Python's lock."""
 

@@ -30,7 +30,7 @@ class Upstream:
 class Reporter:
     """Hands refusals on, at most so many a minute; what is left out is counted in the next one."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
         self._lock = threading.Lock()
         self._minute, self._sent, self._left_out = 0, 0, 0

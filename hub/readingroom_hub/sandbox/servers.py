@@ -78,7 +78,7 @@ class Servers:
         self._children: dict[int, subprocess.Popen[str]] = {}
 
     def start(self, order: Order) -> Running:
-        """Start one server; it may not answer yet. Raises SystemUnfit, StoreUnavailable: then nothing is left behind."""
+        """Start one server; it may not answer yet. Raises SystemUnfit, StoreUnavailable; then nothing is left."""
         groups: list[Path] = []
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -221,7 +221,9 @@ def _ask(process: subprocess.Popen[str], plan: Plan) -> dict[str, Any]:
         line = pipe.readline() if ready else ""
     answer: dict[str, Any] = json.loads(line or "{}")
     if "port" not in answer:
-        raise SystemUnfit(answer.get("error") or f"the server did not start: the operator finds the reason in {plan.log}")
+        raise SystemUnfit(
+            answer.get("error") or f"the server did not start: the operator finds the reason in {plan.log}"
+        )
     return answer
 
 

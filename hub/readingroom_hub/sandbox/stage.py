@@ -5,7 +5,7 @@ the Python installation. bwrap's `--bind-fd` does not help: it turns the descrip
 binds first, in a mount namespace of this process alone, on a temporary file system that everybody may pass through. The
 host sees none of it, and all of it, a loop-mounted home too, goes away with the last process of the server.
 
-The namespace is a slave of the host's: a mount that a restarted mount daemon makes still arrives (mount_namespaces(7))."""
+The namespace is a slave of the host's: what a restarted mount daemon mounts still arrives (mount_namespaces(7))."""
 
 import ctypes
 import os
@@ -57,7 +57,7 @@ def arrange(sandbox: Sandbox, home_image: str | None) -> Sandbox:
 
 
 def _program(sandbox: Sandbox, staged: Iterable[Bind]) -> str:
-    """bwrap is part of the Python installation that is bound anyway, and needs the libraries beside it."""
+    """Where bwrap is now: part of the Python installation that is bound anyway, and needs the libraries beside it."""
     for bind, place in zip(sandbox.binds, staged, strict=True):
         if Path(sandbox.program).is_relative_to(bind.source):
             return str(Path(place.source, Path(sandbox.program).relative_to(bind.source)))
