@@ -47,7 +47,8 @@ def action(options: frozenset[Option], sop_class: str, parent: int, tag: int) ->
         return _unlisted(tag)
     if any(rule.options.get(o) == "C" for o in options):
         return Action.SHIFT
-    return _choose(rule.basic, need(sop_class, parent, tag))
+    chosen = _choose(rule.basic, need(sop_class, parent, tag))
+    return Action.UID if chosen is Action.DUMMY and vr_of(tag) == "UI" else chosen
 
 
 def _unlisted(tag: int) -> Action:
@@ -58,13 +59,13 @@ def _unlisted(tag: int) -> Action:
 
 
 def _choose(basic: str, wanted: Need) -> Action:
-    """PS3.15 E.1.1: the mildest of the choices that keeps the object valid; the strictest where nothing is known."""
+    """PS3.15 E.1.1: the mildest of the choices that keeps the object valid; the surest where nothing is known."""
     if basic.endswith("U*"):
         # References with replaced UIDs say nothing of the patient, and without them a series loses its localizers.
         return Action.KEEP
     choices = basic.split("/")
-    if choices == ["Z"]:  # "a zero-length value, or a non-zero-length value that may be a dummy"
-        choices = ["Z", "D"] if wanted is not Need.UNKNOWN else ["Z"]
+    if wanted is Need.VALUE:  # Z allows a dummy; and X of a mandatory value (PresentationCreationDate) would be invalid
+        choices.append("D")
     ladder = {
         Need.NOTHING: ("X", "Z", "D", "U"),
         Need.PRESENT: ("Z", "D", "X", "U"),

@@ -1,5 +1,6 @@
 """Dummy values for action D: non-empty, valid for their VR (PS3.5 6.2), the same for everybody."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pydicom.datadict import dictionary_VR
@@ -7,8 +8,6 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
-
-from readingroom_hub.deid.uids import is_standard
 
 WORD = "REMOVED"
 _VALUES: dict[str, Any] = {
@@ -38,7 +37,6 @@ _VALUES: dict[str, Any] = {
     "SV": 0,
     "TM": "000000",
     "UC": WORD,
-    "UI": "2.25.0",
     "UL": 0,
     "UN": bytes(2),
     "UR": "urn:removed",
@@ -49,11 +47,13 @@ _VALUES: dict[str, Any] = {
 _CODE = {0x00080100: WORD, 0x00080102: "99REMOVED", 0x00080104: WORD}
 
 
-def dummy(tag: BaseTag, vr: str, source: Sequence | None) -> DataElement:
-    """A dummy element. For a sequence: one item of the shape of `source`'s first, every value in it a dummy."""
+def dummy(tag: BaseTag, vr: str, source: Sequence | None, uid: Callable[[str], str]) -> DataElement:
+    """A dummy element. For a sequence: one item of the shape of `source`'s first, every value in it a dummy.
+
+    `uid` replaces a UID consistently."""
     if vr != "SQ":
         return DataElement(tag, vr, _VALUES.get(vr, b""), already_converted=False)
-    return DataElement(tag, "SQ", Sequence([_item(source[0])] if source else [_code()]))
+    return DataElement(tag, "SQ", Sequence([_item(source[0], uid)] if source else [_code()]))
 
 
 def _code() -> Dataset:
@@ -63,7 +63,7 @@ def _code() -> Dataset:
     return item
 
 
-def _item(source: Dataset) -> Dataset:
+def _item(source: Dataset, uid: Callable[[str], str]) -> Dataset:
     if 0x00080104 in source:  # CodeMeaning: the item is a code
         return _code()
     item = Dataset()
@@ -71,7 +71,12 @@ def _item(source: Dataset) -> Dataset:
         if tag.is_private:
             continue
         element = source[tag]
-        keep = element.VR == "CS" or (element.VR == "UI" and is_standard(str(element.value)))
-        # A CS (ValueType, RelationshipType) and a SOP class are the item's shape, not its content.
-        item.add(element if keep else dummy(tag, element.VR, element.value if element.VR == "SQ" else None))
+        if element.VR == "CS":  # ValueType, RelationshipType: the item's shape, not its content
+            item.add(element)
+        elif element.VR == "UI":
+            item.add_new(tag, "UI", uid(str(element.value)) if element.VM == 1 else None)
+        elif element.VR == "SQ":
+            item.add(dummy(tag, "SQ", element.value, uid))
+        else:
+            item.add_new(tag, element.VR, [_VALUES.get(element.VR, b"")] * element.VM or None)
     return item

@@ -148,9 +148,9 @@ class Deidentifier:
         if todo is Action.EMPTY:
             return DataElement(tag, vr, None if vr != "SQ" else [])
         if vr != "SQ":
-            return dummy(tag, vr, None)
+            return dummy(tag, vr, None, self._uids)
         source = ds[tag]
-        return dummy(tag, vr, source.value if source.VR == "SQ" else None)
+        return dummy(tag, vr, source.value if source.VR == "SQ" else None, self._uids)
 
     def _shift(self, ds: Dataset, tag: BaseTag, vr: str, case: _Case) -> Action | None:
         """Move a date back; a time of day stays. None where the value is no date: then the basic profile decides."""

@@ -10,9 +10,9 @@ from readingroom_hub.deid.actions import vr_of
 from readingroom_hub.deid.dummies import WORD
 
 _KEYWORDS = (
-    "AccessionNumber AdmissionID FillerOrderNumberImagingServiceRequest InstitutionAddress InstitutionName "
-    "InsurancePlanIdentification IssuerOfPatientID MedicalRecordLocator OtherPatientIDs PatientAddress PatientBirthDate "
-    "PatientID PatientTelecomInformation PatientTelephoneNumbers PersonAddress PersonTelecomInformation "
+    "AccessionNumber AdmissionID FillerOrderNumberImagingServiceRequest InstitutionAddress "
+    "InstitutionName InsurancePlanIdentification IssuerOfPatientID MedicalRecordLocator OtherPatientIDs PatientAddress "
+    "PatientBirthDate PatientID PatientTelecomInformation PatientTelephoneNumbers PersonAddress PersonTelecomInformation "
     "PersonTelephoneNumbers PlacerOrderNumberImagingServiceRequest ReferringPhysicianAddress "
     "ReferringPhysicianTelephoneNumbers"
 )
@@ -27,6 +27,7 @@ _NOBODY = frozenset(
     ).split()
 )
 _LONG_WORD = 6
+_CUT = 8
 
 
 def pattern(header: Dataset) -> re.Pattern[bytes] | None:
@@ -51,12 +52,23 @@ def _values(ds: Dataset) -> Iterator[bytes]:
             for item in element.value if element.VR == "SQ" and element.value else ():
                 yield from _values(item)
         elif vr == "PN":
-            yield from (w for w in _NAME_PARTS.split(encoded(ds, tag)) if len(w) >= 3 and not w.isdigit())
+            for word in _NAME_PARTS.split(encoded(ds, tag)):
+                yield from (w for w in _forms(word) if len(w) >= 3 and not w.isdigit())
         elif tag in _TAGS:
             for value in encoded(ds, tag).split(b"\\"):
                 word = value.strip(b" \0\r\n")
                 if len(word) >= (4 if word.isdigit() else 3):
                     yield word
+
+
+def _forms(name: bytes) -> Iterator[bytes]:
+    """How people write one name: whole, in parts, glued together, or cut to fit."""
+    yield name
+    parts = re.split(rb"[-'._]", name)
+    if len(parts) > 1:
+        yield from parts
+        yield b"".join(parts)
+    yield from (p[:_CUT] for p in parts if len(p) > _CUT)
 
 
 def encoded(ds: Dataset, tag: int) -> bytes:

@@ -5,9 +5,11 @@ from functools import cached_property
 
 from readingroom_hub.deid.table import BASIC_CODE, Option, table
 
-# Images of these kinds are made from raw data by the scanner, which draws no text into them. Every other image passes
-# only where it says itself that nothing is burnt in (BurnedInAnnotation NO, PS3.3 C.7.6.1).
-TEXT_FREE_MODALITIES = frozenset({"CT", "MR", "PT", "NM", "SM", "SEG", "RTDOSE", "REG", "RWV"})
+# Images of these kinds are made from raw data by the scanner, which draws no text into them.
+TEXT_FREE = frozenset({"CT", "MR", "PT", "NM", "SM", "SEG", "RTDOSE"})
+# Projection X-ray: believed where it declares BurnedInAnnotation NO (PS3.3 C.7.6.1). Ultrasound, endoscopy, screen
+# and secondary captures are not believed: their systems set the flag whatever the frame shows.
+BELIEVED = frozenset({"CR", "DX", "IO", "MG", "PX"})
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,10 @@ class Policy:
     """Basic Application Level Confidentiality Profile with `options`."""
 
     options: frozenset[Option] = frozenset()
-    text_free_modalities: frozenset[str] = TEXT_FREE_MODALITIES
+    text_free: frozenset[str] = TEXT_FREE
+    """Modalities whose images pass, except captures and those that declare burnt-in text."""
+    believed: frozenset[str] = BELIEVED
+    """Modalities whose images pass where they declare BurnedInAnnotation NO."""
 
     @cached_property
     def codes(self) -> list[tuple[str, str]]:

@@ -58,15 +58,15 @@ def _check_burned_in(header: Dataset, policy: Policy) -> None:
     declared = str(header.get("BurnedInAnnotation") or "").strip().upper()
     if declared == "YES":
         raise CannotDeidentify("BurnedInAnnotation is YES: text in the pixels is not cleaned yet")
-    if declared == "NO":
-        return
-    modality = str(header.get("Modality") or "")
     kind = "\\".join(str(v) for v in _many(header.get("ImageType"))).upper()
     captured = str(header.SOPClassUID).startswith(_SECONDARY_CAPTURE) or header.get("ConversionType")
-    if modality not in policy.text_free_modalities:
-        raise CannotDeidentify(f"{modality or 'unknown modality'} without BurnedInAnnotation NO: text may be burnt in")
     if captured or any(word in kind for word in _SCREENS):
-        raise CannotDeidentify("a captured or label image without BurnedInAnnotation NO: text may be burnt in")
+        raise CannotDeidentify("a screen, secondary capture or label image: text may be burnt in")
+    modality = str(header.get("Modality") or "").strip()
+    if modality in policy.believed and declared != "NO":
+        raise CannotDeidentify(f"{modality} without BurnedInAnnotation NO: text may be burnt in")
+    if modality not in policy.text_free | policy.believed:
+        raise CannotDeidentify(f"an image of modality {_known(modality)}: text may be burnt in")
 
 
 def _check_overlays(header: Dataset) -> None:
@@ -80,3 +80,8 @@ def _many(value: object) -> list[object]:
     if value is None:
         return []
     return [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+
+
+def _known(modality: str) -> str:
+    """The modality where it is a plain defined term: anything longer is somebody's text, and reasons carry none."""
+    return modality if modality.isalpha() and modality.isupper() and len(modality) <= 5 else "unknown"
