@@ -40,6 +40,11 @@ class LogVerifier:
         self._split = False
 
     @property
+    def frontier(self) -> Frontier:
+        """The tree's right edge, from which a writer may go on."""
+        return self._frontier
+
+    @property
     def size(self) -> int:
         """Records read so far."""
         return self._frontier.size

@@ -1,0 +1,225 @@
+"""The audit record repository through its socket: thread-safe, pipelined, reconnecting.
+
+Every record goes through one outbox, in order, with a gap-free number, and stays there until it is acknowledged. What
+a broken connection left open is sent again on the next call; the repository stores no id twice. So a record whose
+`append` failed may still be stored later: it then carries `source.late`, since its caller was told no."""
+
+import queue
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from readingroom_hub.adapters.audit_link import LATE_ROOM, Answers, Group, Link
+from readingroom_hub.adapters.audit_wire import error_of, filter_fields
+from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
+from readingroom_hub.ledger.canonical import MAX_LEAF, to_leaf
+from readingroom_hub.model.audit import AuditRecord, Receipt
+from readingroom_hub.model.ids import PersonId
+from readingroom_hub.ports.records import AuditRepository, Filter, Found, Identity
+
+_IN_FLIGHT = 20_000
+_REMEMBERED = 1000
+_SEARCH_SECONDS = 35.0
+
+
+class SocketAuditRepository(AuditRepository):
+    """A client of the audit record repository for one process. Connects at the first call."""
+
+    def __init__(self, socket: Path, process: str, timeout_ms: int) -> None:
+        self._socket = socket
+        self._process = process
+        self._seconds = timeout_ms / 1000
+        self._epoch = secrets.token_hex(8)
+        self._seq = 0
+        self._lock = threading.Lock()
+        self._link: Link | None = None
+        self._outbox: OrderedDict[int, Group] = OrderedDict()
+        """By identity, in the order of their numbers: all that is not acknowledged."""
+        self._in_flight = 0
+        self._replies = 0
+        self._remembered: OrderedDict[tuple[str, ...], Group] = OrderedDict()
+        """Appends whose caller may try again with the same records."""
+        self._next_attempt = 0.0
+
+    def append(self, records: Sequence[AuditRecord]) -> list[Receipt]:
+        """See the port."""
+        if not records:
+            return []
+        rows = [r.to_wire() for r in records]
+        ids = tuple(r.id for r in records)
+        answers: Answers = queue.SimpleQueue()
+        with self._lock:
+            link = self._connected()
+            group = self._remembered.get(ids)
+            if group and group.receipts:
+                return group.receipts
+            if group is None:
+                group = self._enqueue(link, rows, answers)
+                self._remember(ids, group)
+            else:
+                group.waiters.append(answers)
+        try:
+            return self._wait(group, answers)
+        except BadInput:
+            self._remembered.pop(ids, None)
+            raise
+
+    def _remember(self, ids: tuple[str, ...], group: Group) -> None:
+        self._remembered[ids] = group
+        if len(self._remembered) > _REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    def _wait(self, group: Group, answers: Answers) -> list[Receipt]:
+        try:
+            answer = answers.get(timeout=self._seconds)
+        except queue.Empty:
+            group.late = True
+            text = f"the audit record repository did not confirm within {self._seconds:g} s: nothing is released, try again"
+            raise AuditUnavailable(text) from None
+        if isinstance(answer, ReadingRoomError):
+            raise answer
+        return group.receipts
+
+    def post(self, record: AuditRecord) -> None:
+        """See the port."""
+        row = record.to_wire()
+        with self._lock:
+            self._enqueue(self._link or self._reconnected(), [row])
+
+    def _enqueue(self, link: Link, rows: list[dict[str, Any]], answers: Answers | None = None) -> Group:
+        """Number the records and hand them to the link. With the lock held. Raises BadInput, AuditUnavailable."""
+        if self._in_flight + len(rows) > _IN_FLIGHT:
+            raise AuditUnavailable(f"{self._in_flight} audit records wait for the repository: try again in a moment")
+        leaves = []
+        for seq, row in enumerate(rows, self._seq):
+            row["source"] = {"process": self._process, "epoch": self._epoch, "seq": seq}
+            leaf = to_leaf(row)
+            if len(leaf) > MAX_LEAF - LATE_ROOM:
+                raise BadInput(f"the audit record is {len(leaf)} bytes long: name fewer objects in it")
+            leaves.append(leaf)
+        link.check_size(leaves)
+        group = Group(leaves, [answers] if answers else [])
+        self._seq += len(rows)
+        self._in_flight += len(rows)
+        self._outbox[id(group)] = group
+        link.send(group)
+        return group
+
+    def _reconnected(self) -> Link:
+        """For `post`, which must stay cheap: one attempt in a time limit."""
+        now = time.monotonic()
+        if now < self._next_attempt:
+            raise AuditUnavailable("the audit record repository cannot be reached: the record was not taken")
+        self._next_attempt = now + self._seconds
+        return self._connected()
+
+    def _connected(self) -> Link:
+        """The link; a new one first sends all that is not acknowledged. With the lock held. Raises AuditUnavailable."""
+        if self._link is None:
+            self._link = Link(self._socket, self._seconds, self._acknowledged, self._lost)
+            for group in self._outbox.values():
+                if group.late:
+                    group.mark_late()
+                self._link.send(group)
+        return self._link
+
+    def _acknowledged(self, groups: list[Group], reply: dict[str, Any]) -> None:
+        """The link's reader: one reply stands for several groups."""
+        error = error_of(reply)
+        if error and not isinstance(error, BadInput):
+            raise error  # ends the link; the records stay in the outbox
+        receipts = [Receipt(index, bytes.fromhex(hash)) for index, hash in reply.get("receipts", ())]
+        with self._lock:
+            self._replies += 1
+            for group in groups:
+                self._in_flight -= len(group.leaves) if self._outbox.pop(id(group), None) else 0
+                group.receipts = receipts[: len(group.leaves)]
+                receipts = receipts[len(group.leaves) :]
+        for group in groups:
+            group.settle(error or reply)
+
+    def _lost(self, link: Link, error: ReadingRoomError) -> None:
+        """The link ended: whoever waits hears of it now."""
+        with self._lock:
+            if self._link is link:
+                self._link = None
+            waiting = [g for g in self._outbox.values() if g.waiters]
+        for group in waiting:
+            group.late = True
+            group.settle(error)
+
+    def flush(self) -> None:
+        """See the port. The limit is on waiting without progress."""
+        answers: Answers = queue.SimpleQueue()
+        with self._lock:
+            if not self._outbox:
+                return
+            self._enqueue(self._connected(), [], answers)
+        while True:
+            replies = self._replies
+            try:
+                answer = answers.get(timeout=self._seconds)
+            except queue.Empty:
+                if self._replies == replies:
+                    raise AuditUnavailable(f"the audit log stored nothing for {self._seconds:g} s: try again") from None
+                continue
+            if isinstance(answer, ReadingRoomError):
+                raise answer
+            return
+
+    def identify(self, issuer: str, subject: str, name: str) -> PersonId:
+        """See the port."""
+        return PersonId(self._call("identify", self._seconds, issuer=issuer, subject=subject, name=name)["person"])
+
+    def people(self, text: str) -> list[Identity]:
+        """See the port."""
+        rows = self._call("people", self._seconds, text=text)["people"]
+        return [Identity(PersonId(r["person"]), r["issuer"], r["subject"], r["name"]) for r in rows]
+
+    def query(self, wanted: Filter, asked_by: PersonId | None) -> list[Found]:
+        """See the port. Large results come in several searches."""
+        found: list[Found] = []
+        before: int | None = None
+        while True:
+            fields = filter_fields(wanted) | {"limit": min(wanted.limit - len(found), 10_000)}
+            reply = self._call("query", _SEARCH_SECONDS, filter=fields, asked_by=asked_by, before=before)
+            rows = reply["found"]
+            found += [Found(r["index"], r["record"], r["name"]) for r in rows]
+            if len(found) >= wanted.limit or not (reply["more"] or len(rows) == fields["limit"]):
+                return found
+            before = found[-1].index
+
+    def checkpoint(self) -> str:
+        """See the port."""
+        return str(self._call("checkpoint", self._seconds)["note"])
+
+    def status(self) -> dict[str, Any]:
+        """Size, root (hexadecimal), index_lag (records), damage (text or None)."""
+        reply = self._call("status", self._seconds)
+        return {k: reply[k] for k in ("size", "root", "index_lag", "damage")}
+
+    def _call(self, op: str, seconds: float, **fields: object) -> dict[str, Any]:
+        answers: Answers = queue.SimpleQueue()
+        with self._lock:
+            self._connected().call(op, fields, answers)
+        try:
+            answer = answers.get(timeout=seconds)
+        except queue.Empty:
+            raise AuditUnavailable(f"the audit record repository did not answer within {seconds:g} s") from None
+        if isinstance(answer, ReadingRoomError):
+            raise answer
+        error = error_of(answer)
+        if error:
+            raise error
+        return answer
+
+    def close(self) -> None:
+        """Hang up. What is not acknowledged by now may be lost: `flush` first."""
+        with self._lock:
+            link = self._link
+        if link:
+            link.close()

@@ -1,0 +1,222 @@
+"""The searchable copy of the log: a second SQLite file, filled behind the commits, rebuildable and checked against it.
+
+It only finds places; what a search returns is read from the log. Rows are made by SQL inside SQLite, so that filling it
+does not hold up the threads that append."""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from readingroom_hub.adapters.audit_log import LOG_FILE
+from readingroom_hub.errors import AuditUnavailable
+from readingroom_hub.ledger.canonical import from_leaf
+from readingroom_hub.ledger.record import Finding
+from readingroom_hub.ports.records import Filter
+
+INDEX_FILE = "index.sqlite"
+_CHUNK = 1000
+_RETRY_SECONDS = 1.0
+_COLUMNS = ("id", "time", "event", "person", "project", "session", "dataset")
+_NAMES = ", ".join(_COLUMNS)
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS record(idx INTEGER PRIMARY KEY, id TEXT NOT NULL, time TEXT NOT NULL, event TEXT NOT NULL,
+    person TEXT, project TEXT, session TEXT, dataset TEXT) STRICT;
+CREATE INDEX IF NOT EXISTS record_id ON record(id);
+CREATE INDEX IF NOT EXISTS record_time ON record(time);
+CREATE INDEX IF NOT EXISTS record_event ON record(event);
+CREATE INDEX IF NOT EXISTS record_person ON record(person) WHERE person IS NOT NULL;
+CREATE INDEX IF NOT EXISTS record_project ON record(project) WHERE project IS NOT NULL;
+CREATE INDEX IF NOT EXISTS record_session ON record(session) WHERE session IS NOT NULL;
+CREATE INDEX IF NOT EXISTS record_dataset ON record(dataset) WHERE dataset IS NOT NULL;
+"""
+_PATHS = {"dataset": "subject.dataset"}
+_DERIVED = "SELECT idx, {} FROM (SELECT idx, CAST(leaf AS TEXT) AS t FROM log.entry)".format(  # noqa: S608  # fixed
+    ", ".join(f"t ->> '$.{_PATHS.get(c, c)}' AS {c}" for c in _COLUMNS)
+)
+_FILL = f"INSERT INTO record {_DERIVED} WHERE idx >= ? ORDER BY idx LIMIT {_CHUNK}"
+_DIFFERING = f"""
+SELECT e.idx FROM ({_DERIVED}) AS e LEFT JOIN record AS r ON r.idx = e.idx
+WHERE e.idx < ?1 AND (r.idx IS NULL OR ({", ".join("e." + c for c in _COLUMNS)})
+    IS NOT ({", ".join("r." + c for c in _COLUMNS)})) ORDER BY e.idx LIMIT 1
+"""  # noqa: S608  # fixed text
+_SIZE = "SELECT coalesce(max(idx) + 1, 0) FROM record"
+
+
+def _open(folder: Path, *, write: bool) -> apsw.Connection:
+    flags = apsw.SQLITE_OPEN_URI | (
+        apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE if write else apsw.SQLITE_OPEN_READONLY
+    )
+    connection = apsw.Connection(str(folder / INDEX_FILE), flags=flags)
+    connection.set_busy_timeout(5000)
+    if write:  # synchronous=OFF: after a power cut the check at the next start finds and rebuilds a torn file
+        connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF")
+        connection.execute(_SCHEMA)
+    connection.execute("ATTACH ? AS log", ((folder / LOG_FILE).absolute().as_uri() + "?mode=ro",))
+    return connection
+
+
+def index_finding(folder: Path) -> Finding | None:
+    """The first record whose row in the index is not what the log says, or None. Reads only; the index may lag."""
+    try:
+        connection = _open(folder, write=False)
+    except apsw.Error as error:
+        return Finding(0, "the index cannot be read", "a readable index", str(error))
+    try:
+        return _difference(connection)
+    except apsw.Error as error:
+        return Finding(0, "the index cannot be read", "a readable index", str(error))
+    finally:
+        connection.close()
+
+
+def _difference(connection: apsw.Connection) -> Finding | None:
+    connection.execute("BEGIN")  # one moment for both files
+    size = connection.execute(_SIZE).get
+    stored = connection.execute("SELECT coalesce(max(idx) + 1, 0) FROM log.entry").get
+    if size > stored:
+        return Finding(stored, "the index has rows that the log has not", f"{stored} records", f"{size} rows")
+    first = connection.execute(_DIFFERING, (size,)).get
+    if first is not None:
+        return Finding(first, "its row in the index is not what the log says", "the leaf's values", "others, or none")
+    trouble = connection.execute("PRAGMA main.integrity_check(1)").get
+    return None if trouble == "ok" else Finding(0, "the index is damaged", "ok", str(trouble))
+
+
+class AuditIndex:
+    """Follows one log with its own thread. `advance` tells it how far the log is."""
+
+    def __init__(self, folder: Path) -> None:
+        """Check the index against the log, rebuild it where it differs (`rebuilt` then says why), start following."""
+        self._folder = folder
+        self.rebuilt: Finding | None = None
+        if (folder / INDEX_FILE).exists():
+            self.rebuilt = index_finding(folder)
+            if self.rebuilt:
+                self._remove()
+        self._changed = threading.Condition()
+        self._wanted = 0
+        self._stopped = False
+        try:
+            self._connection: apsw.Connection | None = _open(folder, write=True)
+            self.size: int = self._connection.execute(_SIZE).get
+        except apsw.Error as error:
+            raise AuditUnavailable(f"the audit index in {folder} cannot be opened: {error}") from error
+        self._thread = threading.Thread(target=self._run, name="audit-index", daemon=True)
+        self._thread.start()
+
+    def _remove(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            (self._folder / (INDEX_FILE + suffix)).unlink(missing_ok=True)
+
+    def advance(self, size: int) -> None:
+        """The log now has `size` records."""
+        with self._changed:
+            self._wanted = max(self._wanted, size)
+            self._changed.notify_all()
+
+    def wait(self, size: int, seconds: float) -> None:
+        """Return once `size` records can be found. Raises AuditUnavailable after `seconds`."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.size >= size, seconds):
+                raise AuditUnavailable(f"the index holds {self.size} of {size} records: search again in a moment")
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or self.size < self._wanted)
+                if self._stopped:
+                    return
+            try:
+                self._fill()
+            except apsw.Error:  # a full disk: appends do not depend on the index, searches time out and say so
+                self._close()
+                time.sleep(_RETRY_SECONDS)
+
+    def _fill(self) -> None:
+        if self._connection is None:
+            self._connection = _open(self._folder, write=True)
+        with self._connection:
+            self._connection.execute(_FILL, (self.size,))
+        size = self._connection.execute(_SIZE).get
+        with self._changed:
+            self.size = size
+            self._changed.notify_all()
+
+    def _close(self) -> None:
+        if self._connection:
+            self._connection.close(True)  # apsw's `force`
+        self._connection = None
+
+    def close(self) -> None:
+        """Stop following."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._thread.join()
+        self._close()
+
+
+class IndexReader:
+    """One thread's read-only door to index and log. Raises AuditUnavailable where the files cannot be read."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self._connection = _open(folder, write=False)
+        except apsw.Error as error:
+            raise AuditUnavailable(f"the audit index in {folder} cannot be opened: {error}") from error
+
+    def places(self, ids: Sequence[str]) -> dict[str, tuple[int, bytes]]:
+        """Index and leaf hash of those of these record ids that are stored and indexed."""
+        sql = """SELECT r.id, r.idx, e.hash FROM json_each(?) AS wanted
+            JOIN record AS r ON r.id = wanted.value JOIN log.entry AS e ON e.idx = r.idx"""
+        try:
+            return {id: (idx, hash) for id, idx, hash in self._connection.execute(sql, (json.dumps(ids),))}
+        except apsw.Error as error:
+            raise AuditUnavailable(f"the audit index cannot be searched: {error}") from error
+
+    def search(self, wanted: Filter, before: int | None) -> list[tuple[int, dict[str, Any]]]:
+        """Index and record of what matches, newest first; `before` continues an earlier search."""
+        terms, values = _where(wanted)
+        if before is not None:
+            terms.append("idx < ?")
+            values.append(before)
+        where = "WHERE " + " AND ".join(terms) if terms else ""
+        sql = f"SELECT idx FROM record {where} ORDER BY idx DESC LIMIT ?"  # noqa: S608  # terms are fixed texts
+        sql = f"SELECT e.idx, e.leaf FROM ({sql}) AS r JOIN log.entry AS e ON e.idx = r.idx ORDER BY e.idx DESC"  # noqa: S608
+        try:
+            return [(int(i), from_leaf(leaf)) for i, leaf in self._connection.execute(sql, (*values, wanted.limit))]
+        except apsw.Error as error:
+            raise AuditUnavailable(f"the index cannot be searched: {error}") from error
+
+    def close(self) -> None:
+        """Close the files."""
+        with contextlib.suppress(apsw.Error):
+            self._connection.close()
+
+
+def _moment(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _where(wanted: Filter) -> tuple[list[str], list[Any]]:
+    given = {
+        "person = ?": wanted.person,
+        "project = ?": wanted.project,
+        "dataset = ?": wanted.dataset,
+        "session = ?": wanted.session,
+        "time >= ?": wanted.since and _moment(wanted.since),
+        "time < ?": wanted.until and _moment(wanted.until),
+    }
+    terms = [t for t, v in given.items() if v is not None]
+    values: list[Any] = [v for v in given.values() if v is not None]
+    if wanted.events:
+        terms.append(f"event IN ({', '.join('?' * len(wanted.events))})")
+        values.extend(wanted.events)
+    return terms, values

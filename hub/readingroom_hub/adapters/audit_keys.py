@@ -1,0 +1,79 @@
+"""The log's name and signing key: made at the first start, never replaced silently afterwards."""
+
+import os
+import secrets
+import socket
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from readingroom_hub.adapters.audit_log import LOG_FILE
+from readingroom_hub.errors import IntegrityError, KeyUnavailable
+from readingroom_hub.ledger.note import Signer
+
+KEY_FILE = "audit-log.key"
+ORIGIN_FILE = "origin"
+VKEY_FILE = "vkey"
+_SEED_LENGTH = 32
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    """Whole or not at all, mode 0600, durable."""
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _read_key(path: Path) -> Ed25519PrivateKey:
+    if path.stat().st_mode & 0o077:
+        raise KeyUnavailable(f"others may read the log's signing key {path}: chmod 600 it, and think of a new log")
+    seed = path.read_bytes()
+    if len(seed) != _SEED_LENGTH:
+        raise KeyUnavailable(
+            f"the log's signing key {path} has {len(seed)} bytes instead of {_SEED_LENGTH}: restore it"
+        )
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
+def open_signer(audit: Path, keys: Path) -> Signer:
+    """The signer of the log in folder `audit`, with its key in folder `keys`; both are made at the first start.
+
+    Raises KeyUnavailable where the key is lost, IntegrityError where key, name or log do not belong together."""
+    key_path, origin_path = keys / KEY_FILE, audit / ORIGIN_FILE
+    used = [p for p in (audit / VKEY_FILE, audit / LOG_FILE) if p.exists()]
+    if not used and not key_path.exists():
+        _write_new(key_path, secrets.token_bytes(_SEED_LENGTH))
+    if not used and not origin_path.exists():
+        host = "".join(c for c in socket.gethostname() if c.isalnum() or c in ".-") or "localhost"
+        _write_new(origin_path, f"{host}/readingroom-audit/{secrets.token_hex(8)}\n".encode())
+    for path in (key_path, origin_path):
+        if not path.exists():
+            raise KeyUnavailable(f"{path} is missing, but {used[0]} exists: restore it from backup")
+    return Signer(origin_path.read_text().strip(), _read_key(key_path))
+
+
+def publish_vkey(audit: Path, signer: Signer) -> None:
+    """Write the public key for verifiers, once. Raises IntegrityError where another one is there."""
+    path = audit / VKEY_FILE
+    if not path.exists():
+        _write_new(path, f"{signer.vkey}\n".encode())
+    elif path.read_text().strip() != str(signer.vkey):
+        raise IntegrityError(f"{path} is not the public key of the log's signing key: one of them was swapped")
+
+
+def check_log_is_there(audit: Path) -> None:
+    """Raises IntegrityError where a log was published but its file is gone: a new one would hide that."""
+    if (audit / VKEY_FILE).exists() and not (audit / LOG_FILE).exists():
+        raise IntegrityError(f"{audit / LOG_FILE} is gone: restore it. A new log would hide what was deleted")

@@ -1,0 +1,206 @@
+"""The process that serves the audit record repository on a Unix socket: frames in, replies out, one event loop.
+
+Appends are committed in the loop itself: while a commit runs, the kernel keeps what clients send, and the next commit
+takes all of it. Searches and identities run in threads."""
+
+import asyncio
+import os
+import signal
+import socket
+import struct
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from readingroom_hub.adapters.audit_service import AuditService
+from readingroom_hub.adapters.audit_wire import Frames, error_fields, filter_fields, filter_of, message
+from readingroom_hub.errors import BadInput, ReadingRoomError, SystemUnfit
+from readingroom_hub.model.audit import AuditEvent, AuditRecord, Receipt
+from readingroom_hub.model.ids import PersonId
+
+_UCRED = struct.Struct("3i")
+_MAX_SOCKET_PATH = 107
+_SEARCH_SECONDS = 30.0
+_REPLY_BYTES = 6 << 20
+_MAX_LIMIT = 10_000
+
+
+class _Connection(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, server: "AuditServer") -> None:
+        self._server = server
+        self._frames = Frames()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let in root and our own user only (SO_PEERCRED: the kernel's word)."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # a stream server makes no other
+        peer: socket.socket = transport.get_extra_info("socket")
+        pid, uid, _ = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        if uid not in {0, os.geteuid()}:
+            sys.stderr.write(f"audit record repository: refused process {pid} of user {uid}\n")
+            transport.abort()
+            return
+        self._transport = transport
+        self._server.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand over whole messages; a stream that is out of step is cut."""
+        try:
+            for request in self._frames.feed(data):
+                self._server.take(self, request)
+        except BadInput as error:
+            sys.stderr.write(f"audit record repository: cut a connection: {error}\n")
+            self.close()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Forget the client."""
+        self._server.connections.discard(self)
+        self._transport = None
+
+    def reply(self, n: int, **fields: object) -> None:
+        """Answer request `n`, if the client is still there."""
+        if self._transport:
+            self._transport.write(message(n, **fields))
+
+    def close(self) -> None:
+        """Send what is left, then hang up."""
+        if self._transport:
+            self._transport.close()
+
+
+class AuditServer:
+    """Serves one AuditService."""
+
+    def __init__(self, service: AuditService) -> None:
+        self._service = service
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="audit-desk")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._commit_is_due = False
+        self.connections: set[_Connection] = set()
+
+    def take(self, connection: _Connection, request: dict[str, Any]) -> None:
+        """Start on one request."""
+        if request.get("op") != "append":
+            task = asyncio.get_running_loop().create_task(self._answer(connection, request))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
+        n, wants_receipts = request["n"], request.get("receipts", True)
+
+        def done(result: list[Receipt] | ReadingRoomError) -> None:
+            if isinstance(result, ReadingRoomError):
+                connection.reply(n, **error_fields(result))
+            elif wants_receipts:
+                connection.reply(n, receipts=[[r.index, r.leaf_hash.hex()] for r in result])
+            else:
+                connection.reply(n)
+
+        try:
+            self._service.submit(request.get("records") or [], done)
+        except BadInput as error:
+            done(error)
+            return
+        if not self._commit_is_due:
+            self._commit_is_due = True
+            asyncio.get_running_loop().call_soon(self._commit)
+
+    def _commit(self) -> None:
+        self._commit_is_due = self._service.commit_waiting()
+        if self._commit_is_due:
+            asyncio.get_running_loop().call_soon(self._commit)
+
+    async def _answer(self, connection: _Connection, request: dict[str, Any]) -> None:
+        try:
+            fields = await self._result(request)
+        except ReadingRoomError as error:
+            fields = error_fields(error)
+        except (KeyError, TypeError, ValueError) as error:
+            fields = error_fields(BadInput(f"the request {request.get('op')!r:.40} lacks or misuses {error}"))
+        connection.reply(request["n"], **fields)
+
+    async def _result(self, request: dict[str, Any]) -> dict[str, Any]:
+        threads, loop = self._threads, asyncio.get_running_loop()
+        match request.get("op"):
+            case "identify":
+                values = (str(request["issuer"]), str(request["subject"]), str(request["name"]))
+                return {"person": await loop.run_in_executor(threads, self._service.identify, *values)}
+            case "people":
+                return {"people": await loop.run_in_executor(threads, self._service.people, str(request["text"]))}
+            case "query":
+                return await self._query(request)
+            case "checkpoint":
+                return {"note": self._service.checkpoint()}
+            case "status":
+                return self._service.status()
+        raise BadInput(f"the audit record repository knows no request {request.get('op')!r:.40}")
+
+    async def _query(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Search, then put the search on record, then answer."""
+        wanted = filter_of(request["filter"])
+        asked_by = PersonId(request["asked_by"]) if request.get("asked_by") else None
+        if not 1 <= wanted.limit <= _MAX_LIMIT:
+            raise BadInput(f"a search for {wanted.limit} records: ask for 1 to {_MAX_LIMIT} at once")
+        self._service.finish()
+        size = self._service.status()["size"]
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._service.search, wanted, request.get("before"), size, _SEARCH_SECONDS
+        )
+        rows: list[dict[str, Any]] = []
+        room = _REPLY_BYTES
+        for f in found:
+            row = {"index": f.index, "record": f.record, "name": f.person_name}
+            room -= len(message(0, **row))
+            if room < 0 and rows:
+                break
+            rows.append(row)
+        subject = {"filter": filter_fields(wanted), "count": len(rows)}
+        self._service.record(AuditRecord(AuditEvent.RECORD_SEARCHED, person=asked_by, subject=subject))
+        return {"found": rows, "more": len(rows) < len(found)}
+
+    async def run(self, listening: socket.socket) -> None:
+        """Serve until SIGTERM or SIGINT, then answer what is under way."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        server = await loop.create_unix_server(lambda: _Connection(self), sock=listening)
+        try:
+            trouble = f" READ ONLY, {self._service.damage}" if self._service.damage else ""
+            sys.stderr.write(
+                f"audit record repository ready at {listening.getsockname()}{trouble}\n{self._service.vkey}\n"
+            )
+            sys.stderr.flush()
+            await stop.wait()
+        finally:
+            server.close()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._service.finish()
+            for connection in tuple(self.connections):
+                connection.close()
+            self._threads.shutdown()
+
+
+def _listen(path: Path) -> socket.socket:
+    """A socket that only our own user may open. The log's lock is ours, so nobody else listens at `path`."""
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+        raise SystemUnfit(f"the socket path {path} is longer than {_MAX_SOCKET_PATH} bytes: use a shorter state folder")
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    path.chmod(0o600)
+    listening.listen(128)
+    return listening
+
+
+def serve(folder: Path, keys: Path, socket_path: Path) -> None:
+    """Run the repository until it is told to stop. Raises what AuditService raises."""
+    os.umask(0o077)
+    service = AuditService(folder, keys)
+    try:
+        asyncio.run(AuditServer(service).run(_listen(socket_path)))
+    finally:
+        service.close()
+        socket_path.unlink(missing_ok=True)

@@ -1,0 +1,209 @@
+"""What the audit record repository does with requests: group commit, idempotency, search, identities. No sockets.
+
+One thread owns it. All appends that came in while the last commit ran share the next one; there is no timer."""
+
+import secrets
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from readingroom_hub.adapters.audit_index import AuditIndex, IndexReader
+from readingroom_hub.adapters.audit_keys import check_log_is_there, open_signer, publish_vkey
+from readingroom_hub.adapters.audit_log import LOG_FILE, AuditLog, LogReader
+from readingroom_hub.adapters.identities import Identities
+from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
+from readingroom_hub.ledger.canonical import from_leaf, to_leaf
+from readingroom_hub.ledger.record import check_record
+from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
+from readingroom_hub.model.ids import PersonId
+from readingroom_hub.ports.records import Filter, Found
+
+PROCESS = "audit-repository"
+_COMMIT_RECORDS = 1000
+_COMMIT_BYTES = 1 << 20
+_START_WAIT_SECONDS = 600.0
+
+Done = Callable[[list[Receipt] | ReadingRoomError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """The records of one request: all or none."""
+
+    leaves: list[tuple[str, bytes]]
+    done: Done
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(leaf) for _, leaf in self.leaves)
+
+
+class AuditService:
+    """The repository behind the socket."""
+
+    def __init__(self, folder: Path, keys: Path) -> None:
+        """Open everything in `folder`. Raises Conflict, KeyUnavailable, IntegrityError, SystemUnfit, AuditUnavailable.
+
+        A damaged log opens too: see `damage`."""
+        check_log_is_there(folder)
+        signer = open_signer(folder, keys)
+        self._folder = folder
+        self._log = AuditLog(folder, signer)
+        self._waiting: deque[_Job] = deque()
+        self._recent: dict[str, Receipt] = {}
+        self._epoch, self._seq = secrets.token_hex(8), 0
+        publish_vkey(folder, signer)
+        self._identities = Identities(folder)
+        self._index = AuditIndex(folder)
+        self._reader = IndexReader(folder)
+        self._known = self._index.size
+        """Every record before this place can be looked up by id, in the index or in `_recent`."""
+        self._index.advance(self._log.size)
+        if not self._log.damage:
+            self._index.wait(self._log.size, _START_WAIT_SECONDS)
+            self._start()
+
+    def _start(self) -> None:
+        rebuilt = self._index.rebuilt
+        if rebuilt:
+            reason = f"index-rebuilt: {rebuilt}"
+            self.record(AuditRecord(AuditEvent.INTEGRITY_FAILURE, Outcome.FAILURE, reason=reason))
+        self.record(AuditRecord(AuditEvent.SERVICE_STARTED, subject={"service": PROCESS}))
+
+    @property
+    def damage(self) -> str | None:
+        """Why no record is taken: the first bad record. None in a log that verifies."""
+        return str(self._log.damage) if self._log.damage else None
+
+    @property
+    def vkey(self) -> str:
+        """The public key that verifies the log."""
+        return str(self._log.vkey)
+
+    def submit(self, rows: Sequence[Mapping[str, Any]], done: Done) -> None:
+        """Queue records for the next commit; `done` hears of it. Raises BadInput for a record that cannot be stored."""
+        leaves = []
+        for row in rows:
+            if not isinstance(row, dict):
+                raise BadInput(f"{row!r:.80} is no audit record")
+            check_record(row)
+            leaves.append((row["id"], to_leaf(row)))
+        self._waiting.append(_Job(leaves, done))
+
+    def commit_waiting(self) -> bool:
+        """Commit what is queued, up to 1000 records or 1 MiB (a larger request goes alone). True if more waits."""
+        jobs: list[_Job] = []
+        records = size = 0
+        while self._waiting:
+            job = self._waiting[0]
+            records, size = records + len(job.leaves), size + job.bytes
+            if jobs and (records > _COMMIT_RECORDS or size > _COMMIT_BYTES):
+                break
+            jobs.append(self._waiting.popleft())
+        if jobs:
+            self._commit(jobs)
+        return bool(self._waiting)
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        try:
+            stored = self._store([leaf for job in jobs for leaf in job.leaves])
+        except ReadingRoomError as error:
+            sys.stderr.write(f"audit record repository: {error}\n")
+            for job in jobs:
+                job.done(error)
+            return
+        for job in jobs:
+            job.done([stored[id] for id, _ in job.leaves])
+
+    def _store(self, leaves: list[tuple[str, bytes]]) -> dict[str, Receipt]:
+        """Receipts by id. An id that is stored already, or comes twice, is stored once."""
+        self._log.reopen()
+        self._remember()
+        wanted = dict(reversed(leaves))  # the first of equals wins
+        known = {id: self._recent[id] for id in wanted if id in self._recent}
+        known |= {
+            id: Receipt(*place) for id, place in self._reader.places([i for i in wanted if i not in known]).items()
+        }
+        fresh = [(id, wanted.pop(id)) for id, _ in leaves if id in wanted and id not in known]
+        if fresh:
+            receipts = self._log.append([leaf for _, leaf in fresh])
+            self._known = self._log.size
+            made = dict(zip((id for id, _ in fresh), receipts, strict=True))
+            self._recent |= made
+            known |= made
+            self._index.advance(self._log.size)
+        return known
+
+    def _remember(self) -> None:
+        """Forget ids that the index now has; learn those that a failed commit stored all the same."""
+        indexed = self._index.size
+        if len(self._recent) > _COMMIT_RECORDS:
+            self._recent = {id: r for id, r in self._recent.items() if r.index >= indexed}
+        if self._known < self._log.size:
+            reader = LogReader(self._folder / LOG_FILE)
+            try:
+                for index, leaf, hash in reader.entries(self._known):
+                    self._recent[from_leaf(leaf)["id"]] = Receipt(index, hash)
+            finally:
+                reader.close()
+            self._known = self._log.size
+            self._index.advance(self._known)
+
+    def record(self, record: AuditRecord) -> Receipt:
+        """Store a record of the repository's own, at once. Raises AuditUnavailable."""
+        source = {"process": PROCESS, "epoch": self._epoch, "seq": self._seq}
+        leaf = to_leaf(record.to_wire() | {"source": source})
+        receipt = self._store([(record.id, leaf)])[record.id]
+        self._seq += 1  # only now: a number that was not stored would look like a lost record
+        return receipt
+
+    def finish(self) -> None:
+        """Commit what is queued. Called before a search, so that it finds what was handed over before."""
+        while self.commit_waiting():
+            pass
+
+    def search(self, wanted: Filter, before: int | None, size: int, seconds: float) -> list[Found]:
+        """What matches among the first `size` records. From any thread; the caller records the search."""
+        self._index.wait(size, seconds)
+        reader = IndexReader(self._folder)
+        try:
+            rows = reader.search(wanted, before)
+        finally:
+            reader.close()
+        names = self._identities.names(r["person"] for _, r in rows if "person" in r)
+        return [Found(i, r, names.get(r.get("person", ""))) for i, r in rows]
+
+    def identify(self, issuer: str, subject: str, name: str) -> PersonId:
+        """From any thread."""
+        return self._identities.identify(issuer, subject, name)
+
+    def people(self, text: str) -> list[dict[str, str]]:
+        """From any thread."""
+        found = self._identities.people(text)
+        return [{"person": p.person, "issuer": p.issuer, "subject": p.subject, "name": p.name} for p in found]
+
+    def checkpoint(self) -> str:
+        """The newest checkpoint. Raises AuditUnavailable where there is none."""
+        if self._log.checkpoint is None:
+            raise AuditUnavailable("the audit log has no checkpoint: it is empty")
+        return self._log.checkpoint
+
+    def status(self) -> dict[str, Any]:
+        """Size, root (hexadecimal), records that the index does not have yet, damage."""
+        lag = self._log.size - self._index.size
+        return {"size": self._log.size, "root": self._log.root.hex(), "index_lag": lag, "damage": self.damage}
+
+    def close(self) -> None:
+        """Store what is queued and the end of the service, then close the files."""
+        self.finish()
+        try:
+            self.record(AuditRecord(AuditEvent.SERVICE_STOPPED, subject={"service": PROCESS}))
+        except AuditUnavailable as error:
+            sys.stderr.write(f"audit record repository: the end of the service is not on record: {error}\n")
+        self._reader.close()
+        self._index.close()
+        self._identities.close()
+        self._log.close()
