@@ -1,0 +1,219 @@
+"""What a researcher starts from: datasets below /data, their series, and from there volumes and views."""
+
+import html
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from readingroom import settings
+from readingroom.errors import NotFound
+from readingroom.files import DatasetCard, dicom_files, folders
+from readingroom.planes import Header, read_header
+from readingroom.viewers import SeriesView
+from readingroom.volume import Frames, Volume
+
+T = TypeVar("T")
+_SHOWN_ROWS = 50
+
+
+class Series:
+    """One DICOM series: its files, read when asked for."""
+
+    def __init__(self, folder: Path, dataset: str) -> None:
+        self.folder = folder
+        self.dataset = dataset
+
+    @property
+    def uid(self) -> str:
+        """The Series Instance UID."""
+        return self.folder.name
+
+    @property
+    def study(self) -> str:
+        """The Study Instance UID."""
+        return self.folder.parent.name
+
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """Its files, in no meaningful order. Raises AccessEnded, Damaged, NotFound."""
+        return tuple(dicom_files(self.folder, self.dataset))
+
+    @cached_property
+    def _first(self) -> Header:
+        if not self.files:
+            raise NotFound(f"Series {self.uid} of {self.dataset} holds no files. Tell your data steward.")
+        return read_header(self.files[0], self.dataset)
+
+    @property
+    def modality(self) -> str:
+        """For example CT, MR, US."""
+        return self._first.modality
+
+    @property
+    def description(self) -> str:
+        """Series Description, or an empty text."""
+        return self._first.description
+
+    @property
+    def n(self) -> int:
+        """How many files (SOP Instances) it holds."""
+        return len(self.files)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(pictures, rows, columns) as the first header lets expect; empty where the series holds no images."""
+        planes = self._first.planes
+        return (self.n * len(planes), planes[0].rows, planes[0].columns) if planes else ()
+
+    @property
+    def spacing(self) -> tuple[float, float] | None:
+        """Pixel Spacing (between rows, between columns) in mm by the first header, or None.
+
+        The distance between slices follows from all positions: see `volume().spacing`."""
+        planes = self._first.planes
+        return planes[0].spacing if planes else None
+
+    def frames(self) -> Frames:
+        """The pictures in display order, decoded one at a time when indexed."""
+        return Frames.of_files(self.files, self.dataset)
+
+    def volume(self) -> Volume:
+        """The whole series as one array with its place in the patient. Raises NotAVolume, which says why not."""
+        return self.frames().volume()
+
+    def view(self, **traits: Any) -> SeriesView:
+        """A viewer that decodes the slice on the screen, and holds no volume. `traits`: index, window, invert."""
+        return SeriesView(self.frames(), **traits)
+
+    def __repr__(self) -> str:
+        return f"Series({self.modality} {self.description!r}, {_times(self.shape) or 'no images'}, ...{self.uid[-12:]})"
+
+    def _repr_html_(self) -> str:
+        return Listing([self], "series", _SERIES_COLUMNS)._repr_html_()
+
+
+class Dataset:
+    """One approved dataset version, as this session may read it."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.folder = root / name
+        self.name = name
+
+    @cached_property
+    def card(self) -> DatasetCard:
+        """Its dataset.json. Raises AccessEnded, Damaged, NotFound."""
+        return DatasetCard.read(self.folder.parent, self.name)
+
+    @property
+    def version(self) -> str:
+        """The manifest's digest, which names this version for ever."""
+        return self.card.version
+
+    @property
+    def label(self) -> str:
+        """NAME@VERSION, short, as people write it."""
+        return self.card.label
+
+    def series(self) -> "Listing[Series]":
+        """Its series, sorted by study and series UID. Lists folders; reads no file."""
+        studies = folders(self.folder, self.name)
+        return Listing(
+            [Series(folder, self.name) for study in studies for folder in folders(study, self.name)],
+            "series",
+            _SERIES_COLUMNS,
+        )
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.label}, {self.card.series} series, {self.card.instances} instances)"
+
+    def _repr_html_(self) -> str:
+        return Listing([self], "datasets", _DATASET_COLUMNS)._repr_html_()
+
+
+@dataclass(frozen=True)
+class Listing(Sequence[T], Generic[T]):
+    """A list that shows itself as a table. Only the rows that are shown are read."""
+
+    items: Sequence[T]
+    noun: str
+    columns: Sequence[tuple[str, Callable[[Any], str]]]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Listing(self.items[index], self.noun, self.columns)
+        return self.items[index]
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def _rows(self) -> Iterable[list[str]]:
+        for i, item in enumerate(self.items[:_SHOWN_ROWS]):
+            yield [str(i), *(cell(item) for _, cell in self.columns)]
+
+    @property
+    def _rest(self) -> str:
+        return f"and {len(self) - _SHOWN_ROWS} more {self.noun}" if len(self) > _SHOWN_ROWS else ""
+
+    def __repr__(self) -> str:
+        if not self.items:
+            return f"no {self.noun}"
+        table = [["", *(name for name, _ in self.columns)], *self._rows()]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        return "\n".join([*lines, self._rest] if self._rest else lines)
+
+    def _repr_html_(self) -> str:
+        if not self.items:
+            return f"<p>no {self.noun}</p>"
+        head = "".join(
+            f'<th scope="col">{html.escape(name)}</th>' for name in ("", *(name for name, _ in self.columns))
+        )
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self._rows()
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{self._rest}</p>"
+
+
+def _times(numbers: Iterable[float]) -> str:
+    return " x ".join(f"{n:.4g}" for n in numbers)
+
+
+_SERIES_COLUMNS: Sequence[tuple[str, Callable[[Series], str]]] = (
+    ("modality", lambda s: s.modality),
+    ("description", lambda s: s.description),
+    ("files", lambda s: str(s.n)),
+    ("shape", lambda s: _times(s.shape)),
+    ("pixel spacing (mm)", lambda s: _times(s.spacing or ())),
+    ("series UID", lambda s: s.uid),
+)
+_DATASET_COLUMNS: Sequence[tuple[str, Callable[[Dataset], str]]] = (
+    ("dataset", lambda d: d.name),
+    ("version", lambda d: d.label),
+    ("studies", lambda d: str(d.card.studies)),
+    ("series", lambda d: str(d.card.series)),
+    ("instances", lambda d: str(d.card.instances)),
+    ("size", lambda d: f"{d.card.size / 1e6:.1f} MB"),
+)
+
+
+def datasets(root: Path | None = None) -> Listing[Dataset]:
+    """The datasets that this session may read. `root` is /data unless the setting READINGROOM_DATA says otherwise."""
+    root = root or settings.data_root()
+    return Listing([Dataset(root, folder.name) for folder in folders(root, "/data")], "datasets", _DATASET_COLUMNS)
+
+
+def dataset(name: str, root: Path | None = None) -> Dataset:
+    """One dataset by its name. Raises NotFound with the names there are, AccessEnded, Damaged."""
+    found = datasets(root)
+    for item in found:
+        if item.name == name:
+            return item
+    raise NotFound(
+        f"No dataset {name!r} in this session; there are: {', '.join(d.name for d in found) or 'none'}. "
+        "Ask your data steward for access."
+    )

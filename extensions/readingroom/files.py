@@ -1,0 +1,88 @@
+"""DICOM files below /data, read with errors that say in a sentence what happened."""
+
+import errno
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from readingroom.errors import AccessEnded, BadInput, Damaged, NotFound, ReadingRoomError
+
+DATASET_FORMAT = "readingroom-dataset/1"
+
+
+@contextmanager
+def reading(path: Path, dataset: str) -> Iterator[None]:
+    """Turn an OSError on `path` into AccessEnded, Damaged or NotFound with a plain sentence, the cause chained."""
+    try:
+        yield
+    except OSError as error:
+        raise _explained(error, path, dataset) from error
+
+
+def _explained(error: OSError, path: Path, dataset: str) -> ReadingRoomError:
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return AccessEnded(
+            f"Access to {dataset} was withdrawn or has ended; see /data/README.txt; ask your data steward."
+        )
+    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        return NotFound(f"{path} is not there. Look at readingroom.datasets() for what this session may read.")
+    if error.errno == errno.ENOTCONN:
+        return Damaged(
+            "/data is being mounted again. Wait some seconds and try again; then stop and start your server."
+        )
+    return Damaged(
+        f"{path.name} of {dataset} could not be read: damaged or the audit record is unavailable; "
+        "see /data/README.txt; tell your data steward."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetCard:
+    """What `/data/<dataset>/dataset.json` says: name, version (manifest digest), and counts."""
+
+    name: str
+    version: str
+    label: str
+    instances: int
+    series: int
+    studies: int
+    size: int
+
+    @classmethod
+    def read(cls, root: Path, name: str) -> Self:
+        """Read the card of dataset `name` below `root`.
+
+        Raises NotFound, AccessEnded, Damaged, or BadInput where its format is another."""
+        path = root / name / "dataset.json"
+        with reading(path, name):
+            text = path.read_text("utf-8")
+        try:
+            data: dict[str, Any] = json.loads(text)
+            if data["format"] != DATASET_FORMAT:
+                raise BadInput(f"{path} is of the format {data['format']!r}, this package reads {DATASET_FORMAT!r}")
+            return cls(
+                name=data["dataset"],
+                version=data["version"],
+                label=data["label"],
+                instances=data["instances"],
+                series=data["series"],
+                studies=data["studies"],
+                size=data["bytes"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{path} could not be understood: {error!r}") from error
+
+
+def folders(path: Path, dataset: str) -> list[Path]:
+    """The folders in `path`, sorted by name."""
+    with reading(path, dataset):
+        return sorted(entry for entry in path.iterdir() if entry.is_dir())
+
+
+def dicom_files(path: Path, dataset: str) -> list[Path]:
+    """The `.dcm` files in `path`, sorted by name."""
+    with reading(path, dataset):
+        return sorted(entry for entry in path.iterdir() if entry.suffix == ".dcm")

@@ -1,0 +1,17 @@
+"""Viewers for notebooks: a widget that pulls the slice on the screen, and leaves a still picture in a saved page."""
+
+from typing import Any
+
+from readingroom.viewers.pictures import pictures_of
+from readingroom.viewers.series import SeriesView
+
+__all__ = ["SeriesView", "view"]
+
+
+def view(source: Any, spacing: tuple[float, ...] | None = None, **traits: Any) -> SeriesView:
+    """Show an array, a volume, or the frames of a series.
+
+    `source`: an array (rows, columns), (slices, rows, columns), or uint8 colour (slices, rows, columns, 3);
+    a Volume; Frames. `spacing`: mm between (rows, columns) or (slices, rows, columns), for arrays.
+    `traits`: index, window=(centre, width), invert, zoom, pan. Raises BadInput for anything else."""
+    return SeriesView(pictures_of(source, spacing), **traits)

@@ -1,0 +1,119 @@
+"""What the viewer can show: one narrow interface over frames of files and over arrays in memory."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from readingroom import geometry
+from readingroom.errors import BadInput
+from readingroom.planes import Stored, Window
+from readingroom.volume import Frames, Volume
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the viewer says about its pictures."""
+
+    count: int
+    rows: int
+    columns: int
+    title: str
+    modality: str
+    spacing: tuple[float, float]
+    """Between rows, between columns; only the ratio shows."""
+    edges: tuple[str, str, str, str]
+    """Patient directions at left, right, top, bottom."""
+    window: Window | None
+    exact: bool
+    """The window function is LINEAR_EXACT, else LINEAR (PS3.3 C.11.2.1)."""
+    flipped: bool
+    """MONOCHROME1: the least value is white (PS3.3 C.7.6.3.1.2)."""
+
+
+class Pictures(Protocol):
+    """Pictures that a viewer shows one at a time."""
+
+    @property
+    def about(self) -> About:
+        """Size, title and how to show them. Reads no pixels."""
+
+    def stored(self, index: int) -> Stored:
+        """One picture. Raises AccessEnded, Damaged, NotFound."""
+
+
+@dataclass(frozen=True, slots=True)
+class FramePictures:
+    """Frames of files, decoded when asked for."""
+
+    frames: Frames
+
+    @property
+    def about(self) -> About:
+        """See Pictures."""
+        frames, first = self.frames, self.frames.planes[0]
+        return About(
+            count=len(frames),
+            rows=max(p.rows for p in frames.planes),
+            columns=max(p.columns for p in frames.planes),
+            title=f"{frames.modality} {frames.description}".strip(),
+            modality=frames.modality,
+            spacing=first.spacing or (1.0, 1.0),
+            edges=geometry.letters(first.orientation),
+            window=frames.window,
+            exact=frames.exact,
+            flipped=frames.photometric == "MONOCHROME1",
+        )
+
+    def stored(self, index: int) -> Stored:
+        """See Pictures."""
+        return self.frames.stored(index)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayPictures:
+    """An array that its user holds anyway: (slices, rows, columns), or with 3 colours last."""
+
+    array: npt.NDArray[Any]
+    about: About
+
+    def stored(self, index: int) -> Stored:
+        """See Pictures."""
+        return Stored(self.array[index])
+
+
+def pictures_of(source: Any, spacing: tuple[float, ...] | None = None) -> Pictures:
+    """Make pictures of an array, a Volume or Frames. Raises BadInput."""
+    if isinstance(source, Frames):
+        return FramePictures(source)
+    if isinstance(source, Volume):
+        return _array(source.array, source.spacing, source)
+    return _array(np.asarray(source), spacing, None)
+
+
+def _array(array: npt.NDArray[Any], spacing: tuple[float, ...] | None, volume: Volume | None) -> ArrayPictures:
+    if array.ndim == 2:
+        array = array[np.newaxis]
+    coloured = array.ndim == 4 and array.shape[-1] == 3 and array.dtype == np.uint8
+    if array.dtype.kind not in "biuf" or not (array.ndim == 3 or coloured) or 0 in array.shape:
+        raise BadInput(
+            f"An array of shape {array.shape} and type {array.dtype} cannot be shown: give numbers as (slices, rows, "
+            "columns) or (rows, columns), or colours as uint8 (slices, rows, columns, 3)."
+        )
+    pair = (1.0, 1.0) if spacing is None else tuple(float(s) for s in spacing[-2:])
+    if len(pair) != 2 or min(pair) <= 0:
+        raise BadInput(f"spacing={spacing!r} is not (rows, columns) or (slices, rows, columns) in mm.")
+    about = About(
+        count=array.shape[0],
+        rows=array.shape[1],
+        columns=array.shape[2],
+        title=f"{volume.modality} {volume.description}".strip() if volume else "array",
+        modality=volume.modality if volume else "",
+        spacing=(pair[0], pair[1]),
+        edges=geometry.letters(volume.orientation if volume else None),
+        window=volume.window if volume else None,
+        exact=array.dtype.kind == "f",
+        flipped=False,
+    )
+    return ArrayPictures(array, about)

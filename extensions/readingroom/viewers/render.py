@@ -1,0 +1,79 @@
+"""From stored values to grey levels, and to the still picture: the reference that the browser's code must equal.
+
+PS3.3 C.11.2.1.2.1 (LINEAR) and C.11.2.1.3.2 (LINEAR_EXACT), output range 0 to 255, rounded half up. The order of the
+operations is part of the rule: both sides compute in IEEE 754 binary64, so they agree to the bit."""
+
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from readingroom.planes import Stored, Window
+
+Grey = npt.NDArray[np.uint8]
+
+_SIDE = 512
+"""Longest side of the still picture, in pixels."""
+_BAND = 18
+_INK, _PAPER = 230, 16
+
+
+def grey_levels(stored: Stored, window: Window, *, exact: bool, inverted: bool) -> Grey:
+    """Grey levels (rows, columns) of one picture; colour (rows, columns, 3) passes as it is, or inverted."""
+    if stored.pixels.ndim == 3:
+        colour = stored.pixels.astype(np.uint8)
+        return 255 - colour if inverted else colour
+    values = stored.pixels.astype(np.float64) * stored.slope + stored.intercept
+    centre, width = window
+    if exact:
+        share = (values - centre) / width + 0.5
+    elif width == 1:
+        # C.11.2.1.2.1 leaves a step at centre - 0.5 for this width.
+        share = np.where(values > centre - 0.5, 1.0, 0.0)
+    else:
+        share = (values - (centre - 0.5)) / (width - 1) + 0.5
+    grey = np.floor(np.clip(np.nan_to_num(share, nan=0.0), 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
+    return 255 - grey if inverted else grey
+
+
+def full_window(stored: Stored) -> Window:
+    """A window over the middle 98 % of the values of one picture: what to show where no window is stored."""
+    if stored.pixels.ndim == 3:
+        return 128.0, 256.0
+    values = stored.pixels.astype(np.float64) * stored.slope + stored.intercept
+    finite = values[np.isfinite(values)]
+    low, high = (float(v) for v in np.percentile(finite, [1, 99])) if finite.size else (0.0, 1.0)
+    if high <= low and finite.size:
+        low, high = float(finite.min()), float(finite.max())
+    if stored.whole:
+        return round((low + high) / 2), max(round(high - low), 1)
+    return (low + high) / 2, (high - low) or 1.0
+
+
+def still(grey: Grey, spacing: tuple[float, float], zoom: float, pan: tuple[float, float], caption: str) -> bytes:
+    """A PNG of what the view shows: the picture at `zoom`, moved by `pan` (picture pixels), and its caption below."""
+    rows, columns = grey.shape[:2]
+    height, width = rows * spacing[0], columns * spacing[1]
+    scale = _SIDE / max(height, width)
+    size = (max(round(width * scale), 64), max(round(height * scale), 64))
+    # The box of picture pixels that the frame shows; PIL fills what lies outside with black.
+    centre = (columns / 2 - pan[0], rows / 2 - pan[1])
+    box = (centre[0] - columns / 2 / zoom, centre[1] - rows / 2 / zoom, columns / zoom, rows / zoom)
+    matrix = (box[2] / size[0], 0, box[0], 0, box[3] / size[1], box[1])
+    shown = Image.fromarray(grey).transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
+    page = Image.new(shown.mode, (size[0], size[1] + _BAND), _paper(shown))
+    page.paste(shown)
+    ImageDraw.Draw(page).text((6, size[1] + 3), caption, fill=_ink(shown))
+    out = io.BytesIO()
+    page.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def _paper(image: Any) -> Any:
+    return _PAPER if image.mode == "L" else (_PAPER,) * 3
+
+
+def _ink(image: Any) -> Any:
+    return _INK if image.mode == "L" else (_INK,) * 3

@@ -1,0 +1,152 @@
+"""The series viewer: small observable traits, pixels pulled by the browser one slice at a time."""
+
+import base64
+import threading
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets
+
+from readingroom.errors import AccessEnded, BadInput, ReadingRoomError
+from readingroom.planes import Stored
+from readingroom.viewers import render
+from readingroom.viewers.pictures import Pictures, pictures_of
+
+_STATIC = Path(__file__).with_name("static")
+
+# Windows that radiologists use (centre, width in HU).
+_CT_PRESETS = [
+    ["Brain", 40, 80], ["Subdural", 75, 215], ["Soft tissue", 40, 400], ["Mediastinum", 50, 350],
+    ["Lung", -600, 1500], ["Bone", 400, 1800],
+]  # fmt: skip
+
+# What the browser can take as it is; anything else travels as float32.
+_WIRE_TYPES = frozenset({"int8", "uint8", "int16", "uint16"})
+
+
+class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
+    """Show pictures one at a time. `index`, `window`, `invert`, `zoom` and `pan` can be set and observed."""
+
+    _esm = _STATIC / "series.js"
+    _css = _STATIC / "series.css"
+
+    index = traitlets.Int(0, help="The slice on the screen, from 0.").tag(sync=True)
+    window = traitlets.Tuple(traitlets.Float(), traitlets.Float(), help="Centre and width.").tag(sync=True)
+    invert = traitlets.Bool(False, help="Black for white.").tag(sync=True)
+    zoom = traitlets.Float(1.0, help="1 fits the picture into the view.").tag(sync=True)
+    pan = traitlets.Tuple(traitlets.Float(), traitlets.Float(), default_value=(0.0, 0.0)).tag(sync=True)
+    about = traitlets.Dict(read_only=True, help="Count, size, title, edges: see viewers.pictures.About.").tag(sync=True)
+
+    def __init__(self, source: Any, **traits: Any) -> None:
+        self._pictures: Pictures = source if hasattr(source, "about") else pictures_of(source)
+        self._about = self._pictures.about
+        # ipykernel runs comm handlers on other threads than cells; the decoders are not all made for that.
+        self._lock = threading.Lock()
+        unknown = set(traits) - {"index", "window", "invert", "zoom", "pan", "layout"}
+        if unknown:
+            raise BadInput(f"A view has no {', '.join(sorted(unknown))}: it has index, window, invert, zoom and pan.")
+        middle = self._about.count // 2
+        traits.setdefault("index", middle)
+        if "window" not in traits:
+            traits["window"] = self._about.window or render.full_window(self._pictures.stored(middle))
+        super().__init__(**traits)
+        self.set_trait("about", self._description())
+        self.on_msg(self._answer)
+
+    def _description(self) -> dict[str, Any]:
+        about = self._about
+        presets = [["As stored", *about.window]] if about.window else [["Full", *self.window]]
+        return {
+            "count": about.count,
+            "rows": about.rows,
+            "columns": about.columns,
+            "title": about.title,
+            "spacing": about.spacing,
+            "edges": about.edges,
+            "exact": about.exact,
+            "flipped": about.flipped,
+            "presets": presets + (_CT_PRESETS if about.modality == "CT" else []),
+        }
+
+    @traitlets.validate("index")
+    def _valid_index(self, proposal: Any) -> int:
+        return int(min(max(proposal["value"], 0), self._about.count - 1))
+
+    @traitlets.validate("window")
+    def _valid_window(self, proposal: Any) -> tuple[float, float]:
+        centre, width = proposal["value"]
+        least = 0.0 if self._about.exact else 1.0
+        if not (np.isfinite(centre) and np.isfinite(width)) or width < least or width <= 0:
+            raise traitlets.TraitError(f"window=({centre:g}, {width:g}): give (centre, width), width at least 1.")
+        return centre, width
+
+    @traitlets.validate("zoom")
+    def _valid_zoom(self, proposal: Any) -> float:
+        return float(min(max(proposal["value"], 0.1), 32.0))
+
+    # The browser always pulls: what Python sends before a view is up is lost.
+    def _answer(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        if not isinstance(content, dict) or content.get("k") != "get":
+            return
+        index, number = int(content["z"]), content.get("n")
+        try:
+            stored = self._at(index)
+        except ReadingRoomError as error:
+            ended = isinstance(error, AccessEnded)
+            self.send({"k": "error", "z": index, "n": number, "text": str(error), "ended": ended})
+            return
+        pixels = stored.pixels
+        if pixels.dtype.name not in _WIRE_TYPES:
+            pixels = pixels.astype(np.float32)
+        head = {
+            "k": "frame",
+            "z": index,
+            "n": number,
+            "dtype": pixels.dtype.name,
+            "rows": pixels.shape[0],
+            "columns": pixels.shape[1],
+            "samples": pixels.shape[2] if pixels.ndim == 3 else 1,
+            "slope": stored.slope,
+            "intercept": stored.intercept,
+        }
+        little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
+        self.send(head, [little.tobytes()])
+
+    def _at(self, index: int) -> Stored:
+        if not 0 <= index < self._about.count:
+            raise BadInput(f"There is no slice {index + 1}: the view has {self._about.count}.")
+        with self._lock:
+            return self._pictures.stored(index)
+
+    def describe(self) -> str:
+        """What is on the screen in words: title, slice, window."""
+        centre, width = self.window
+        inverted = ", inverted" if self.invert else ""
+        return f"{self._about.title}: slice {self.index + 1} of {self._about.count}, W {width:g} L {centre:g}{inverted}"
+
+    def grey(self) -> render.Grey:
+        """The grey levels on the screen, (rows, columns) of uint8, or colours (rows, columns, 3)."""
+        return render.grey_levels(
+            self._at(self.index),
+            self.window,
+            exact=self._about.exact,
+            inverted=self.invert != self._about.flipped,
+        )
+
+    def snapshot(self) -> bytes:
+        """A PNG of what the view shows, drawn in Python from the same state."""
+        return render.still(self.grey(), self._about.spacing, self.zoom, self.pan, self.describe())
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The live view, and a still picture with its words for wherever no kernel runs: saved pages, nbconvert."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is None:
+            return None
+        data, metadata = bundle
+        try:
+            still = {"image/png": base64.b64encode(self.snapshot()).decode(), "text/plain": self.describe()}
+        except ReadingRoomError as error:
+            still = {"text/plain": str(error)}
+        return {**data, **still}, metadata

@@ -1,0 +1,482 @@
+// The series viewer in the browser. Canvas 2D; pixels are pulled slice by slice; what it draws equals viewers/render.py.
+
+const IN_FLIGHT = 4;
+const AHEAD = 8;
+const CACHE_BYTES = 256 * 1024 * 1024;
+const WAITING_MS = 1500;
+const ARRAYS = { int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, float32: Float32Array };
+
+// ---- Grey levels: PS3.3 C.11.2.1.2.1 and C.11.2.1.3.2, the same operations in the same order as render.py ----
+
+function greyOf(value, centre, width, exact) {
+  let share;
+  if (exact) share = (value - centre) / width + 0.5;
+  else if (width === 1) share = value > centre - 0.5 ? 1 : 0;
+  else share = (value - (centre - 0.5)) / (width - 1) + 0.5;
+  if (Number.isNaN(share)) share = 0;
+  return Math.floor(Math.min(Math.max(share, 0), 1) * 255 + 0.5);
+}
+
+function packed(grey) {
+  return (0xff000000 | (grey << 16) | (grey << 8) | grey) >>> 0;
+}
+
+function makePainter() {
+  let key = "";
+  let table = null;
+  // One entry for every bit pattern of a stored value: 65536 divisions a window, not one a pixel.
+  function tableFor(frame, state) {
+    const wanted = [frame.dtype, frame.slope, frame.intercept, ...state.window, state.exact, state.inverted].join();
+    if (wanted === key) return table;
+    const bytes = frame.data.BYTES_PER_ELEMENT;
+    const patterns = bytes === 1 ? new Uint8Array(256) : new Uint16Array(65536);
+    for (let i = 0; i < patterns.length; i++) patterns[i] = i;
+    const values = new ARRAYS[frame.dtype](patterns.buffer);
+    table = new Uint32Array(values.length);
+    for (let i = 0; i < values.length; i++) table[i] = level(values[i], frame, state);
+    key = wanted;
+    return table;
+  }
+  function level(stored, frame, state) {
+    const grey = greyOf(stored * frame.slope + frame.intercept, state.window[0], state.window[1], state.exact);
+    return packed(state.inverted ? 255 - grey : grey);
+  }
+  return function paint(canvas, frame, state) {
+    canvas.width = frame.columns;
+    canvas.height = frame.rows;
+    const context = canvas.getContext("2d");
+    const image = context.createImageData(frame.columns, frame.rows);
+    const out = new Uint32Array(image.data.buffer);
+    const data = frame.data;
+    if (frame.samples === 3) {
+      const flip = state.inverted ? 0x00ffffff : 0;
+      for (let i = 0, j = 0; i < out.length; i++, j += 3) {
+        out[i] = ((0xff000000 | (data[j + 2] << 16) | (data[j + 1] << 8) | data[j]) ^ flip) >>> 0;
+      }
+    } else if (frame.dtype === "float32") {
+      for (let i = 0; i < out.length; i++) out[i] = level(data[i], frame, state);
+    } else {
+      const levels = tableFor(frame, state);
+      const patterns = data.BYTES_PER_ELEMENT === 1
+        ? new Uint8Array(data.buffer, data.byteOffset, data.length)
+        : new Uint16Array(data.buffer, data.byteOffset, data.length);
+      for (let i = 0; i < out.length; i++) out[i] = levels[patterns[i]];
+    }
+    context.putImageData(image, 0, 0);
+  };
+}
+
+// ---- Where pixels come from. A source has get(index) -> Promise<frame> and close(); another may use HTTP. ----
+
+function commSource(model) {
+  const waiting = new Map();
+  // Every view of a model hears every answer: a view's own requests carry its own random number.
+  const own = Math.random().toString(36).slice(2);
+  let serial = 0;
+  function hear(message, buffers) {
+    const request = waiting.get(message.n);
+    if (!request) return;
+    waiting.delete(message.n);
+    if (message.k === "error") request.reject(message);
+    else request.resolve(frameOf(message, buffers[0]));
+  }
+  model.on("msg:custom", hear);
+  return {
+    get(index) {
+      return new Promise((resolve, reject) => {
+        const n = `${own}-${serial++}`;
+        waiting.set(n, { resolve, reject });
+        model.send({ k: "get", z: index, n });
+      });
+    },
+    close() {
+      model.off("msg:custom", hear);
+      waiting.clear();
+    },
+  };
+}
+
+function frameOf(message, buffer) {
+  // Copied: the comm's buffer need not be aligned, and would keep its whole message alive.
+  const bytes = buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.byteLength);
+  return { ...message, data: new ARRAYS[message.dtype](bytes) };
+}
+
+// ---- The loader: the latest wish first, few requests under way, ahead in the direction of scrolling ----
+
+function makeLoader(source, count, onFrame, onError) {
+  const cache = new Map();
+  const underWay = new Set();
+  let held = 0;
+  let wish = 0;
+  let direction = 1;
+  let stopped = false;
+
+  function keep(index, frame) {
+    cache.set(index, frame);
+    held += frame.data.byteLength;
+    for (const [old, dropped] of cache) {
+      if (held <= CACHE_BYTES || old === wish) break;
+      cache.delete(old);
+      held -= dropped.data.byteLength;
+    }
+  }
+  function ask() {
+    for (let step = 0; step <= AHEAD && underWay.size < IN_FLIGHT && !stopped; step++) {
+      const index = wish + direction * step;
+      if (index >= 0 && index < count && !cache.has(index) && !underWay.has(index)) fetch(index);
+    }
+  }
+  function fetch(index) {
+    underWay.add(index);
+    source.get(index).then(
+      (frame) => {
+        underWay.delete(index);
+        if (stopped) return;
+        keep(index, frame);
+        if (index === wish) onFrame(frame);
+        ask();
+      },
+      (error) => {
+        underWay.delete(index);
+        if (stopped) return;
+        if (error.ended) {
+          // Access is over: nothing that was read before stays.
+          cache.clear();
+          held = 0;
+        }
+        if (error.ended || index === wish) onError(index, error.text);
+      },
+    );
+  }
+  return {
+    want(index) {
+      if (index !== wish) direction = index > wish ? 1 : -1;
+      wish = index;
+      const frame = cache.get(index);
+      if (frame) {
+        // Used last, dropped last.
+        cache.delete(index);
+        cache.set(index, frame);
+        onFrame(frame);
+      }
+      ask();
+      return Boolean(frame);
+    },
+    stop() {
+      stopped = true;
+      cache.clear();
+      source.close();
+    },
+  };
+}
+
+// ---- The page ----
+
+function element(tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+const HELP =
+  "Scroll: wheel, arrow keys, Page Up/Down, Home, End. Window: drag, or Shift with arrow keys. " +
+  "Zoom: Ctrl with wheel, + and −. Move: Shift with drag. Presets: 1 to 9. Invert: I. Reset: 0. " +
+  "The wheel works once the picture has the focus.";
+
+function buildPage(about) {
+  const canvas = element("canvas", { "aria-hidden": "true" });
+  const error = element("div", { class: "rr-error", role: "alert", hidden: "" });
+  const edges = about.edges.map((text, i) => element("span", { class: "rr-edge", "data-edge": i, "aria-hidden": "true" }, text));
+  const stage = element("div", {
+    class: "rr-stage",
+    tabindex: "0",
+    role: "application",
+    "aria-label": `${about.title}, ${about.count} slices. ${HELP}`,
+    "data-empty": "",
+  }, canvas, ...edges, error);
+  stage.style.aspectRatio = `${about.columns * about.spacing[1]} / ${about.rows * about.spacing[0]}`;
+  const slider = element("input", { type: "range", min: "0", max: String(about.count - 1), step: "1", "aria-label": "Slice" });
+  const presets = element("select", { "aria-label": "Window preset" }, element("option", { value: "" }, "Window…"),
+    ...about.presets.map(([name, centre, width], i) => element("option", { value: i }, `${i + 1} ${name} (W ${show(width)} L ${show(centre)})`)));
+  const invert = element("button", { type: "button", "aria-pressed": "false" }, "Invert");
+  const closer = element("button", { type: "button", "aria-label": "Zoom in" }, "+");
+  const farther = element("button", { type: "button", "aria-label": "Zoom out" }, "−");
+  const reset = element("button", { type: "button" }, "Reset");
+  const status = element("div", { class: "rr-status", role: "status", "aria-live": "polite" });
+  const root = element("div", { class: "rr-view", "data-lm-suppress-shortcuts": "true" },
+    stage,
+    element("div", { class: "rr-bar" }, slider, presets, invert, farther, closer, reset),
+    status,
+    element("details", { class: "rr-help" }, element("summary", {}, "Keys and mouse"), HELP));
+  return { root, stage, canvas, error, slider, presets, invert, closer, farther, reset, status };
+}
+
+function show(number) {
+  return String(Math.round(number * 1000) / 1000);
+}
+
+// At most one write to the kernel every `ms`, the last one never lost.
+function throttled(ms, write) {
+  let timer = null;
+  let again = false;
+  return function later() {
+    if (timer !== null) {
+      again = true;
+      return;
+    }
+    write();
+    timer = setTimeout(() => {
+      timer = null;
+      if (again) {
+        again = false;
+        later();
+      }
+    }, ms);
+  };
+}
+
+function render({ model, el }) {
+  const about = model.get("about");
+  const page = buildPage(about);
+  const paint = makePainter();
+  const state = {
+    index: model.get("index"),
+    window: [...model.get("window")],
+    zoom: model.get("zoom"),
+    pan: [...model.get("pan")],
+    exact: about.exact,
+    inverted: false,
+  };
+  let frame = null;
+  let waitingTimer = null;
+  const save = throttled(50, () => model.save_changes());
+
+  const loader = makeLoader(commSource(model), about.count, (arrived) => {
+    clearTimeout(waitingTimer);
+    frame = arrived;
+    page.error.hidden = true;
+    page.stage.removeAttribute("data-empty");
+    draw();
+  }, (index, text) => {
+    clearTimeout(waitingTimer);
+    frame = null;
+    page.canvas.width = page.canvas.height = 1;
+    page.stage.setAttribute("data-empty", "");
+    page.stage.removeAttribute("data-slice");
+    page.error.textContent = text;
+    page.error.hidden = false;
+    page.status.textContent = `slice ${index + 1} of ${about.count} cannot be shown`;
+  });
+
+  function draw() {
+    if (frame) {
+      paint(page.canvas, frame, state);
+      page.stage.setAttribute("data-slice", frame.z);
+    }
+    tell();
+  }
+  function tell() {
+    const loading = frame && frame.z === state.index ? "" : " (loading)";
+    const inverted = model.get("invert") ? ", inverted" : "";
+    page.slider.value = String(state.index);
+    page.slider.setAttribute("aria-valuetext", `slice ${state.index + 1} of ${about.count}`);
+    page.invert.setAttribute("aria-pressed", String(model.get("invert")));
+    if (page.error.hidden) {
+      page.status.textContent =
+        `slice ${state.index + 1} of ${about.count}${loading}, W ${show(state.window[1])} L ${show(state.window[0])}${inverted}`;
+    }
+  }
+  function place() {
+    const box = page.stage.getBoundingClientRect();
+    const x = (state.pan[0] * box.width) / about.columns;
+    const y = (state.pan[1] * box.height) / about.rows;
+    page.canvas.style.transform = `scale(${state.zoom}) translate(${x}px, ${y}px)`;
+    page.canvas.style.imageRendering = state.zoom > 2 ? "pixelated" : "auto";
+  }
+  function go(index) {
+    const next = Math.min(Math.max(index, 0), about.count - 1);
+    if (next === state.index) return;
+    state.index = next;
+    model.set("index", next);
+    save();
+    fetchShown();
+  }
+  function fetchShown() {
+    clearTimeout(waitingTimer);
+    if (!loader.want(state.index)) {
+      tell();
+      waitingTimer = setTimeout(() => {
+        page.status.textContent = `slice ${state.index + 1} of ${about.count}: waiting for the kernel, which may be busy`;
+      }, WAITING_MS);
+    }
+  }
+  function setWindow(centre, width, commit) {
+    state.window = [centre, Math.max(width, about.exact ? 1e-6 : 1)];
+    if (commit) commitWindow();
+    draw();
+  }
+  function commitWindow() {
+    model.set("window", [...state.window]);
+    model.save_changes();
+  }
+  function setZoom(zoom) {
+    state.zoom = Math.min(Math.max(zoom, 0.1), 32);
+    model.set("zoom", state.zoom);
+    save();
+    place();
+  }
+  function setPan(x, y) {
+    state.pan = [x, y];
+    model.set("pan", [...state.pan]);
+    save();
+    place();
+  }
+  function setInvert(inverted) {
+    model.set("invert", inverted);
+    model.save_changes();
+  }
+  function preset(i) {
+    if (about.presets[i]) setWindow(about.presets[i][1], about.presets[i][2], true);
+  }
+  function resetView() {
+    setZoom(1);
+    setPan(0, 0);
+    preset(0);
+    setInvert(false);
+  }
+
+  const controls = { state, page, about, go, setWindow, commitWindow, setZoom, setPan, setInvert, preset, resetView, model };
+  const listening = new AbortController();
+  listenToPointer(controls, listening.signal);
+  listenToKeys(controls, listening.signal);
+  listenToBar(controls, listening.signal);
+
+  const followed = {
+    "change:index": () => {
+      if (model.get("index") !== state.index) {
+        state.index = model.get("index");
+        fetchShown();
+      }
+    },
+    "change:window": () => {
+      state.window = [...model.get("window")];
+      draw();
+    },
+    "change:invert": () => {
+      state.inverted = model.get("invert") !== about.flipped;
+      draw();
+    },
+    "change:zoom": () => {
+      state.zoom = model.get("zoom");
+      place();
+    },
+    "change:pan": () => {
+      state.pan = [...model.get("pan")];
+      place();
+    },
+  };
+  for (const [event, follow] of Object.entries(followed)) model.on(event, follow);
+  const resized = new ResizeObserver(place);
+  resized.observe(page.stage);
+  el.append(page.root);
+  followed["change:invert"]();
+  fetchShown();
+
+  return () => {
+    for (const [event, follow] of Object.entries(followed)) model.off(event, follow);
+    listening.abort();
+    resized.disconnect();
+    clearTimeout(waitingTimer);
+    loader.stop();
+  };
+}
+
+function listenToPointer(c, signal) {
+  const { stage } = c.page;
+  let drag = null;
+  stage.addEventListener("pointerdown", (event) => {
+    stage.focus({ preventScroll: true });
+    drag = { x: event.clientX, y: event.clientY, window: [...c.state.window], pan: [...c.state.pan], move: event.shiftKey || event.button === 1 };
+    stage.setPointerCapture(event.pointerId);
+    event.preventDefault();
+  }, { signal });
+  stage.addEventListener("pointermove", (event) => {
+    if (!drag) return;
+    const dx = event.clientX - drag.x;
+    const dy = event.clientY - drag.y;
+    if (drag.move) {
+      const box = stage.getBoundingClientRect();
+      c.setPan(
+        drag.pan[0] + (dx * c.about.columns) / (box.width * c.state.zoom),
+        drag.pan[1] + (dy * c.about.rows) / (box.height * c.state.zoom),
+      );
+      return;
+    }
+    // A drag over 256 pixels doubles the width, or moves the centre by one width: the same feel for 80 HU and for 0.1.
+    const step = drag.window[1] / 256;
+    const round = c.about.exact ? (v) => v : Math.round;
+    c.setWindow(round(drag.window[0] + dy * step), round(drag.window[1] + dx * step), false);
+  }, { signal });
+  function release() {
+    if (drag && !drag.move) c.commitWindow();
+    drag = null;
+  }
+  stage.addEventListener("pointerup", release, { signal });
+  stage.addEventListener("pointercancel", release, { signal });
+  stage.addEventListener("wheel", (event) => {
+    // Without the focus the page scrolls, so that a notebook can be read past its pictures.
+    if (!stage.contains(document.activeElement)) return;
+    event.preventDefault();
+    if (event.ctrlKey) c.setZoom(c.state.zoom * (event.deltaY < 0 ? 1.25 : 0.8));
+    else if (event.deltaY !== 0) c.go(c.state.index + (event.deltaY > 0 ? 1 : -1));
+  }, { signal, passive: false });
+}
+
+function listenToKeys(c, signal) {
+  const windowKeys = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] };
+  const keys = {
+    ArrowUp: () => c.go(c.state.index - 1),
+    ArrowLeft: () => c.go(c.state.index - 1),
+    ArrowDown: () => c.go(c.state.index + 1),
+    ArrowRight: () => c.go(c.state.index + 1),
+    PageUp: () => c.go(c.state.index - 10),
+    PageDown: () => c.go(c.state.index + 10),
+    Home: () => c.go(0),
+    End: () => c.go(c.about.count - 1),
+    "+": () => c.setZoom(c.state.zoom * 1.25),
+    "=": () => c.setZoom(c.state.zoom * 1.25),
+    "-": () => c.setZoom(c.state.zoom * 0.8),
+    0: c.resetView,
+    i: () => c.setInvert(!c.model.get("invert")),
+  };
+  c.page.stage.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const [centre, width] = c.state.window;
+    const step = c.about.exact ? width / 20 : Math.max(Math.round(width / 20), 1);
+    if (event.shiftKey && windowKeys[event.key]) {
+      const [up, wider] = windowKeys[event.key];
+      c.setWindow(centre + up * step, width + wider * step, true);
+    } else if (/^[1-9]$/.test(event.key)) c.preset(Number(event.key) - 1);
+    else if (keys[event.key]) keys[event.key]();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }, { signal });
+}
+
+function listenToBar(c, signal) {
+  const { page } = c;
+  page.slider.addEventListener("input", () => c.go(Number(page.slider.value)), { signal });
+  page.presets.addEventListener("change", () => {
+    if (page.presets.value !== "") c.preset(Number(page.presets.value));
+    page.presets.value = "";
+  }, { signal });
+  page.invert.addEventListener("click", () => c.setInvert(!c.model.get("invert")), { signal });
+  page.closer.addEventListener("click", () => c.setZoom(c.state.zoom * 1.25), { signal });
+  page.farther.addEventListener("click", () => c.setZoom(c.state.zoom * 0.8), { signal });
+  page.reset.addEventListener("click", c.resetView, { signal });
+}
+
+export default { render };
