@@ -13,7 +13,8 @@ from readingroom_hub.mount import mounting
 from readingroom_hub.mount import protocol as p
 from readingroom_hub.mount.kernel import Connection
 from readingroom_hub.mount.library import Library
-from readingroom_hub.mount.operations import CATALOGUE_TRUST, Operations
+from readingroom_hub.mount.names import CATALOGUE_TRUST
+from readingroom_hub.mount.operations import Operations
 from readingroom_hub.policy.access import Standing
 from readingroom_hub.ports.records import AuditRepository
 from readingroom_hub.services.reading import Reading
@@ -37,7 +38,7 @@ class AttachedSession:
         self._clock = clock
         self._reading = Reading(standing, audit, clock)
         self._operations = Operations(self._reading, library, clock)
-        self._operations.look()
+        self._operations.names.look()
         self._withdrawing = threading.Lock()
         point = folder / "data"
         mounting.unmount(point)
@@ -58,7 +59,7 @@ class AttachedSession:
     @property
     def versions(self) -> set[VersionDigest]:
         """Dataset versions whose keys this session needs."""
-        return {v.digest for v in self._operations.versions}
+        return {v.digest for v in self._operations.names.versions}
 
     def counts(self) -> dict[str, int]:
         """For `Mounts.status`."""
@@ -71,10 +72,10 @@ class AttachedSession:
     def obey(self, standing: Standing) -> threading.Thread | None:
         """Decide from `standing` from now on. Where access was lost, returns a started thread that has the kernel
         forget; the caller waits for it as long as it can afford, since a hung read may hold it up."""
-        self._operations.trusted_until = time.monotonic() + CATALOGUE_TRUST
+        self._operations.names.trusted_until = time.monotonic() + CATALOGUE_TRUST
         if standing != self._reading.standing:
             self._reading.standing = standing
-        changed, lost = self._operations.look()
+        changed, lost = self._operations.names.look()
         if not changed and not lost:
             return None
         thread = threading.Thread(target=self._forget, args=(changed, lost), name=f"forget-{self.id}", daemon=True)

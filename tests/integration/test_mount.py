@@ -1,0 +1,504 @@
+# ruff: noqa: PTH101, PTH102, PTH104, PTH106, PTH108, PTH116, PTH208, PTH211  # system calls under their own names
+"""The mount daemon in this process, on a real FUSE mount: what a session sees, reads and is refused."""
+
+import contextlib
+import errno
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tests.support.fakes import MemoryAuditRepository
+from tests.support.mount_world import Published, World, read
+
+from readingroom_hub.errors import Denied, NotFound
+from readingroom_hub.model.ids import SessionId
+from readingroom_hub.model.session import Session
+from readingroom_hub.mount import mounting
+from readingroom_hub.mount.daemon import MountDaemon
+from readingroom_hub.mount.library import Library
+
+pytestmark = pytest.mark.fuse
+
+
+class Room(World):
+    """A world with a running daemon in it."""
+
+    def __init__(self, state: Path) -> None:
+        super().__init__(state)
+        self.audit = MemoryAuditRepository()
+        c = self.catalogue
+        library = Library(c.versions, self.objects, self.custody, self.audit)
+        self.daemon = MountDaemon(self.settings.paths.mounts, c.projects, c.grants, c.sessions, library, self.audit)
+        self.daemon.start()
+
+    def attach(self, session: Session) -> Path:
+        return self.daemon.attach(session.id) / "data"
+
+    def subjects(self, event: str) -> list[dict]:
+        return [r["subject"] for r in self.audit.records if r["event"] == event]
+
+    def reasons(self, event: str) -> list[str]:
+        return [r["reason"].partition(":")[0] for r in self.audit.records if r["event"] == event]
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    made = Room(tmp_path / "state")
+    try:
+        yield made
+    finally:
+        made.daemon.stop()
+        left = [point for point, _ in mounting.mount_points(tmp_path)]
+        for point in left:
+            mounting.unmount(point)
+        assert not left
+
+
+@pytest.fixture
+def lung(room: Room) -> Published:
+    return room.publish(room.project("lung"), "lung-ct")
+
+
+@pytest.fixture
+def data(room: Room, lung: Published) -> Path:
+    room.grant(lung.version.project, lung.version)
+    return room.attach(room.session(lung.version.project))
+
+
+def soon(condition: Callable[[], object], seconds: float = 2.0) -> float:
+    """Wait until it holds; returns the seconds it took."""
+    start = time.monotonic()
+    while not condition():
+        if time.monotonic() - start > seconds:
+            raise AssertionError(f"not within {seconds} s")
+        time.sleep(0.01)
+    return time.monotonic() - start
+
+
+def refused(path: Path | str, number: int) -> bool:
+    try:
+        read(path)
+    except OSError as error:
+        return error.errno == number
+    return False
+
+
+def test_files_are_equal_to_their_plaintext(data: Path, lung: Published) -> None:
+    for path, plain in lung.plain.items():
+        assert read(data / "lung-ct" / path) == plain
+
+
+def test_listing_names_every_instance_with_its_size(data: Path, lung: Published) -> None:
+    found = {}
+    for at, _, files in os.walk(data / "lung-ct"):
+        found |= {str((Path(at) / f).relative_to(data / "lung-ct")): os.stat(Path(at) / f).st_size for f in files}
+    description = found.pop("dataset.json")
+    assert found == {path: len(plain) for path, plain in lung.plain.items()}
+    text = read(data / "lung-ct/dataset.json")
+    assert len(text) == description
+    assert json.loads(text)["version"] == lung.version.digest
+
+
+def test_a_folder_of_many_instances_is_listed_whole(room: Room) -> None:
+    published = room.publish(room.project("many"), "many", [[1] * 3000])
+    room.grant(published.version.project, published.version)
+    data = room.attach(room.session(published.version.project))
+    series = data / "many" / "2.25.1.0" / "2.25.1.1"
+    assert sorted(os.listdir(series)) == sorted(Path(p).name for p in published.plain)
+
+
+def test_two_sessions_see_only_their_projects_grants(room: Room, lung: Published, data: Path) -> None:
+    brain = room.publish(room.project("brain"), "brain-mr", seed=2)
+    room.grant(brain.version.project, brain.version)
+    other = room.attach(room.session(brain.version.project))
+    assert sorted(os.listdir(data)) == ["README.txt", "lung-ct"]
+    assert sorted(os.listdir(other)) == ["README.txt", "brain-mr"]
+    assert refused(other / "lung-ct" / next(iter(lung.plain)), errno.ENOENT)
+    assert refused(data / "brain-mr/dataset.json", errno.ENOENT)
+
+
+def test_a_look_at_what_is_not_granted_is_on_the_record_once_and_then_counted(room: Room, data: Path) -> None:
+    for _ in range(5):
+        assert refused(data / "secret-ct", errno.ENOENT)
+    assert refused(data / ".git", errno.ENOENT)
+    assert [s["path"] for s in room.subjects("read-denied")] == ["secret-ct"]
+    assert room.reasons("read-denied") == ["not-granted"]
+    room.daemon.stop()
+    assert [s.get("count") for s in room.subjects("read-denied")] == [None, 4]
+
+
+_ATTEMPTS: dict[str, Callable[[Path, Path], object]] = {
+    "write": lambda d, f: os.open(f, os.O_WRONLY),
+    "update": lambda d, f: os.open(f, os.O_RDWR),
+    "truncate": lambda d, f: os.truncate(f, 0),
+    "unlink": lambda d, f: os.unlink(f),
+    "chmod": lambda d, f: os.chmod(f, 0o666),
+    "utime": lambda d, f: os.utime(f),
+    "rename": lambda d, f: os.rename(f, d / "x"),
+    "mkdir": lambda d, f: os.mkdir(d / "x"),
+    "symlink": lambda d, f: os.symlink("/", d / "x"),
+    "link": lambda d, f: os.link(f, d / "x"),
+    "create": lambda d, f: os.open(d / "x", os.O_CREAT | os.O_WRONLY),
+    "setxattr": lambda d, f: os.setxattr(f, "user.x", b""),
+    "rmdir": lambda d, f: os.rmdir(d / "lung-ct"),
+}
+
+
+@pytest.mark.parametrize("attempt", _ATTEMPTS)
+def test_nothing_can_be_written(data: Path, lung: Published, attempt: str) -> None:
+    with pytest.raises(OSError) as caught:
+        _ATTEMPTS[attempt](data, data / "lung-ct" / next(iter(lung.plain)))
+    assert caught.value.errno == errno.EROFS
+
+
+def test_attributes_and_odd_requests_are_answered(data: Path, lung: Published) -> None:
+    path = data / "lung-ct" / next(iter(lung.plain))
+    assert os.stat(path).st_mode & 0o777 == 0o444
+    assert os.access(path, os.R_OK)
+    with pytest.raises(OSError, match="not supported"):
+        os.getxattr(path, "user.x")
+    assert os.statvfs(data).f_files == lung.version.instances
+    with pytest.raises(NotADirectoryError):
+        os.listdir(path)
+
+
+_MMAP = """
+import mmap, sys, hashlib
+with open(sys.argv[1], "rb") as f, mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as m:
+    print(hashlib.sha256(m).hexdigest())
+"""
+
+
+def test_files_can_be_mapped(data: Path, lung: Published) -> None:
+    instance = max(lung.manifest.instances, key=lambda i: i.size)
+    path = data / "lung-ct" / instance.study / instance.series / f"{instance.instance}.dcm"
+    done = subprocess.run([sys.executable, "-c", _MMAP, path], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout.strip() == instance.sha256
+
+
+def _digests(paths: list[str]) -> list[str]:
+    import hashlib
+
+    return [hashlib.sha256(read(p)).hexdigest() for p in paths]
+
+
+def test_several_processes_read_at_once(room: Room) -> None:
+    published = room.publish(room.project("crowd"), "crowd", [[40_000 + i for i in range(20)], [150_000] * 10])
+    room.grant(published.version.project, published.version)
+    data = room.attach(room.session(published.version.project))
+    paths = [str(data / "crowd" / i.study / i.series / f"{i.instance}.dcm") for i in published.manifest.instances]
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        results = pool.map_async(_digests, [paths, paths[::-1], paths], chunksize=1).get(timeout=60)
+    wanted = [i.sha256 for i in published.manifest.instances]
+    assert results == [wanted, wanted[::-1], wanted]
+    assert len(room.subjects("instance-opened")) == 3 * len(paths)
+    assert len(room.subjects("read-intent")) == 2
+
+
+def test_large_objects_are_read_at_random(room: Room) -> None:
+    size = (17 << 20) + 12_345
+    published = room.publish(room.project("large"), "large", [[size]])
+    room.grant(published.version.project, published.version)
+    data = room.attach(room.session(published.version.project))
+    (path, plain), *_ = published.plain.items()
+    fd = os.open(data / "large" / path, os.O_RDONLY)
+    try:
+        rng = random.Random(3)
+        places = [
+            (0, 10),
+            (size - 5, 100),
+            (size, 1),
+            ((1 << 20) - 3, 7),
+            *((rng.randrange(size), rng.randrange(300_000)) for _ in range(60)),
+        ]
+        for offset, length in places:
+            assert os.pread(fd, length, offset) == plain[offset : offset + length]
+    finally:
+        os.close(fd)
+    assert read(data / "large" / path) == plain
+
+
+def test_a_read_is_on_the_record_before_its_bytes(room: Room, data: Path, lung: Published) -> None:
+    path, plain = next((p, d) for p, d in lung.plain.items() if d)
+    fd = os.open(data / "lung-ct" / path, os.O_RDONLY)
+    intent = room.subjects("read-intent")[0]
+    opened = room.subjects("instance-opened")[0]
+    assert intent["instances"] == len(lung.plain)
+    assert intent["bytes"] == lung.version.size
+    assert (intent["dataset"], intent["version"]) == ("lung-ct", lung.version.digest)
+    assert opened["instance"] == Path(path).stem
+    os.read(fd, len(plain))
+    os.close(fd)
+    soon(lambda: room.subjects("instance-closed"))
+    closed = room.subjects("instance-closed")[0]
+    assert closed["bytes"] == closed["size"] == len(plain)
+    assert closed["intent"] == opened["intent"]
+
+
+def test_a_second_read_from_the_kernels_cache_is_still_a_recorded_open(room: Room, data: Path, lung: Published) -> None:
+    path = data / "lung-ct" / next(p for p, d in lung.plain.items() if d)
+    first = read(path)
+    soon(lambda: len(room.subjects("instance-closed")) == 1)
+    assert read(path) == first
+    soon(lambda: len(room.subjects("instance-closed")) == 2)
+    second = room.subjects("instance-closed")[1]
+    assert second["bytes"] == 0
+    assert second["cached"] is True
+    assert len(room.subjects("instance-opened")) == 2
+
+
+def test_without_audit_nothing_is_opened_and_with_it_everything_is_again(
+    room: Room, data: Path, lung: Published
+) -> None:
+    path = data / "lung-ct" / next(iter(lung.plain))
+    os.listdir(path.parent)
+    room.audit.available = False
+    assert refused(path, errno.EAGAIN)
+    assert b"audit record repository did not answer" in read(data / "README.txt")
+    room.audit.available = True
+    assert read(path) == lung.plain[next(iter(lung.plain))]
+
+
+def test_without_audit_a_warm_file_is_refused_too(room: Room, data: Path, lung: Published) -> None:
+    path = data / "lung-ct" / next(iter(lung.plain))
+    read(path)
+    room.audit.available = False
+    assert refused(path, errno.EAGAIN)
+
+
+def test_a_flipped_byte_is_an_error_and_a_security_record_and_spares_others(
+    room: Room, lung: Published, data: Path
+) -> None:
+    bad, *others = [i for i in lung.manifest.instances if i.size]
+    stored = lung.object_file(room, bad)
+    raw = bytearray(stored.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    stored.write_bytes(raw)
+    folder = data / "lung-ct" / bad.study / bad.series
+    assert refused(folder / f"{bad.instance}.dcm", errno.EIO)
+    assert refused(folder / f"{bad.instance}.dcm", errno.EIO)
+    for other in others:
+        assert len(read(folder / f"{other.instance}.dcm")) == other.size
+    assert [s["path"] for s in room.subjects("integrity-failure")] == [f"lung-ct/{bad.instance}"]
+    assert b"is damaged and was not given out" in read(data / "README.txt")
+
+
+def test_swapped_objects_are_errors(room: Room, lung: Published, data: Path) -> None:
+    one, two = [i for i in lung.manifest.instances if i.size][:2]
+    a, b = lung.object_file(room, one), lung.object_file(room, two)
+    raw = a.read_bytes()
+    a.write_bytes(b.read_bytes())
+    b.write_bytes(raw)
+    for i in (one, two):
+        assert refused(data / "lung-ct" / i.study / i.series / f"{i.instance}.dcm", errno.EIO)
+    assert len(room.subjects("integrity-failure")) == 2
+
+
+def test_a_damaged_large_object_gives_no_wrong_byte(room: Room) -> None:
+    published = room.publish(room.project("large"), "large", [[9 << 20]])
+    room.grant(published.version.project, published.version)
+    data = room.attach(room.session(published.version.project))
+    (path, plain), *_ = published.plain.items()
+    stored = published.object_file(room, published.manifest.instances[0])
+    raw = bytearray(stored.read_bytes())
+    raw[5 << 20] ^= 1
+    stored.write_bytes(raw)
+    fd = os.open(data / "large" / path, os.O_RDONLY)
+    try:
+        assert os.pread(fd, 1000, 0) == plain[:1000]
+        with pytest.raises(OSError) as caught:
+            os.pread(fd, 16_384, (5 << 20) - 16_384)  # tags move the flipped byte to before 5 MiB of plaintext
+        assert caught.value.errno == errno.EIO
+    finally:
+        os.close(fd)
+    assert len(room.subjects("integrity-failure")) == 1
+
+
+def test_a_missing_object_is_an_error_and_a_security_record(room: Room, lung: Published, data: Path) -> None:
+    i = lung.manifest.instances[0]
+    lung.object_file(room, i).unlink()
+    assert refused(data / "lung-ct" / i.study / i.series / f"{i.instance}.dcm", errno.EIO)
+    assert len(room.subjects("integrity-failure")) == 1
+
+
+def test_a_damaged_manifest_takes_only_its_dataset_away(room: Room, lung: Published, data: Path) -> None:
+    other = room.publish(lung.version.project, "other-ct", seed=5)
+    room.grant(lung.version.project, other.version)
+    room.daemon.refresh()
+    manifest = room.settings.paths.objects / lung.version.key / "manifest"
+    raw = bytearray(manifest.read_bytes())
+    raw[-1] ^= 1
+    manifest.write_bytes(raw)
+    with pytest.raises(OSError) as caught:
+        os.listdir(data / "lung-ct")
+    assert caught.value.errno == errno.EIO
+    assert read(data / "other-ct" / next(iter(other.plain))) == next(iter(other.plain.values()))
+    assert len(room.subjects("integrity-failure")) == 1
+
+
+def test_revocation_reaches_open_files_cached_pages_and_names(room: Room, lung: Published) -> None:
+    project = lung.version.project
+    grant = room.grant(project, lung.version)
+    data = room.attach(room.session(project))
+    path, plain = next((p, d) for p, d in lung.plain.items() if d)
+    fd = os.open(data / "lung-ct" / path, os.O_RDONLY)
+    try:
+        assert os.pread(fd, len(plain), 0) == plain
+        room.revoke(grant)  # nobody tells the daemon: it finds out
+
+        def withdrawn() -> bool:
+            try:
+                os.pread(fd, 10, 0)
+            except OSError as error:
+                return error.errno == errno.EACCES
+            return False
+
+        assert soon(withdrawn) < 1.0
+        assert os.listdir(data) == ["README.txt"]
+        assert refused(data / "lung-ct" / path, errno.EACCES)
+        assert room.daemon.status()["keys"] == 0
+        assert set(room.reasons("read-denied")) == {"grant-revoked"}
+        assert b"Access to lung-ct was withdrawn on" in read(data / "README.txt")
+        room.grant(project, lung.version)
+        room.daemon.refresh()
+        assert read(data / "lung-ct" / path) == plain
+        assert os.pread(fd, len(plain), 0) == plain
+    finally:
+        os.close(fd)
+
+
+_MAPPED = """
+import mmap, sys
+f = open(sys.argv[1], "rb")
+m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
+m[0]; print("mapped", flush=True); sys.stdin.readline(); m[0]; print("still there", flush=True)
+"""
+
+
+def test_revocation_takes_mapped_pages(room: Room, lung: Published) -> None:
+    grant = room.grant(lung.version.project, lung.version)
+    data = room.attach(room.session(lung.version.project))
+    path = data / "lung-ct" / next(p for p, d in lung.plain.items() if d)
+    with subprocess.Popen(
+        [sys.executable, "-c", _MAPPED, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "mapped\n"
+        room.revoke(grant)
+        room.daemon.refresh()
+        out, _ = child.communicate("\n", timeout=20)
+    assert out == ""
+    assert child.returncode == -7  # SIGBUS
+
+
+def test_a_folder_that_is_somebodys_working_directory_is_closed_too(room: Room, lung: Published) -> None:
+    grant = room.grant(lung.version.project, lung.version)
+    data = room.attach(room.session(lung.version.project))
+    path = Path(next(iter(lung.plain)))
+    folder = os.open(data / "lung-ct" / path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.stat(path.name, dir_fd=folder)
+        room.revoke(grant)
+        room.daemon.refresh()
+        for attempt in (lambda: os.open(path.name, os.O_RDONLY, dir_fd=folder), lambda: os.listdir(folder)):
+            with pytest.raises(PermissionError):
+                attempt()
+    finally:
+        os.close(folder)
+
+
+def test_an_expired_grant_ends_on_time_and_is_recorded_once(room: Room, lung: Published) -> None:
+    grant = room.grant(lung.version.project, lung.version, timedelta(seconds=0.7))
+    one = room.attach(room.session(lung.version.project))
+    two = room.attach(room.session(lung.version.project))
+    path = next(p for p, d in lung.plain.items() if d)
+    fd = os.open(one / "lung-ct" / path, os.O_RDONLY)
+    try:
+        os.pread(fd, 10, 0)
+        soon(lambda: os.listdir(one) == os.listdir(two) == ["README.txt"])
+        with pytest.raises(PermissionError):
+            os.pread(fd, 10, 0)
+    finally:
+        os.close(fd)
+    soon(lambda: room.subjects("grant-expired"))
+    room.daemon.refresh()
+    assert [s["grant"] for s in room.subjects("grant-expired")] == [grant.id]
+    assert set(room.reasons("read-denied")) == {"grant-expired"}
+
+
+def test_an_expired_session_reads_nothing(room: Room, lung: Published) -> None:
+    room.grant(lung.version.project, lung.version)
+    session = room.session(lung.version.project, timedelta(seconds=0.6))
+    data = room.attach(session)
+    path = data / "lung-ct" / next(p for p, d in lung.plain.items() if d)
+    read(path)
+    soon(lambda: refused(path, errno.EACCES))
+    assert b"This session ended by itself" in read(data / "README.txt")
+    room.daemon.detach(session.id)
+    with pytest.raises(Denied, match="Start a new server"):
+        room.daemon.attach(session.id)
+    assert room.reasons("request-refused") == ["session-expired"]
+
+
+def test_two_versions_of_a_dataset_are_told_apart(room: Room, lung: Published) -> None:
+    project = lung.version.project
+    room.grant(project, lung.version)
+    data = room.attach(room.session(project))
+    newer = room.publish(project, "lung-ct", [[10, 20]], seed=9)
+    room.grant(project, newer.version)
+    room.daemon.refresh()
+    old = f"lung-ct@{lung.version.digest.short}"
+    assert sorted(os.listdir(data)) == ["README.txt", "lung-ct", old]
+    assert json.loads(read(data / "lung-ct/dataset.json"))["version"] == newer.version.digest
+    assert json.loads(read(data / old / "dataset.json"))["version"] == lung.version.digest
+    for path, plain in newer.plain.items():
+        assert read(data / "lung-ct" / path) == plain
+
+
+def test_attach_again_gives_the_same_folder_and_detach_leaves_nothing(room: Room, lung: Published) -> None:
+    room.grant(lung.version.project, lung.version)
+    session = room.session(lung.version.project)
+    data = room.attach(session)
+    assert room.attach(session) == data
+    path = next(p for p, d in lung.plain.items() if d)
+    fd = os.open(data / "lung-ct" / path, os.O_RDONLY)
+    try:
+        os.pread(fd, 10, 0)
+        room.daemon.detach(session.id)
+        with pytest.raises(OSError):
+            os.pread(fd, 10, 0)
+    finally:
+        with contextlib.suppress(OSError):  # the connection is gone, which close reports too
+            os.close(fd)
+    assert not data.parent.exists()
+    assert room.daemon.status() == {"sessions": 0, "keys": 0, "open_files": 0, "bytes_served": 0, "reads_denied": 0}
+    assert len(room.subjects("instance-closed")) == 1
+    room.daemon.detach(session.id)
+
+
+def test_an_unknown_session_is_not_found(room: Room) -> None:
+    with pytest.raises(NotFound):
+        room.daemon.attach(SessionId.new())
+
+
+def test_inode_numbers_are_the_same_in_every_session(room: Room, lung: Published, data: Path) -> None:
+    other = room.attach(room.session(lung.version.project))
+    for path in ["lung-ct", "lung-ct/dataset.json", *(f"lung-ct/{p}" for p in lung.plain)]:
+        assert os.stat(data / path).st_ino == os.stat(other / path).st_ino
+
+
+def test_a_store_that_is_gone_gives_errors_not_hangs(room: Room, lung: Published, data: Path) -> None:
+    path = data / "lung-ct" / next(p for p, d in lung.plain.items() if d)
+    os.stat(path)
+    shutil.rmtree(room.settings.paths.objects)
+    assert refused(path, errno.EIO)
