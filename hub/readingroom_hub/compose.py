@@ -1,8 +1,11 @@
 """The composition root: settings in, adapters and services out. Nothing else names an adapter."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from readingroom_hub.adapters import catalogue_sql
+from readingroom_hub.adapters.audit_offline import Verified
 from readingroom_hub.adapters.catalogue_tables import open_database
 from readingroom_hub.config import Settings
 from readingroom_hub.ports.catalogue import Grants, Projects, Sessions, Versions
@@ -41,6 +44,28 @@ def audit(settings: Settings, process: str) -> AuditRepository:
     from readingroom_hub.adapters.audit_client import SocketAuditRepository
 
     return SocketAuditRepository(settings.paths.audit_socket, process, settings.audit_timeout_ms)
+
+
+def serve_audit(settings: Settings) -> None:
+    """Run the audit record repository in this process until it is told to stop."""
+    from readingroom_hub.adapters.audit_server import serve
+
+    serve(settings.paths.audit, settings.paths.keys, settings.paths.audit_socket)
+
+
+def verify_log(folder: Path, log: Path | None, vkeys: Sequence[str], kept: Sequence[str]) -> Verified:
+    """Verify `log`, or the log in `folder`, against `vkeys` or the key in `folder`, and checkpoints kept elsewhere."""
+    from readingroom_hub.adapters.audit_log import LOG_FILE
+    from readingroom_hub.adapters.audit_offline import log_vkey, verify
+
+    return verify(log or folder / LOG_FILE, vkeys or [log_vkey(folder)], kept)
+
+
+def export_log(settings: Settings, target: Path | None) -> int:
+    """Write all audit records to `target` or stdout; returns how many."""
+    from readingroom_hub.adapters.audit_offline import export
+
+    return export(settings.paths.audit, target)
 
 
 def custody(settings: Settings) -> KeyCustody:

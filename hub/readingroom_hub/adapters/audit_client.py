@@ -78,7 +78,7 @@ class SocketAuditRepository(AuditRepository):
             answer = answers.get(timeout=self._seconds)
         except queue.Empty:
             group.late = True
-            text = f"the audit record repository did not confirm within {self._seconds:g} s: nothing is released, try again"
+            text = f"the audit record repository did not confirm within {self._seconds:g} s: nothing is released"
             raise AuditUnavailable(text) from None
         if isinstance(answer, ReadingRoomError):
             raise answer

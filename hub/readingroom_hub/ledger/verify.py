@@ -92,7 +92,7 @@ class LogVerifier:
         computed = leaf_hash(leaf)
         if computed != hash:
             yield Finding(index, "its bytes were changed", f"leaf hash {hash.hex()}", computed.hex())
-        elif self._read_leaves:
+        if self._read_leaves:
             yield from self._content(index, leaf)
         self._frontier.append(hash)
 
