@@ -36,6 +36,11 @@ class Paths:
         return self.state / "objects"
 
     @property
+    def ingests(self) -> Path:
+        """One lock file a running ingest, named by its data key."""
+        return self.state / "ingests"
+
+    @property
     def keys(self) -> Path:
         """KEK file of development custody and the log's signing key."""
         return self.state / "keys"
@@ -90,6 +95,7 @@ class Paths:
         for p in (
             self.state,
             self.objects,
+            self.ingests,
             self.keys,
             self.audit,
             self.mounts,

@@ -12,8 +12,8 @@ from readingroom_hub.deid.dummies import WORD
 _KEYWORDS = (
     "AccessionNumber AdmissionID FillerOrderNumberImagingServiceRequest InstitutionAddress "
     "InstitutionName InsurancePlanIdentification IssuerOfPatientID MedicalRecordLocator OtherPatientIDs PatientAddress "
-    "PatientBirthDate PatientID PatientTelecomInformation PatientTelephoneNumbers PersonAddress PersonTelecomInformation "
-    "PersonTelephoneNumbers PlacerOrderNumberImagingServiceRequest ReferringPhysicianAddress "
+    "PatientBirthDate PatientID PatientTelecomInformation PatientTelephoneNumbers PersonAddress "
+    "PersonTelecomInformation PersonTelephoneNumbers PlacerOrderNumberImagingServiceRequest ReferringPhysicianAddress "
     "ReferringPhysicianTelephoneNumbers"
 )
 _TAGS = frozenset(tag for k in _KEYWORDS.split() if (tag := tag_for_keyword(k)))

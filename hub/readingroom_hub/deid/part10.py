@@ -103,13 +103,12 @@ def _transfer_syntax(header: Dataset) -> UID:
 def _deflated_length(header: Dataset) -> int | None:
     for tag in header.keys():  # noqa: SIM118  # iterating the dataset itself would convert every element
         _check_length(header.get_item(tag))
-    pixels = header.get_item("PixelData")
-    return None if pixels is None else len(pixels.value or b"")
+    return len(header.get_item("PixelData").value or b"") if "PixelData" in header else None
 
 
 def _check_length(element: object) -> None:
-    length, value = getattr(element, "length", None), getattr(element, "value", None)
-    if length not in (None, _UNDEFINED) and isinstance(value, bytes) and len(value) != length:
+    length, value = getattr(element, "length", _UNDEFINED), getattr(element, "value", None)
+    if length != _UNDEFINED and isinstance(value, bytes) and len(value) != length:
         raise CannotDeidentify("cut short: its data set ends in the middle of an element")
 
 

@@ -1,0 +1,229 @@
+"""Taking DICOM in: de-identify, encrypt, store, publish. Identified originals never enter the object store."""
+
+import json
+import os
+import secrets
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from readingroom_hub.crypto.envelope import MANIFEST_PART, seal
+from readingroom_hub.deid.actions import Action
+from readingroom_hub.deid.policy import Policy
+from readingroom_hub.errors import BadInput, Conflict, NotFound, ReadingRoomError
+from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
+from readingroom_hub.model.dataset import DatasetVersion, Instance, Manifest, manifest_of
+from readingroom_hub.model.ids import DatasetName, KeyId, PersonId, ProjectId
+from readingroom_hub.ports.catalogue import Projects, Versions
+from readingroom_hub.ports.custody import KeyCustody
+from readingroom_hub.ports.objects import ObjectStore
+from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.services import intake_files, intake_pool
+from readingroom_hub.services.intake_files import LeftOut
+from readingroom_hub.services.intake_locks import IntakeLocks
+from readingroom_hub.services.intake_pool import Sealed
+
+CARD_FORMAT = "readingroom-card/1"
+_WRITERS = 4  # a durable write waits for the disk most of the time
+Progress = Callable[[int, int], None]
+"""Called with files done and files in all."""
+
+
+def _silent(_done: int, _total: int) -> None:
+    """Report to nobody."""
+
+
+class NothingTakenIn(BadInput):
+    """No file could be taken in, so no version was published."""
+
+    def __init__(self, left_out: tuple[LeftOut, ...]) -> None:
+        reasons = Counter(o.reason for o in left_out).most_common(3)
+        text = "; ".join(f"{reason} ({n})" for reason, n in reasons) or "the folder holds no file"
+        super().__init__(f"nothing was taken in: {text}")
+        self.left_out = left_out
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What an ingest came to."""
+
+    version: DatasetVersion
+    unchanged: bool
+    """The very same version was there already."""
+    files: int
+    left_out: tuple[LeftOut, ...]
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What was stored so far."""
+
+    instances: dict[str, Instance] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    actions: Counter[tuple[str, Action]] = field(default_factory=Counter)
+
+    def accept(self, result: Sealed | LeftOut) -> Sealed | None:
+        """Note a result; returns what is to be stored."""
+        if isinstance(result, LeftOut):
+            self.left_out.append(result)
+            return None
+        known = self.instances.get(result.instance.instance)
+        if known is not None:
+            same = known.sha256 == result.instance.sha256
+            why = "the same instance again" if same else "another object with a SOP Instance UID that came before"
+            self.left_out.append(LeftOut(result.path, why))
+            return None
+        self.instances[result.instance.instance] = result.instance
+        self.actions += result.actions
+        return result
+
+
+class IngestService:
+    """Makes dataset versions. `locks` is the folder for lock files of running ingests."""
+
+    def __init__(
+        self,
+        projects: Projects,
+        versions: Versions,
+        objects: ObjectStore,
+        custody: KeyCustody,
+        audit: AuditRepository,
+        locks: Path,
+    ) -> None:
+        self._projects = projects
+        self._versions = versions
+        self._objects = objects
+        self._custody = custody
+        self._audit = audit
+        self._locks = IntakeLocks(locks)
+
+    def ingest(
+        self,
+        source: Path,
+        project: ProjectId,
+        dataset: DatasetName,
+        by: PersonId,
+        *,
+        policy: Policy | None = None,
+        progress: Progress = _silent,
+        workers: int | None = None,
+    ) -> Ingested:
+        """De-identify every file below `source` and publish them as one version. Same input, same version.
+
+        Raises NotFound for an unknown project, NothingTakenIn, and what the ports raise; then nothing is published and
+        what was stored is removed."""
+        started = time.monotonic()
+        policy = policy or Policy()
+        self._projects.get(project)
+        files, not_files = intake_files.find(source)
+        self._locks.tidy(self._versions, self._objects)
+        about: dict[str, str] = {"dataset": dataset}
+        self._audit.append(
+            [AuditRecord(AuditEvent.INGEST, person=by, project=project, subject=about | {"count": len(files)})]
+        )
+        batch = _Batch(left_out=not_files)
+        try:
+            with self._locks.hold() as key_id:
+                secret = self._custody.derive(f"deid/{project}")
+                job = intake_pool.Job(source, policy, secret, secrets.token_bytes(32), key_id)
+                self._store(job, files, batch, progress, workers or len(os.sched_getaffinity(0)))
+                version = self._publish(job, project, dataset, by, batch)
+                if version.key != key_id:
+                    self._objects.delete(key_id)
+        except BaseException as error:
+            self._clean_up(error, by, project, about)
+            raise
+        left_out = tuple(sorted(batch.left_out, key=lambda o: o.path))
+        return Ingested(version, version.key != key_id, len(files), left_out, time.monotonic() - started)
+
+    def _clean_up(self, error: BaseException, by: PersonId, project: ProjectId, about: dict[str, str]) -> None:
+        """Remove what was stored, unless the version is out after all; errors on the way do not hide the first."""
+        with suppress(ReadingRoomError):
+            self._locks.tidy(self._versions, self._objects)
+        reason = f"{type(error).__name__}: no version was published"
+        with suppress(ReadingRoomError):
+            self._audit.append(
+                [AuditRecord(AuditEvent.INGEST, Outcome.FAILURE, by, project, reason=reason, subject=about)]
+            )
+
+    def _store(self, job: intake_pool.Job, files: list[str], batch: _Batch, progress: Progress, workers: int) -> None:
+        """Store each object durably, a few at a time."""
+        writing: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(_WRITERS) as writers:
+            for done, result in enumerate(intake_pool.run(job, files, workers), start=1):
+                if sealed := batch.accept(result):
+                    name = f"{job.key_id}/{sealed.instance.object_name}"
+                    writing.append(writers.submit(self._objects.put, name, sealed.sealed))
+                while len(writing) > 2 * _WRITERS:
+                    writing.popleft().result()
+                progress(done, len(files))
+            for write in writing:
+                write.result()
+
+    def _publish(
+        self, job: intake_pool.Job, project: ProjectId, dataset: DatasetName, by: PersonId, batch: _Batch
+    ) -> DatasetVersion:
+        """Manifest, then the durable record, then the catalogue: a crash between leaves too much on the record only.
+
+        The version that is there already, where it is the same."""
+        if not batch.instances:
+            raise NothingTakenIn(tuple(batch.left_out))
+        manifest = manifest_of(project, dataset, job.policy.profile, batch.instances.values())
+        with suppress(NotFound):
+            return self._versions.get(manifest.digest())
+        sealed = seal(job.key, job.key_id, MANIFEST_PART, manifest.to_bytes())
+        self._objects.put(f"{job.key_id}/{MANIFEST_PART}", sealed)
+        version = _version(manifest, job.key_id, _card(job.policy, batch))
+        subject = {
+            "dataset": dataset,
+            "version": version.digest,
+            "instances": version.instances,
+            "bytes": version.size,
+        }
+        self._audit.append([AuditRecord(AuditEvent.VERSION_PUBLISHED, person=by, project=project, subject=subject)])
+        try:
+            self._versions.publish(version, self._custody.wrap(job.key_id, job.key))
+        except Conflict:  # another ingest of the same input was quicker
+            return self._versions.get(version.digest)
+        return version
+
+
+def _version(manifest: Manifest, key_id: KeyId, card: str) -> DatasetVersion:
+    return DatasetVersion(
+        digest=manifest.digest(),
+        project=manifest.project,
+        dataset=manifest.dataset,
+        key=key_id,
+        instances=len(manifest.instances),
+        series=len({i.series for i in manifest.instances}),
+        studies=len({i.study for i in manifest.instances}),
+        size=sum(i.size for i in manifest.instances),
+        published_at=datetime.now(UTC),
+        card=card,
+    )
+
+
+def _card(policy: Policy, batch: _Batch) -> str:
+    actions: dict[str, dict[str, int]] = {}
+    for (keyword, action), count in sorted(batch.actions.items()):
+        actions.setdefault(keyword, {})[action.value] = count
+    content = {
+        "format": CARD_FORMAT,
+        "profile": policy.profile,
+        "method": policy.method,
+        "options": sorted(o.value for o in policy.options),
+        "modalities": _counted(i.modality for i in batch.instances.values()),
+        "left_out": _counted(o.reason for o in batch.left_out),
+        "actions": actions,
+    }
+    return json.dumps(content, sort_keys=True)
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
