@@ -13,7 +13,9 @@ from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.mounts import Mounts
 from readingroom_hub.ports.objects import ObjectStore
 from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.services.datasets import DatasetService
 from readingroom_hub.services.grants import GrantService
+from readingroom_hub.services.ingest import IngestService
 from readingroom_hub.services.projects import ProjectService
 from readingroom_hub.services.sessions import SessionService
 
@@ -87,6 +89,17 @@ def mounts(settings: Settings) -> Mounts:
     from readingroom_hub.adapters.mounts_socket import SocketMounts
 
     return SocketMounts(settings.paths.mount_socket)
+
+
+def ingest(settings: Settings, record: AuditRepository) -> IngestService:
+    """The use case of taking DICOM in."""
+    c = open_catalogue(settings)
+    return IngestService(c.projects, c.versions, objects(settings), custody(settings), record, settings.paths.ingests)
+
+
+def datasets(settings: Settings, record: AuditRepository) -> DatasetService:
+    """The use cases of published versions."""
+    return DatasetService(open_catalogue(settings).versions, objects(settings), custody(settings), record)
 
 
 def projects(settings: Settings, record: AuditRepository) -> ProjectService:

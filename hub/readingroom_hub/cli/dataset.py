@@ -1,0 +1,140 @@
+"""`readingroom dataset`: take DICOM in, look at versions, check that they are whole."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from readingroom_hub import compose
+from readingroom_hub.cli.common import AsJson, command, errors, load, operator, record, show
+from readingroom_hub.errors import IntegrityError
+from readingroom_hub.model.dataset import DatasetVersion
+from readingroom_hub.model.ids import DatasetName, ProjectId
+from readingroom_hub.services.ingest import NothingTakenIn
+from readingroom_hub.services.intake_files import LeftOut
+
+app = typer.Typer(no_args_is_help=True, help="Datasets: take DICOM in, look at versions, check them.")
+
+
+@app.command()
+@command
+def ingest(
+    source: Annotated[Path, typer.Argument(help="Folder with DICOM files, at any depth.")],
+    project: Annotated[str, typer.Option(help="The project that they are de-identified for.")],
+    name: Annotated[str, typer.Option(help="The dataset's name: a folder below /data.")],
+    as_json: AsJson = False,
+) -> None:
+    """De-identify, encrypt and publish a folder of DICOM files as a dataset version."""
+    settings = load()
+    audit = record(settings)
+    service = compose.ingest(settings, audit)
+    try:
+        with _Bar("Taking in", hidden=as_json) as advance:
+            done = service.ingest(source, ProjectId(project), DatasetName(name), operator(audit), progress=advance)
+    except NothingTakenIn as error:
+        if not as_json:
+            _show_left_out(error.left_out)
+        raise
+    if as_json:
+        row = _row(done.version) | {"unchanged": done.unchanged, "files": done.files, "seconds": round(done.seconds, 2)}
+        typer.echo(
+            json.dumps(row | {"left_out": [[_plain(o.path), o.reason] for o in done.left_out]}, indent=1, default=str)
+        )
+        return
+    _show_left_out(done.left_out)
+    state = "was there already, unchanged" if done.unchanged else "is published"
+    typer.echo(
+        f"{done.version.label} {state}: {done.version.instances} instances in {done.version.series} series, "
+        f"{len(done.left_out)} of {done.files} files left out, {done.seconds:.1f} s."
+    )
+
+
+@app.command("list")
+@command
+def list_(project: Annotated[str, typer.Option(help="Only this project's.")] = "", as_json: AsJson = False) -> None:
+    """List dataset versions, newest first."""
+    versions = compose.open_catalogue(load()).versions.all(ProjectId(project) if project else None)
+    show([_row(v) for v in versions], as_json, "There is no dataset yet: readingroom dataset ingest FOLDER ...")
+
+
+@app.command("show")
+@command
+def show_(version: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")], as_json: AsJson = False) -> None:
+    """Show one version: how it was de-identified, what was changed, what was left out."""
+    found = compose.open_catalogue(load()).versions.find(version)
+    card = json.loads(found.card)
+    if as_json:
+        show([_row(found) | {"card": card}], as_json, "")
+        return
+    show([_row(found)], as_json, "")
+    typer.echo(f"\nDe-identified by {card['profile']}\n")
+    show(
+        [{"left out": n, "reason": reason} for reason, n in card["left_out"].items()], as_json, "Nothing was left out."
+    )
+    typer.echo()
+    rows = [
+        {"attribute": keyword, "done": ", ".join(f"{action} {n}" for action, n in done.items())}
+        for keyword, done in card["actions"].items()
+    ]
+    show(rows, as_json, "No attribute was changed.")
+
+
+@app.command()
+@command
+def verify(version: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")], as_json: AsJson = False) -> None:
+    """Read every stored object of a version again and compare it with its manifest."""
+    settings = load()
+    audit = record(settings)
+    found = compose.open_catalogue(settings).versions.find(version)
+    with _Bar("Checking", hidden=as_json) as advance:
+        damages = compose.datasets(settings, audit).verify(found, operator(audit), advance)
+    rows = [{"object": d.object, "reason": d.reason} for d in damages]
+    show(rows, as_json, f"{found.label} is whole: {found.instances} instances are what was stored.")
+    if damages:
+        raise IntegrityError(f"{found.label} has {len(damages)} damaged objects; restore them from a backup")
+
+
+class _Bar:
+    """A progress bar on stderr; calling what it gives moves it."""
+
+    def __init__(self, text: str, *, hidden: bool) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=errors, disable=hidden, transient=True)
+        self._task = self._progress.add_task(text, total=None)
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        self._progress.update(self._task, completed=done, total=total)
+
+
+def _row(version: DatasetVersion) -> dict[str, Any]:
+    return {
+        "version": version.label,
+        "project": version.project,
+        "studies": version.studies,
+        "series": version.series,
+        "instances": version.instances,
+        "bytes": version.size,
+        "published": version.published_at,
+        "digest": version.digest,
+    }
+
+
+def _show_left_out(left_out: tuple[LeftOut, ...]) -> None:
+    if left_out:
+        typer.echo("Left out:")
+        show([{"file": _plain(o.path), "reason": o.reason} for o in left_out], as_json=False, empty="")
+
+
+def _plain(path: str) -> str:
+    """A path as text, whatever bytes and control characters its name has."""
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
