@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
 from readingroom_hub.config import Settings
 from readingroom_hub.errors import SystemUnfit
-from readingroom_hub.jhub.tls import server_tls, write_private
+from readingroom_hub.jhub.stored import write_private
+from readingroom_hub.jhub.tls import server_tls
 
 SERVER = Path(__file__).with_name("canaille_server.py")
 TOTP_SECONDS = 30

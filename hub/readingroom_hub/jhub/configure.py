@@ -1,6 +1,5 @@
 """All of JupyterHub's configuration, as a function of the settings."""
 
-import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,8 @@ from readingroom_hub.config import Settings
 from readingroom_hub.errors import BadInput
 from readingroom_hub.jhub import edge
 from readingroom_hub.jhub.pages import Pages
-from readingroom_hub.jhub.tls import server_tls, write_private
+from readingroom_hub.jhub.stored import stored_secret
+from readingroom_hub.jhub.tls import server_tls
 from readingroom_hub.services.signin import SignIn
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -58,20 +58,12 @@ def _addresses(c: Config, settings: Settings) -> None:
     c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.internal_port}"
     folder = settings.paths.hub
     c.JupyterHub.db_url = f"sqlite:///{folder / 'jupyterhub.sqlite'}"
-    c.JupyterHub.cookie_secret = bytes.fromhex(stored_secret(folder / "cookie.secret"))
-    c.CryptKeeper.keys = [bytes.fromhex(stored_secret(folder / "auth-state.key"))]
+    c.JupyterHub.cookie_secret = stored_secret(folder / "cookie.secret")
+    c.CryptKeeper.keys = [stored_secret(folder / "auth-state.key")]
     # A hub that restarts finds its servers again; `readingroom serve` stops them itself when everything ends.
     c.JupyterHub.cleanup_servers = False
     c.JupyterHub.concurrent_spawn_limit = 8
     c.JupyterHub.active_server_limit = 0
-
-
-def stored_secret(path: Path) -> str:
-    """32 random bytes in hexadecimal, drawn at first use and kept in a file of the owner's alone."""
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path, secrets.token_hex(32).encode())
-    return path.read_text().strip()
 
 
 def _cookies(c: Config) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import ipaddress
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from readingroom_hub.config import Settings
 from readingroom_hub.errors import BadInput
+from readingroom_hub.jhub.stored import write_private
 
 VALID_FOR = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
@@ -101,13 +101,3 @@ def _key_usage(sign_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write whole or not at all, readable by the owner alone."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as f:
-        f.write(data)
-        os.fsync(f.fileno())
-    new.replace(path)

@@ -1,0 +1,31 @@
+"""What the portal works with, handed in by whoever composes it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from readingroom_hub.ledger.note import VKey
+from readingroom_hub.model.ids import PersonId
+from readingroom_hub.ports.catalogue import Grants, Projects, Versions
+from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.services.grants import GrantService
+from readingroom_hub.services.sessions import SessionService
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Ports and use cases. `origin` is the public scheme and host; `door_key` is what doors vouch with."""
+
+    audit: AuditRepository
+    projects: Projects
+    versions: Versions
+    grants: Grants
+    grant_service: GrantService
+    sessions: SessionService
+    origin: str
+    door_key: bytes
+    log_key: Callable[[], VKey | None]
+    """The audit record repository's public key; None before its first start."""
+
+    def names(self) -> dict[PersonId, str]:
+        """The names of everybody who ever signed in and was not erased."""
+        return {p.person: p.name for p in self.audit.people("")}

@@ -1,0 +1,159 @@
+"""The record as a data steward reads it: one row for one read of one series, whatever number of records it left."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from readingroom_hub.model.audit import AuditEvent, Outcome
+from readingroom_hub.ports.records import Found
+
+READS = (
+    AuditEvent.READ_INTENT,
+    AuditEvent.INSTANCE_OPENED,
+    AuditEvent.INSTANCE_CLOSED,
+    AuditEvent.READ_DENIED,
+    AuditEvent.INTEGRITY_FAILURE,
+)
+REFUSALS = (
+    AuditEvent.READ_DENIED,
+    AuditEvent.REQUEST_REFUSED,
+    AuditEvent.SIGN_IN,
+    AuditEvent.SESSION_OPENED,
+    AuditEvent.INTEGRITY_FAILURE,
+)
+"""Of these, only the ones that did not succeed."""
+
+WORDS = {
+    AuditEvent.SIGN_IN: "signed in",
+    AuditEvent.SIGN_OUT: "signed out",
+    AuditEvent.SESSION_OPENED: "server started",
+    AuditEvent.SESSION_CLOSED: "server ended",
+    AuditEvent.READ_INTENT: "read",
+    AuditEvent.INSTANCE_OPENED: "read",
+    AuditEvent.INSTANCE_CLOSED: "read",
+    AuditEvent.READ_DENIED: "read refused",
+    AuditEvent.INGEST: "taken in",
+    AuditEvent.VERSION_PUBLISHED: "version published",
+    AuditEvent.PROJECT_CREATED: "project created",
+    AuditEvent.MEMBER_CHANGED: "membership changed",
+    AuditEvent.GRANT_ISSUED: "access given",
+    AuditEvent.GRANT_REVOKED: "access withdrawn",
+    AuditEvent.GRANT_EXPIRED: "access ended",
+    AuditEvent.KEY_UNWRAPPED: "data key used",
+    AuditEvent.INTEGRITY_FAILURE: "damaged object",
+    AuditEvent.SERVICE_STARTED: "service started",
+    AuditEvent.SERVICE_STOPPED: "service stopped",
+    AuditEvent.CONFIGURATION: "configuration",
+    AuditEvent.RECORD_SEARCHED: "record searched",
+    AuditEvent.REQUEST_REFUSED: "page refused",
+}
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of the page."""
+
+    index: int
+    """Place of its newest record in the tree."""
+    time: datetime
+    """Of its oldest record shown."""
+    who: str
+    person: str
+    project: str
+    event: str
+    what: str
+    outcome: str
+    reason: str
+    dataset: str
+    object: str
+    instances: int | None = None
+    """How many the intent covers; None where there is no intent among the records found."""
+    opened: int = 0
+    closed: int = 0
+    least: int = 0
+    """Bytes that left the daemon."""
+    most: int = 0
+    """Bytes that may have been read: more than `least` where the kernel kept a file in memory."""
+    claims: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether bytes may have been given out."""
+        return self.instances is not None or bool(self.opened or self.closed)
+
+    @property
+    def is_open_ended(self) -> bool:
+        """An intent or an open without its end: the record proves no less than all of it."""
+        return self.is_read and (self.closed < self.opened or self.opened == 0)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was refused or went wrong."""
+        return self.outcome != Outcome.SUCCESS
+
+
+def rows_of(found: Iterable[Found]) -> list[Row]:
+    """Rows, newest first, from records, newest first. Records of one read intent become one row."""
+    rows: list[Row] = []
+    reads: dict[str, Row] = {}
+    for item in found:
+        record, subject = item.record, item.record.get("subject", {})
+        intent = record["id"] if record["event"] == AuditEvent.READ_INTENT else subject.get("intent")
+        if intent is None:
+            rows.append(_row(item))
+            continue
+        row = reads.get(intent)
+        if row is None:
+            row = reads[intent] = _row(item)
+            rows.append(row)
+        _add(row, record, subject)
+    return rows
+
+
+def _row(item: Found) -> Row:
+    record, subject = item.record, item.record.get("subject", {})
+    person = record.get("person", "")
+    dataset = subject.get("dataset", "")
+    if dataset and subject.get("version"):
+        dataset += "@" + subject["version"].removeprefix("sha256:")[:12]
+    return Row(
+        index=item.index,
+        time=datetime.fromisoformat(record["time"]),
+        who=item.person_name or (f"{person[:10]}… (name erased)" if person else "the system"),
+        person=person,
+        project=record.get("project", ""),
+        event=record["event"],
+        what=WORDS.get(record["event"], record["event"]),
+        outcome=record["outcome"],
+        reason=record.get("reason", ""),
+        dataset=dataset,
+        object=_object(record["event"], subject),
+        claims=dict(record.get("claims", {})),
+    )
+
+
+def _object(event: str, subject: Mapping[str, Any]) -> str:
+    if subject.get("series"):
+        return f"series {subject['series']}"
+    if subject.get("path"):
+        return str(subject["path"])
+    if event == AuditEvent.RECORD_SEARCHED:
+        return f"{subject['count']} records" if "count" in subject else ""
+    shown = {k: v for k, v in subject.items() if k not in {"dataset", "version", "count", "amr"} and v}
+    return ", ".join(f"{k} {', '.join(v) if isinstance(v, list) else v}" for k, v in shown.items())
+
+
+def _add(row: Row, record: Mapping[str, Any], subject: Mapping[str, Any]) -> None:
+    row.time = min(row.time, datetime.fromisoformat(record["time"]))
+    row.claims.update(record.get("claims", {}))
+    match record["event"]:
+        case AuditEvent.READ_INTENT:
+            row.instances = subject.get("instances", 0)
+        case AuditEvent.INSTANCE_OPENED:
+            row.opened += 1
+        case AuditEvent.INSTANCE_CLOSED:
+            row.closed += 1
+            served = subject.get("bytes", 0)
+            row.least += served
+            row.most += max(served, subject.get("size", 0)) if subject.get("cached") else served
