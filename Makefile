@@ -64,9 +64,34 @@ packages: ## Install the missing Debian/Ubuntu packages (as root), or name them
 	  fi; \
 	fi
 
+LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-header -q
+
 .PHONY: lock
 lock: ## Resolve the lock files anew (needs uv)
-	@uv pip compile pyproject.toml --extra hub --group dev --universal --upgrade --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
+	@$(LOCK) pyproject.toml --extra hub --group dev --upgrade -o requirements.lock
+	@$(MAKE) --no-print-directory lock-images
+
+.PHONY: lock-images
+lock-images: ## Write the images' parts of requirements.lock (needs uv)
+	@$(LOCK) --no-annotate -c requirements.lock --group build -o images/build.lock
+	@$(LOCK) --no-annotate -c requirements.lock pyproject.toml -o images/singleuser/requirements.lock
+	@$(LOCK) --no-annotate -c requirements.lock pyproject.toml --extra hub -o images/hub/requirements.lock
+
+BASE ?= docker.io/library/debian:bookworm-slim
+BUILDAH ?= buildah
+BUILD_ARGS ?=
+
+.PHONY: images
+images: ## Build both container images (needs buildah; BASE=debian image, BUILD_ARGS=more for buildah bud)
+	@version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml); \
+	for image in hub singleuser; do \
+	  $(BUILDAH) bud --quiet --timestamp "$$(git log -1 --format=%ct)" --build-arg BASE="$(BASE)" --build-arg VERSION="$$version" \
+	    $(BUILD_ARGS) --file images/$$image/Containerfile --tag readingroom-$$image:$$version . ; \
+	done
+
+.PHONY: test-images
+test-images: install ## Build both images for real and try them (as root; needs buildah, debootstrap)
+	@$(BIN)/python -m pytest -m images $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the demo's state and everything installed
