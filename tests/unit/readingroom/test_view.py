@@ -1,0 +1,209 @@
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import traitlets
+from PIL import Image
+from pydicom.pixels import apply_windowing
+from tests.support.dicom_series import ct, instance, phantom, write_series
+
+import readingroom
+from readingroom.errors import BadInput
+from readingroom.planes import Stored
+from readingroom.viewers import SeriesView, render
+from readingroom.volume import Frames
+
+
+class Spy(SeriesView):
+    """Keeps what it would send to the browser."""
+
+    def send(self, content, buffers=None):
+        self.sent = (content, buffers)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_series(tmp_path, "d", list(ct(phantom(6))))
+
+
+@pytest.fixture
+def view(folder):
+    return Spy(Frames.of_files(sorted(folder.iterdir()), "d"))
+
+
+def ask(view, index):
+    view._answer(view, {"k": "get", "z": index, "n": "a-1"}, [])
+    return view.sent
+
+
+def test_it_starts_in_the_middle_with_the_stored_window(view):
+    assert (view.index, view.window, view.invert) == (3, (40.0, 400.0), False)
+    assert view.describe() == "CT Phantom: slice 4 of 6, W 400 L 40"
+    assert view.about["edges"] == ("R", "L", "A", "P")
+
+
+@pytest.mark.parametrize("index", [0, 5])
+def test_slices_travel_as_stored_with_their_line(view, index):
+    head, (buffer,) = ask(view, index)
+    assert (head["k"], head["z"], head["n"], head["dtype"]) == ("frame", index, "a-1", "uint16")
+    pixels = np.frombuffer(buffer, "<u2").reshape(head["rows"], head["columns"])
+    np.testing.assert_array_equal(pixels * head["slope"] + head["intercept"], phantom(6)[index])
+
+
+@pytest.mark.parametrize("index", [-1, 6, 10**9])
+def test_a_slice_that_is_not_there_is_refused(view, index):
+    head, _ = ask(view, index)
+    assert head["k"] == "error"
+
+
+@pytest.mark.parametrize("message", [None, "get", [], {}, {"k": "put"}])
+def test_other_messages_are_not_answered(view, message):
+    view._answer(view, message, [])
+    assert not hasattr(view, "sent")
+
+
+def test_a_read_error_is_a_sentence(view):
+    for path in {p.path for p in view._pictures.frames.planes}:
+        path.unlink()
+    head, buffers = ask(view, 2)
+    assert (head["k"], head["ended"], buffers) == ("error", False, None)
+    assert "is not there" in head["text"]
+    data, _ = view._repr_mimebundle_()
+    assert "image/png" not in data
+    assert "is not there" in data["text/plain"]
+
+
+def test_access_that_ended_is_marked_so(view, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    head, _ = ask(view, 2)
+    assert head["ended"] is True
+    assert "withdrawn or has ended; see /data/README.txt" in head["text"]
+
+
+def test_traits_are_checked_and_observed(view):
+    seen = []
+    view.observe(lambda change: seen.append(change["new"]), "index")
+    view.index = 99
+    assert seen == [5]
+    view.zoom = 1000
+    assert view.zoom == 32
+    for window in [(40, 0), (40, -5), (float("nan"), 5), (1,), "ab"]:
+        with pytest.raises(traitlets.TraitError):
+            view.window = window
+    assert view.window == (40.0, 400.0)
+
+
+def test_an_unknown_trait_is_named():
+    with pytest.raises(BadInput, match="no colour"):
+        readingroom.view(np.zeros((2, 2)), colour="red")
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 2, 2, 2)), np.zeros((0, 2, 2)), np.array(["a"]), np.zeros(3)])
+def test_what_is_no_picture_is_refused(array):
+    with pytest.raises(BadInput, match="cannot be shown"):
+        readingroom.view(array)
+
+
+def test_a_spacing_must_be_one():
+    with pytest.raises(BadInput, match="spacing"):
+        readingroom.view(np.zeros((2, 2)), spacing=(0, 1))
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "float32", "float64", "bool"])
+def test_arrays_of_every_type_reach_the_browser_with_their_values(kind):
+    array = (np.arange(24).reshape(2, 3, 4) % 2 * 100).astype(kind)
+    shown = Spy(array)
+    head, (buffer,) = ask(shown, 1)
+    values = np.frombuffer(buffer, np.dtype(head["dtype"]).newbyteorder("<")).reshape(3, 4)
+    np.testing.assert_array_equal(values, array[1].astype(np.float64))
+
+
+def test_big_endian_arrays_travel_little_endian():
+    head, (buffer,) = ask(Spy(np.array([[[1, 256]]], ">i2")), 0)
+    assert head["dtype"] == "int16"
+    assert np.frombuffer(buffer, "<i2").tolist() == [1, 256]
+
+
+def test_colours_pass_as_they_are():
+    colours = np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)
+    shown = Spy(colours)
+    head, (buffer,) = ask(shown, 0)
+    assert (head["samples"], head["dtype"]) == (3, "uint8")
+    assert buffer == colours.tobytes()
+    np.testing.assert_array_equal(shown.grey(), colours[0])
+
+
+@pytest.mark.parametrize("window", [(40, 400), (0, 2), (-600, 1500), (10, 1), (3.5, 2.25)])
+def test_windows_equal_pydicoms(window):
+    values = np.arange(-1200, 1200, dtype=np.int16).reshape(40, 60)
+    grey = render.grey_levels(Stored(values), window, exact=False, inverted=False)
+    one = instance(values, slope=1, intercept=0, WindowCenter=window[0], WindowWidth=window[1])
+    expected = (apply_windowing(values, one) + 32768) / 65535 * 255
+    assert np.abs(grey - expected).max() <= 0.5 + 1e-6
+
+
+def test_linear_exact_equals_pydicoms():
+    values = np.linspace(-2, 2, 4000, dtype=np.float32).reshape(40, 100)
+    grey = render.grey_levels(Stored(values), (0.1, 1.5), exact=True, inverted=False)
+    expected = np.clip((values.astype(np.float64) - 0.1) / 1.5 + 0.5, 0, 1) * 255
+    assert np.abs(grey - expected).max() <= 0.5 + 1e-6
+
+
+def test_nothing_breaks_on_values_that_are_no_numbers():
+    values = np.array([[np.nan, np.inf, -np.inf, 0.5]], np.float32)
+    shown = readingroom.view(values)
+    assert shown.grey().tolist()[0][1:3] == [255, 0]
+    assert shown.snapshot().startswith(b"\x89PNG")
+
+
+def test_monochrome1_is_white_where_low(tmp_path):
+    one = instance(np.array([[0, 4095]], np.uint16), intercept=0, PhotometricInterpretation="MONOCHROME1")
+    one.WindowCenter, one.WindowWidth = 2048, 4096
+    folder = write_series(tmp_path, "d", [one])
+    shown = SeriesView(Frames.of_files(sorted(folder.iterdir()), "d"))
+    assert shown.grey().tolist() == [[255, 0]]
+    shown.invert = True
+    assert shown.grey().tolist() == [[0, 255]]
+
+
+def test_the_saved_page_keeps_a_picture_and_its_words(view):
+    view.index = 2
+    data, _ = view._repr_mimebundle_()
+    assert data["text/plain"] == "CT Phantom: slice 3 of 6, W 400 L 40"
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    # 64 rows of 0.5 mm, 48 columns of 0.75 mm: wider than high.
+    assert picture.size == (512, round(512 * 32 / 36) + 18)
+    shown = np.asarray(picture)
+    grey = view.grey()
+    assert shown[100, 100] == grey[int(100.5 / 455 * 64), int(100.5 / 512 * 48)]
+    assert len(base64.b64decode(data["image/png"])) < 100_000
+
+
+def test_zoom_and_pan_show_in_the_picture():
+    array = np.zeros((8, 8), np.uint8)
+    array[0, 0] = 255
+    shown = readingroom.view(array, window=(128, 256))
+    assert np.asarray(Image.open(io.BytesIO(shown.snapshot())))[:512][10, 10] == 255
+    shown.zoom, shown.pan = 4, (4, 4)
+    # The picture's corner now lies in the middle of the view, four times as large.
+    page = np.asarray(Image.open(io.BytesIO(shown.snapshot())))[:512]
+    assert page[300, 300] == 255
+    assert page[200, 200] == 0
+
+
+def test_a_volume_can_be_shown(folder):
+    volume = Frames.of_files(sorted(folder.iterdir()), "d").volume()
+    shown = readingroom.view(volume)
+    assert shown.describe() == "CT Phantom: slice 4 of 6, W 400 L 40"
+    assert shown.about["edges"] == ("R", "L", "A", "P")
+
+
+def test_the_widget_stays_small():
+    static = Path(render.__file__).with_name("static")
+    assert len((static / "series.js").read_bytes()) < 30_000
+    assert "http" not in (static / "series.css").read_text() + (static / "series.js").read_text().replace("HTTP", "")
