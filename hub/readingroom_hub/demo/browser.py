@@ -1,4 +1,4 @@
-"""A person at a browser: signs in, starts a server, works in JupyterLab, as the pages ask them to. Headless Chromium."""
+"""A person at a headless browser: signs in, starts a server, works in JupyterLab, as the pages ask them to."""
 
 import re
 import shutil
@@ -67,13 +67,11 @@ class Visitor:
         page.goto(self._url)
         if page.get_by_role("link", name=re.compile("sign in", re.IGNORECASE)).count():
             page.get_by_role("link", name=re.compile("sign in", re.IGNORECASE)).first.click()
-        for field, value in (
-            ("login", lambda: self.person.user_name),
-            ("password", lambda: self.person.password),
-            ("otp", self.person.code),
-        ):
+        for field in ("login", "password", "otp"):
             page.wait_for_selector(f"input[name={field}]")
-            page.fill(f"input[name={field}]", value())
+            # The code is made when it is asked for: it is good for half a minute.
+            value = {"login": self.person.user_name, "password": self.person.password, "otp": self.person.code()}
+            page.fill(f"input[name={field}]", value[field])
             page.keyboard.press("Enter")
         page.wait_for_url(re.compile(r"/hub/home"))
 

@@ -71,7 +71,7 @@ class Report:
 
 
 def check(settings: Settings, out: Path, console: Console) -> bool:
-    """Walk the path in a fresh state folder. Writes `demo-check.json` and the folder `demo-check` with screenshots to `out`.
+    """Walk the path in a fresh state folder; `demo-check.json` and screenshots in `demo-check` are left in `out`.
 
     Returns whether all of it stood."""
     shutil.rmtree(settings.state, ignore_errors=True)
