@@ -41,7 +41,7 @@ def make_instances(series_sizes: Iterable[Iterable[int]], seed: int) -> list[tup
     made = []
     for s, sizes in enumerate(series_sizes, 1):
         for n, size in enumerate(sizes, 1):
-            data = rng.randbytes(size)
+            data = b"".join(rng.randbytes(min(1 << 20, size - at)) for at in range(0, size, 1 << 20))
             root = f"2.25.{seed}"
             uid = UID(f"{root}.{s}.{n}")
             made.append(
