@@ -9,7 +9,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from readingroom_hub.sandbox.gate import HEAD_BYTES, PASSED_ON, Refused, Request, Rules, Service, body_size, parse_head
+from readingroom_hub.sandbox.gate import (
+    BODY_BYTES,
+    HEAD_BYTES,
+    PASSED_ON,
+    Refused,
+    Request,
+    Rules,
+    Service,
+    body_size,
+    parse_head,
+)
 
 CONNECTIONS = 32
 TIMEOUT_SECONDS = 30
@@ -75,6 +85,7 @@ class Relay:
             with client:
                 client.settimeout(TIMEOUT_SECONDS)
                 client.sendall(self._exchange(client))
+                _hang_up(client)
         except OSError:
             pass  # the client went away
         finally:
@@ -130,6 +141,15 @@ def _read(client: socket.socket) -> Request:
     if len(body) > size:
         raise Refused(400, "pipelining", "Send one request on each connection.", f"{method} {path}"[:200])
     return Request(method, path, query, headers, body)
+
+
+def _hang_up(client: socket.socket) -> None:
+    """Let the client read the answer: closing on what it still sends would take the answer from it."""
+    client.shutdown(socket.SHUT_WR)
+    client.settimeout(1)
+    for _ in range(BODY_BYTES >> 10):
+        if not client.recv(1 << 14):
+            break
 
 
 def _response(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
