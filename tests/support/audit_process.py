@@ -44,13 +44,12 @@ class AuditProcess:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
-        """Return once it listens. Raises RuntimeError with what it said where it ends first."""
-        self.paths.audit_socket.unlink(missing_ok=True)
+    def start(self, until_it_answers: bool = True) -> None:
+        """Return once it answers. Raises RuntimeError with what it said where it ends first."""
         with (self.paths.logs / "audit.log").open("ab") as log:
             self._process = subprocess.Popen([sys.executable, "-c", _SERVE, str(self.paths.state)], stderr=log)
         deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
+        while not (until_it_answers and self._answers()):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop(signal.SIGKILL)
                 raise RuntimeError(self.said())

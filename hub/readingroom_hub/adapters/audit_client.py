@@ -22,7 +22,7 @@ from readingroom_hub.model.ids import PersonId
 from readingroom_hub.ports.records import AuditRepository, Filter, Found, Identity
 
 _IN_FLIGHT = 20_000
-_REMEMBERED = 1000
+_REMEMBERED = 5000
 _SEARCH_SECONDS = 35.0
 
 
@@ -41,48 +41,47 @@ class SocketAuditRepository(AuditRepository):
         """By identity, in the order of their numbers: all that is not acknowledged."""
         self._in_flight = 0
         self._replies = 0
-        self._remembered: OrderedDict[tuple[str, ...], Group] = OrderedDict()
-        """Appends whose caller may try again with the same records."""
+        self._remembered: OrderedDict[str, tuple[Group, int]] = OrderedDict()
+        """By id, the newest appended records: their group and place in it."""
         self._next_attempt = 0.0
 
     def append(self, records: Sequence[AuditRecord]) -> list[Receipt]:
         """See the port."""
-        if not records:
-            return []
-        rows = [r.to_wire() for r in records]
-        ids = tuple(r.id for r in records)
+        rows = {r.id: r.to_wire() for r in records}
         answers: Answers = queue.SimpleQueue()
         with self._lock:
-            link = self._connected()
-            group = self._remembered.get(ids)
-            if group and group.receipts:
-                return group.receipts
-            if group is None:
-                group = self._enqueue(link, rows, answers)
-                self._remember(ids, group)
-            else:
-                group.waiters.append(answers)
-        try:
-            return self._wait(group, answers)
-        except BadInput:
-            self._remembered.pop(ids, None)
-            raise
+            link = self._connected() if rows else None
+            known = {id: self._remembered[id] for id in rows if id in self._remembered}
+            fresh = [row for id, row in rows.items() if id not in known]
+            if link and fresh:
+                known |= self._remember(self._enqueue(link, fresh, answers), fresh)
+            waiting = {id(group): group for group, _ in known.values() if not group.receipts}
+            for group in waiting.values():
+                if answers not in group.waiters:
+                    group.waiters.append(answers)
+        self._wait(list(waiting.values()), answers)
+        return [known[r.id][0].receipts[known[r.id][1]] for r in records]
 
-    def _remember(self, ids: tuple[str, ...], group: Group) -> None:
-        self._remembered[ids] = group
-        if len(self._remembered) > _REMEMBERED:
+    def _remember(self, group: Group, rows: list[dict[str, Any]]) -> dict[str, tuple[Group, int]]:
+        """So that a caller who tries again with the same records takes no new numbers, which would never be stored."""
+        while self._remembered and len(self._remembered) + len(rows) > _REMEMBERED:
             self._remembered.popitem(last=False)
+        places = {row["id"]: (group, place) for place, row in enumerate(rows)}
+        self._remembered.update(places)
+        return places
 
-    def _wait(self, group: Group, answers: Answers) -> list[Receipt]:
-        try:
-            answer = answers.get(timeout=self._seconds)
-        except queue.Empty:
-            group.late = True
-            text = f"the audit record repository did not confirm within {self._seconds:g} s: nothing is released"
-            raise AuditUnavailable(text) from None
-        if isinstance(answer, ReadingRoomError):
-            raise answer
-        return group.receipts
+    def _wait(self, groups: list[Group], answers: Answers) -> None:
+        deadline = time.monotonic() + self._seconds
+        for _ in groups:
+            try:
+                answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                for group in groups:
+                    group.late = not group.receipts
+                text = f"the audit record repository did not confirm within {self._seconds:g} s: nothing is released"
+                raise AuditUnavailable(text) from None
+            if isinstance(answer, ReadingRoomError):
+                raise answer
 
     def post(self, record: AuditRecord) -> None:
         """See the port."""
@@ -137,10 +136,16 @@ class SocketAuditRepository(AuditRepository):
             self._replies += 1
             for group in groups:
                 self._in_flight -= len(group.leaves) if self._outbox.pop(id(group), None) else 0
+                if error:
+                    self._forget(group)
                 group.receipts = receipts[: len(group.leaves)]
                 receipts = receipts[len(group.leaves) :]
         for group in groups:
             group.settle(error or reply)
+
+    def _forget(self, group: Group) -> None:
+        for id in [i for i, (g, _) in self._remembered.items() if g is group]:
+            del self._remembered[id]
 
     def _lost(self, link: Link, error: ReadingRoomError) -> None:
         """The link ended: whoever waits hears of it now."""
