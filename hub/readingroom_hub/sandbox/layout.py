@@ -110,7 +110,7 @@ def environment() -> dict[str, str]:
 
 def build(places: Places, argv: Iterable[str], env: dict[str, str], state: Path) -> Sandbox:
     """The sandbox of one server. Raises SystemUnfit where the state folder would be seen in it."""
-    system = [*_system(), *_python()]
+    system = everyones()
     for bind in system:
         if _below(state.resolve(), (Path(bind.source).resolve(),)):
             raise SystemUnfit(
@@ -127,11 +127,16 @@ def build(places: Places, argv: Iterable[str], env: dict[str, str], state: Path)
         argv=tuple(argv),
         binds=(*system, *own),
         env=environment() | env,
-        symlinks=(*_system_links(), (f"{VOLUME}/data", "/data")),
+        symlinks=(*links(), (f"{VOLUME}/data", "/data")),
         masks=tuple(_masks(system)),
     )
 
 
-def _system_links() -> list[tuple[str, str]]:
+def everyones() -> tuple[Bind, ...]:
+    """What is the same in every sandbox."""
+    return (*_system(), *_python())
+
+
+def links() -> tuple[tuple[str, str], ...]:
     """/bin -> usr/bin and its like, where the system merged them."""
-    return [(str(Path(p).readlink()), p) for p in SYSTEM if Path(p).is_symlink()]
+    return tuple((str(Path(p).readlink()), p) for p in SYSTEM if Path(p).is_symlink())
