@@ -33,19 +33,18 @@ class Outcome:
 def outcome_of(notebook: Mapping[str, Any], raised: BaseException | None) -> Outcome:
     """Complete only if nothing was raised, every code cell ran in sequence, and none left an error."""
     cells = [(i, c) for i, c in enumerate(notebook["cells"], 1) if c["cell_type"] == "code" and c["source"].strip()]
-    for number, cell in cells:
-        for output in cell["outputs"]:
-            if output["output_type"] == "error":
-                return _error(number, output)
-    stopped = next((n for i, (n, c) in enumerate(cells, 1) if c["execution_count"] != i), None)
+    # First what ended the run: a kernel that is stopped for being late leaves a KeyboardInterrupt as its last word.
     if isinstance(raised, CellTimeoutError):
         at = _running(cells)
         return Outcome(Ending.TIMEOUT, at, f"Cell {at} took longer than the limit.")
     if isinstance(raised, DeadKernelError):
         at = _running(cells)
-        return Outcome(
-            Ending.KERNEL_DIED, at, f"The kernel died in cell {at} (out of memory, a crash, or it was killed)."
-        )
+        return Outcome(Ending.KERNEL_DIED, at, f"The kernel died in cell {at} (out of memory, a crash, or killed).")
+    for number, cell in cells:
+        for output in cell["outputs"]:
+            if output["output_type"] == "error":
+                return _error(number, output)
+    stopped = next((n for i, (n, c) in enumerate(cells, 1) if c["execution_count"] != i), None)
     if raised is not None and not isinstance(raised, PapermillExecutionError):
         return Outcome(Ending.NOT_STARTED, stopped, f"The run broke off: {type(raised).__name__}: {raised}")
     if raised is not None or stopped is not None:
