@@ -16,6 +16,8 @@ IMPLEMENTATION_UID = UID("2.25.133297183290829157934137263420563364473")
 IMPLEMENTATION_NAME = "READINGROOM_1"
 _LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _UNDEFINED = 0xFFFFFFFF
+# Without preamble a file starts with file meta or with group 0008, in either byte order.
+_FIRST_GROUPS = frozenset({b"\x02\0", b"\x08\0", b"\0\x08"})
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _EXPLICIT_LITTLE = (False, True)
 
@@ -40,7 +42,7 @@ class Part10:
 def read(data: bytes) -> Part10:
     """Parse a file, with or without preamble and file meta. Raises CannotDeidentify."""
     named = data[128:132] == b"DICM"
-    if not named and data[:4] not in _STARTS:
+    if not named and data[:2] not in _FIRST_GROUPS:
         raise CannotDeidentify("not a DICOM file")
     try:
         stream = io.BytesIO(data)
@@ -62,12 +64,6 @@ def read(data: bytes) -> Part10:
         raise
     except Exception as error:  # a parser of hostile input may raise anything; all of it means the same here
         raise CannotDeidentify(f"not readable as DICOM ({type(error).__name__})") from error
-
-
-# Without preamble a file starts with file meta or with group 0008, in either byte order.
-_STARTS = frozenset(
-    {b"\x02\0\0\0", b"\x08\0\0\0", b"\x08\0\x01\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0", b"\0\x08\0\x05"}
-)
 
 
 def write(header: Dataset, pixels: bytes | memoryview) -> bytes:

@@ -33,7 +33,7 @@ def _check_kind(header: Dataset) -> None:
     missing = [k for k in _REQUIRED if not str(header.get(k) or "").strip(" \0")]
     if missing:
         raise CannotDeidentify(f"no {' and no '.join(missing)}")
-    if sop_class.startswith(_ENCAPSULATED) or "EncapsulatedDocument" in header:
+    if sop_class.startswith(_ENCAPSULATED):
         raise CannotDeidentify("an encapsulated document: its text cannot be cleaned")
     if sop_class == _RAW_DATA:
         raise CannotDeidentify("Raw Data: its content is private to its maker")

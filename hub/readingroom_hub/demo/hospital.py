@@ -67,13 +67,12 @@ def generate(folder: Path) -> None:
 
 def real_files(folder: Path) -> int:
     """Copy the DICOM files that pydicom's own installation holds (no download) to `folder`; returns how many."""
-    from pydicom.data import get_testdata_files
+    from pydicom.data.data_manager import DATA_ROOT
 
     folder.mkdir(parents=True, exist_ok=True)
     names: set[str] = set()
-    for name in sorted(get_testdata_files()):
-        source = Path(name)
-        if source.suffix in {".dcm", ""} and source.name not in names:
+    for source in sorted((Path(DATA_ROOT) / "test_files").rglob("*")):
+        if source.is_file() and source.suffix in {".dcm", ""} and source.name not in names:
             names.add(source.name)
             shutil.copyfile(source, folder / source.name)
     return len(names)

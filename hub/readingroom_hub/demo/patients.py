@@ -123,7 +123,7 @@ def examination(patient: Patient, series: int, modality: str, what: str) -> Data
     ds.AdditionalPatientHistory = f"{patient.family} of {patient.address}; phone {patient.phone}"
     ds.PatientComments = f"Seen by Dr {patient.physician.split('^')[0]} on {patient.day}"
     ds.StudyInstanceUID, ds.SeriesInstanceUID = patient.uid(), patient.uid(series)
-    ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = patient.uid(series, 9), None
+    ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = patient.uid(series, 0, 1), None
     ds.SeriesNumber, ds.AcquisitionNumber = series, 1
     _add_nested(ds, patient, what)
     _add_private(ds, patient)
