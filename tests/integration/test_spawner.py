@@ -1,4 +1,4 @@
-"""The spawner in a real JupyterHub: JupyterLab in its sandbox, reached through its door, found again after a restart."""
+"""The spawner in a real JupyterHub: JupyterLab in its sandbox, reached through its door, found after a restart."""
 
 import json
 import os
@@ -103,7 +103,7 @@ class Hub:
             cwd=self.state,
             stdout=self.log,
             stderr=self.log,
-            env={"PATH": os.environ["PATH"]},
+            env={"PATH": "/usr/bin:/bin"},
         )
         until(lambda: requests.get(f"{self.url}/health", timeout=5).ok)
 
@@ -268,7 +268,7 @@ print({"tokens": [t for t in candidates if opens(t)], "tried": len(candidates), 
 
 
 def test_no_token_is_found_by_a_kernel(server):
-    found = eval(server.execute(SEARCH))  # noqa: S307  # printed by the line above
+    found = eval(server.execute(SEARCH))  # printed by the line above
     assert found["tried"] > 0
     assert found["refused"]
     assert found["tokens"] == []

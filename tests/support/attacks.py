@@ -1,3 +1,4 @@
+# ruff: noqa: PLW1510, PTH108, PTH110, PTH112, PTH118, PTH119, PTH123, PTH207, PTH208, PTH211, SIM115
 """What hostile code tries. Runs inside the sandbox; prints one JSON object: attempt -> what came of it.
 
 Every attempt returns "escaped: ..." where it got somewhere; anything else is how it failed."""

@@ -1,4 +1,4 @@
-"""A real JupyterHub with the real spawner, without the parts that others test: no proxy, no provider, folders as mounts."""
+"""A real JupyterHub with the real spawner; no proxy, no identity provider, and folders as mounts: others test those."""
 
 import json
 import shutil

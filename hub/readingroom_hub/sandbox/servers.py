@@ -128,16 +128,17 @@ class Servers:
         return folder
 
     def _launch(self, order: Order, plan: Plan) -> Running:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "readingroom_hub.sandbox.door"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=Path(plan.log).open("a"),  # noqa: SIM115  # the child's
-            text=True,
-            env={},
-            cwd="/",
-            start_new_session=True,  # Ctrl-C in the hub's terminal is for the hub
-        )
+        with Path(plan.log).open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "readingroom_hub.sandbox.door"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={},
+                cwd="/",
+                start_new_session=True,  # Ctrl-C in the hub's terminal is for the hub
+            )
         try:
             answer = _ask(process, plan)
             started = psutil.Process(process.pid).create_time()
