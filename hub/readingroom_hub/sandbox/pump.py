@@ -2,6 +2,7 @@
 
 Two threads a connection; all time is spent in the kernel, without Python's lock."""
 
+import fcntl
 import os
 import socket
 import threading
@@ -61,6 +62,4 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 def _widen(pipe: int) -> None:
-    import fcntl
-
     fcntl.fcntl(pipe, _F_SETPIPE_SZ, _PIPE)

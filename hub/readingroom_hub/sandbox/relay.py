@@ -1,5 +1,6 @@
 """The door's inner side: reads requests from the sandbox's one socket and asks the hub or the portal in its place."""
 
+import encodings.idna  # noqa: F401  # used by connect(); too late to read once the door is unprivileged
 import http.client
 import json
 import socket
