@@ -5,6 +5,7 @@ does not hold up the threads that append."""
 
 import contextlib
 import json
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -22,7 +23,9 @@ from readingroom_hub.ports.records import Filter
 
 INDEX_FILE = "index.sqlite"
 _CHUNK = 1000
-_RETRY_SECONDS = 1.0
+_LAG_SECONDS = 0.5
+_NICE = 10
+"""Linux gives each thread its own priority: filling the index yields to committing."""
 _COLUMNS = ("id", "time", "event", "person", "project", "session", "dataset")
 _NAMES = ", ".join(_COLUMNS)
 _SCHEMA = """
@@ -101,7 +104,7 @@ class AuditIndex:
             if self.rebuilt:
                 self._remove()
         self._changed = threading.Condition()
-        self._wanted = 0
+        self._wanted = self._asked = 0
         self._stopped = False
         try:
             self._connection: apsw.Connection | None = _open(folder, write=True)
@@ -116,28 +119,40 @@ class AuditIndex:
             (self._folder / (INDEX_FILE + suffix)).unlink(missing_ok=True)
 
     def advance(self, size: int) -> None:
-        """The log now has `size` records."""
-        with self._changed:
-            self._wanted = max(self._wanted, size)
-            self._changed.notify_all()
+        """The log now has `size` records; the index follows when a chunk is full, a search waits, or soon."""
+        self._wanted = size
+        if size - self.size >= _CHUNK:
+            with self._changed:
+                self._changed.notify_all()
 
     def wait(self, size: int, seconds: float) -> None:
         """Return once `size` records can be found. Raises AuditUnavailable after `seconds`."""
         with self._changed:
+            self._asked = max(self._asked, size)
+            self._wanted = max(self._wanted, size)
+            self._changed.notify_all()
             if not self._changed.wait_for(lambda: self.size >= size, seconds):
                 raise AuditUnavailable(f"the index holds {self.size} of {size} records: search again in a moment")
 
+    def _is_due(self) -> bool:
+        return self._stopped or self._wanted - self.size >= _CHUNK or self._asked > self.size
+
     def _run(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopped or self.size < self._wanted)
+                self._changed.wait_for(self._is_due, _LAG_SECONDS)
                 if self._stopped:
                     return
-            try:
-                self._fill()
-            except apsw.Error:  # a full disk: appends do not depend on the index, searches time out and say so
-                self._close()
-                time.sleep(_RETRY_SECONDS)
+            if self.size < self._wanted:
+                self._try_to_fill()
+
+    def _try_to_fill(self) -> None:
+        try:
+            self._fill()
+        except apsw.Error:  # a full disk: appends do not depend on the index, searches time out and say so
+            self._close()
+            time.sleep(_LAG_SECONDS)
 
     def _fill(self) -> None:
         if self._connection is None:

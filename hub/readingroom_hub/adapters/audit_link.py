@@ -82,6 +82,8 @@ class Link:
         self._sent: dict[int, list[Group]] = {}
         self._calls: dict[int, Answers] = {}
         self._n = 0
+        self._busy = False
+        """Whether the sending thread has a frame in its hands."""
         self._ended = False
         for work in (self._send_all, self._read_all):
             threading.Thread(target=self._guard, args=(work,), name="audit-link", daemon=True).start()
@@ -94,10 +96,25 @@ class Link:
             raise BadInput(f"{len(leaves)} audit records of {size} bytes are too much for one request: append fewer")
 
     def send(self, group: Group) -> None:
-        """Queue records."""
+        """Send records in the caller's thread where nothing else is under way and somebody waits; else queue them, so
+        that they share a frame with what comes meanwhile."""
         with self._changed:
-            self._queue.append(group)
-            self._changed.notify()
+            if group.waiters and not self._queue and not self._sent and not self._busy and not self._ended:
+                self._send_now(group)
+            else:
+                self._queue.append(group)
+            if self._queue:
+                self._changed.notify()
+
+    def _send_now(self, group: Group) -> None:
+        """Without waiting: what the socket does not take at once goes first into the queue."""
+        data = self._frame([group])
+        try:
+            sent = self._socket.send(data, socket.MSG_DONTWAIT)
+        except OSError:  # full, or broken: the sending thread finds out which
+            sent = 0
+        if sent < len(data):
+            self._queue.append(data[sent:])
 
     def call(self, op: str, fields: dict[str, object], answers: Answers) -> None:
         """Queue another request; the reply, or the end of the link, goes to `answers`."""
@@ -112,18 +129,20 @@ class Link:
     def _take(self) -> bytes | None:
         """The next frame: as many groups as fit, or one call. None at the end."""
         with self._changed:
+            self._busy = False
             self._changed.wait_for(lambda: self._queue or self._ended)
             if self._ended:
                 return None
+            self._busy = True
             first = self._queue.popleft()
-            if isinstance(first, bytes):
-                return first
-            groups = self._groups(first)
-            self._n += 1
-            n = self._n
-            self._sent[n] = groups
+            return first if isinstance(first, bytes) else self._frame(self._groups(first))
+
+    def _frame(self, groups: list[Group]) -> bytes:
+        """With the lock held, since frames leave in the order of their numbers."""
+        self._n += 1
+        self._sent[self._n] = groups
         receipts = b"true" if any(g.wants_receipts for g in groups) else b"false"
-        head = b'{"v":1,"n":%d,"op":"append","receipts":%s,"records":[' % (n, receipts)
+        head = b'{"v":1,"n":%d,"op":"append","receipts":%s,"records":[' % (self._n, receipts)
         return frame(head + b",".join(leaf for g in groups for leaf in g.leaves) + b"]}")
 
     def _groups(self, first: Group) -> list[Group]:

@@ -2,9 +2,10 @@
 
 One thread owns it. All appends that came in while the last commit ran share the next one; there is no timer."""
 
+import contextlib
 import secrets
 import sys
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ PROCESS = "audit-repository"
 _COMMIT_RECORDS = 1000
 _COMMIT_BYTES = 1 << 20
 _START_WAIT_SECONDS = 600.0
+_STOP_WAIT_SECONDS = 5.0
 
 Done = Callable[[list[Receipt] | ReadingRoomError], None]
 
@@ -53,7 +55,7 @@ class AuditService:
         self._folder = folder
         self._log = AuditLog(folder, signer)
         self._waiting: deque[_Job] = deque()
-        self._recent: dict[str, Receipt] = {}
+        self._recent: OrderedDict[str, Receipt] = OrderedDict()
         self._epoch, self._seq = secrets.token_hex(8), 0
         publish_vkey(folder, signer)
         self._identities = Identities(folder)
@@ -132,7 +134,7 @@ class AuditService:
             receipts = self._log.append([leaf for _, leaf in fresh])
             self._known = self._log.size
             made = dict(zip((id for id, _ in fresh), receipts, strict=True))
-            self._recent |= made
+            self._recent.update(made)
             known |= made
             self._index.advance(self._log.size)
         return known
@@ -140,8 +142,8 @@ class AuditService:
     def _remember(self) -> None:
         """Forget ids that the index now has; learn those that a failed commit stored all the same."""
         indexed = self._index.size
-        if len(self._recent) > _COMMIT_RECORDS:
-            self._recent = {id: r for id, r in self._recent.items() if r.index >= indexed}
+        while self._recent and next(iter(self._recent.values())).index < indexed:
+            self._recent.popitem(last=False)
         if self._known < self._log.size:
             reader = LogReader(self._folder / LOG_FILE)
             try:
@@ -203,6 +205,8 @@ class AuditService:
             self.record(AuditRecord(AuditEvent.SERVICE_STOPPED, subject={"service": PROCESS}))
         except AuditUnavailable as error:
             sys.stderr.write(f"audit record repository: the end of the service is not on record: {error}\n")
+        with contextlib.suppress(AuditUnavailable):  # the next start fills what is left
+            self._index.wait(self._log.size, _STOP_WAIT_SECONDS)
         self._reader.close()
         self._index.close()
         self._identities.close()

@@ -9,7 +9,7 @@ from typing import Any
 from readingroom_hub.errors import BadInput
 
 _TEXT = ("id", "time", "event", "outcome")
-_OPTIONAL_TEXT = ("person", "project", "session", "reason")
+_OPTIONAL = {"person": str, "project": str, "session": str, "reason": str, "subject": dict, "claims": dict}
 _IDS_KEPT = 100_000
 _GAP_LIMIT = 100_000
 
@@ -36,11 +36,8 @@ class Source:
     seq: int
 
 
-def _typed(row: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
-    value = row.get(key)
-    if type(value) is not kind:
-        raise BadInput(f"the audit record's {where}{key} is {value!r:.80} where {kind.__name__} belongs")
-    return value
+def _wrong(key: str, value: object, kind: str) -> BadInput:
+    return BadInput(f"the audit record's {key} is {value!r:.80} where {kind} belongs")
 
 
 def check_record(row: Mapping[str, Any]) -> Source:
@@ -48,24 +45,28 @@ def check_record(row: Mapping[str, Any]) -> Source:
     if row.get("v") != 1:
         raise BadInput(f"the audit record is of version {row.get('v')!r:.20}, this program knows version 1")
     for key in _TEXT:
-        _typed(row, key, str, "")
-    for key in _OPTIONAL_TEXT:
-        if key in row:
-            _typed(row, key, str, "")
-    for key in ("subject", "claims"):
-        if key in row:
-            _typed(row, key, dict, "")
+        if type(row.get(key)) is not str:
+            raise _wrong(key, row.get(key), "text")
+    for key, kind in _OPTIONAL.items():
+        if key in row and type(row[key]) is not kind:
+            raise _wrong(key, row[key], kind.__name__)
+    _check_time(row["time"])
+    source = row.get("source")
+    if type(source) is not dict:
+        raise _wrong("source", source, "a map")
+    process, epoch, seq = source.get("process"), source.get("epoch"), source.get("seq")
+    if type(process) is not str or type(epoch) is not str or type(seq) is not int or seq < 0:
+        raise _wrong("source", source, "process, epoch and a number from 0 on")
+    return Source(process, epoch, seq)
+
+
+def _check_time(text: str) -> None:
     try:
-        moment = datetime.fromisoformat(row["time"])
+        datetime.fromisoformat(text)
     except ValueError as error:
-        raise BadInput(f"the audit record's time is {row['time']!r:.80}, not an RFC 3339 time") from error
-    if moment.utcoffset() is None or not row["time"].endswith("Z"):
-        raise BadInput(f"the audit record's time is {row['time']!r:.80}, not in UTC with a Z")
-    source = _typed(row, "source", dict, "")
-    found = Source(*(_typed(source, k, t, "source.") for k, t in (("process", str), ("epoch", str), ("seq", int))))
-    if found.seq < 0:
-        raise BadInput(f"the audit record's source.seq is {found.seq}, counters start at 0")
-    return found
+        raise _wrong("time", text, "an RFC 3339 time") from error
+    if not text.endswith("Z"):
+        raise _wrong("time", text, "a time in UTC, with a Z,")
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ Entry = tuple[int, bytes, bytes]
 class _Signed:
     state: Checkpoint
     problem: str | None
+    kept: bool
 
 
 class LogVerifier:
@@ -37,6 +38,7 @@ class LogVerifier:
         self._frontier = Frontier()
         self._sources = SourceTracker()
         self._signed_size = 0
+        self._kept_size = 0
         self._split = False
 
     @property
@@ -61,8 +63,8 @@ class LogVerifier:
 
         `checkpoints` ascend by size, and the last covers the whole log. `prior` are checkpoints kept elsewhere: they
         show a log that was rolled back or rewritten by somebody who holds its key."""
-        own = (self._open(note) for note in checkpoints)
-        kept = sorted((self._open(note) for note in prior), key=lambda s: s.state.size)
+        own = (self._open(note, kept=False) for note in checkpoints)
+        kept = sorted((self._open(note, kept=True) for note in prior), key=lambda s: s.state.size)
         signed = heapq.merge(own, kept, key=lambda s: s.state.size)
         try:
             yield from self._walk(entries, signed)
@@ -105,17 +107,17 @@ class LogVerifier:
         else:
             yield from self._sources.see(index, row["id"], source)
 
-    def _open(self, note: str) -> _Signed:
+    def _open(self, note: str, *, kept: bool) -> _Signed:
         state = Checkpoint.parse(split_note(note)[0])
         if state.origin != self._origin:
-            return _Signed(state, f"it is of the log {state.origin}, the key of {self._origin}")
+            return _Signed(state, f"it is of the log {state.origin}, the key of {self._origin}", kept)
         try:
             _, signers = open_note(note, self._vkeys)
         except IntegrityError as error:
-            return _Signed(state, str(error))
+            return _Signed(state, str(error), kept)
         if not any(v.name == self._origin for v in signers):
-            return _Signed(state, "only witnesses signed it, not the log")
-        return _Signed(state, None)
+            return _Signed(state, "only witnesses signed it, not the log", kept)
+        return _Signed(state, None, kept)
 
     def _state(self, signed: _Signed) -> Iterator[Finding]:
         """Compare one checkpoint, of at most the present size, with the tree; `entries` reach every size in turn."""
@@ -127,10 +129,18 @@ class LogVerifier:
             )
         elif state.size != self.size:
             yield Finding(last, "a checkpoint is out of order", f"size {self.size}", f"size {state.size}")
-        elif state.root != self.root and not self._split:
+        elif state.root != self.root:
+            if signed.kept or not self._split:
+                yield self._differs(signed, last)
             self._split = True
-            others = f" (it, or one up to record {last})" if last > self._signed_size else ""
-            what = f"it is not what was signed{others}"
-            yield Finding(self._signed_size, what, f"root {state.root.hex()}", self.root.hex())
+        elif signed.kept:
+            self._kept_size = state.size
         elif not self._split:
             self._signed_size = state.size
+
+    def _differs(self, signed: _Signed, last: int) -> Finding:
+        first = self._kept_size if signed.kept else self._signed_size
+        others = f" (it, or one up to record {last})" if last > first else ""
+        whose = "in a checkpoint kept elsewhere" if signed.kept else "signed"
+        root = f"root {signed.state.root.hex()}"
+        return Finding(first, f"it is not what was {whose}{others}", root, self.root.hex())
