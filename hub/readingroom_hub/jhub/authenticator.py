@@ -4,6 +4,7 @@ oauthenticator does the protocol; this adds what it leaves out: the ID token's v
 the keying by issuer and subject, and a refresh that asks again whether somebody may still be here."""
 
 import asyncio
+import json
 import time
 from http.client import responses
 from typing import Any, NoReturn
@@ -71,6 +72,15 @@ class ReadingRoomAuthenticator(GenericOAuthenticator):  # type: ignore[misc]  # 
             self.userdata_url = self._provider.userinfo_url
         return self._provider
 
+    async def fetch(self, req: Any, label: str = "fetching", parse_json: bool = True, **kwargs: Any) -> Any:
+        """As the base class does, but no answer's body goes to the log: a token endpoint's may hold a token."""
+        try:
+            answer = await self.http_client.fetch(req, **kwargs)
+        except FetchError as error:
+            self.log.warning("%s: %s %s answered %d", label, req.method, req.url.partition("?")[0], error.code)
+            raise
+        return json.loads(answer.body or b"null") if parse_json else answer
+
     async def _fetch(self, url: str) -> Any:
         try:
             return await self.httpfetch(url, "asking the identity provider")
@@ -99,8 +109,7 @@ class ReadingRoomAuthenticator(GenericOAuthenticator):  # type: ignore[misc]  # 
         return verify_id_token(token, key, self.issuer, self.client_id, nonce)
 
     async def authenticate(self, handler: Any, data: Any = None, **_: Any) -> dict[str, Any]:
-        """One sign-in. Refusals are recorded, then shown; raises web.HTTPError only, since tornado would write
-        any other error to the log together with the address, and the code and state that are in it."""
+        """One sign-in. Refusals are recorded, then shown as web.HTTPError."""
         try:
             return await self._sign_in(handler, data)
         except SignInRefused as error:
@@ -222,7 +231,9 @@ class ReadingRoomAuthenticator(GenericOAuthenticator):  # type: ignore[misc]  # 
             await asyncio.to_thread(self.sign_in.refuse_request, person, project, f"no-member: {text}")
         except AuditUnavailable as error:
             _unavailable(error)
-        raise web.HTTPError(403, text)
+        refused = web.HTTPError(403, text)
+        refused.jupyterhub_message = text  # the hub would otherwise show a sentence of its own
+        raise refused
 
 
 def _unavailable(error: AuditUnavailable) -> NoReturn:

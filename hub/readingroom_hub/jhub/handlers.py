@@ -42,20 +42,28 @@ class SignInCallbackHandler(OAuthCallbackHandler):  # type: ignore[misc]  # unty
         try:
             self.check_arguments()
         except web.HTTPError as error:
-            await self.authenticator.refuse(self._reason(error))
+            await self.authenticator.refuse(_refusal(self, error))
         # RFC 9207: an answer that names another issuer was mixed up, or mixed in.
         if self.get_argument("iss", self.authenticator.issuer) != self.authenticator.issuer:
             await self.authenticator.refuse(untrusted("wrong-issuer"))
         await super().get()
 
-    def _reason(self, error: web.HTTPError) -> SignInRefused:
-        if self.get_argument("error", None):
-            return provider_trouble("ended the sign-in")
-        return SignInRefused(
-            "wrong-state",
-            "This sign-in was not started in this browser, or was started too long ago. Go to the start page and sign "
-            f"in again. ({error.log_message})",
-        )
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Without the address: tornado would write the code and the state that are in it to the log."""
+        if isinstance(value, web.HTTPError):
+            self.log.warning("sign-in refused (%d): %s", value.status_code, value.get_message())
+        else:
+            self.log.error("sign-in failed", exc_info=(typ, value, tb))
+
+
+def _refusal(handler: OAuthCallbackHandler, error: web.HTTPError) -> SignInRefused:
+    if handler.get_argument("error", None):
+        return provider_trouble("ended the sign-in")
+    return SignInRefused(
+        "wrong-state",
+        "This sign-in was not started in this browser, or was started too long ago. Go to the start page and sign in "
+        f"again. ({error.get_message()})",
+    )
 
 
 class SignOutHandler(OAuthLogoutHandler):  # type: ignore[misc]  # untyped

@@ -31,12 +31,13 @@ class Rights:
 def rights_of(groups: Iterable[str], project_prefix: str, role_prefix: str) -> Rights:
     """Rights from group names. A group of another form, or of no possible project or role, gives nothing."""
     projects, roles = set(), set()
+    known = {role_prefix + role: role for role in Role}
     for group in groups:
         if group.startswith(project_prefix):
             try:
                 projects.add(ProjectId(group.removeprefix(project_prefix)))
             except BadInput:
                 continue
-        elif group.removeprefix(role_prefix) in Role and group.startswith(role_prefix):
-            roles.add(Role(group.removeprefix(role_prefix)))
+        elif group in known:
+            roles.add(known[group])
     return Rights(frozenset(projects), frozenset(roles))

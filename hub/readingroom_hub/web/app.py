@@ -17,9 +17,9 @@ from starlette.exceptions import HTTPException
 from readingroom_hub.errors import AuditUnavailable, BadInput, Conflict, Denied, NotFound, ReadingRoomError
 from readingroom_hub.web import pages, session_api, stewardship, words
 from readingroom_hub.web.desk import Desk
-from readingroom_hub.web.guard import Guard
+from readingroom_hub.web.guard import ANYBODY, RECORD, STEWARDS, Guard
 from readingroom_hub.web.security import add_headers, form_token
-from readingroom_hub.web.visitor import Authenticate, SignInNeededError
+from readingroom_hub.web.visitor import Authenticate, SignInNeededError, Visitor
 
 HERE = Path(__file__).parent
 PREFIX = "/services/portal"
@@ -45,12 +45,24 @@ def create_app(desk: Desk, authenticate: Authenticate) -> FastAPI:
 Render = Callable[..., Response]
 
 
+def _tabs(visitor: Visitor) -> list[tuple[str, str, str]]:
+    """The pages that this visitor may open: id, address, name."""
+    pages = (
+        ("home", "/", "My projects", ANYBODY),
+        ("reads", "/reads", "Reads", RECORD),
+        ("grants", "/grants", "Access grants", STEWARDS),
+        ("datasets", "/datasets", "Datasets", STEWARDS),
+        ("projects", "/projects", "Projects", STEWARDS),
+    )
+    return [(id, PREFIX + path, name) for id, path, name, roles in pages if not roles or visitor.roles & roles]
+
+
 def _renderer() -> Render:
     environment = Environment(
         loader=FileSystemLoader([HERE / "templates", HERE / "static"]), autoescape=True, trim_blocks=True
     )
     environment.filters |= {"size": words.size, "moment": words.moment, "day": words.day, "number": words.number}
-    environment.globals |= {"form_token": form_token, "prefix": PREFIX}
+    environment.globals |= {"form_token": form_token, "prefix": PREFIX, "tabs": _tabs}
     templates = Jinja2Templates(env=environment)
 
     def render(request: Request, name: str, status: int = 200, **context: Any) -> Response:
