@@ -1,4 +1,4 @@
-"""Builders of the sandbox: what bwrap is told, the filter's table, limits as files, the layout, the doctor's findings."""
+"""Builders of the sandbox: what bwrap is told, the filter's table, limits as files, the layout, what doctor finds."""
 
 import os
 import platform

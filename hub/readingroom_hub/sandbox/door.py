@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -133,11 +134,16 @@ def _children(pid: int) -> list[int]:
 
 def _stop(process: subprocess.Popen[bytes], init: int) -> None:
     """Ask the server to end, then end everything in its process namespace."""
-    for pid in _children(init):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(GRACE_SECONDS)
+    asked: set[int] = set()
+    deadline = time.monotonic() + GRACE_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        # More than once: a sandbox that is still being made has no server yet.
+        for pid in set(_children(init)) - asked:
+            asked.add(pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.1)
     with suppress(ProcessLookupError):
         os.kill(init, signal.SIGKILL)
     process.wait()
