@@ -3,6 +3,8 @@
 import os
 import platform
 import re
+import subprocess
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -17,7 +19,7 @@ from readingroom_hub.config import Settings
 from readingroom_hub.crypto.vouch import check_vouch, vouch
 from readingroom_hub.errors import Denied, SystemUnfit
 from readingroom_hub.model.ids import SessionId
-from readingroom_hub.sandbox import bubblewrap, fitness, homes, layout, limits, seccomp
+from readingroom_hub.sandbox import bubblewrap, door, fitness, homes, layout, limits, seccomp
 from readingroom_hub.sandbox.accounts import Account
 from readingroom_hub.sandbox.bubblewrap import Bind, Sandbox
 from readingroom_hub.sandbox.gate import Refused, Rules, Service, parse_head
@@ -239,3 +241,16 @@ def test_doctor_really_tries_a_sandbox():
 def test_doctor_hears_why_a_sandbox_cannot_be_made(monkeypatch):
     monkeypatch.setattr(layout, "everyones", lambda: (Bind("/no/such/folder", "/x"),))
     assert "such file" in fitness._try_sandbox(None)
+
+
+def test_home_that_nothing_limits_is_measured_and_its_server_stopped(tmp_path, monkeypatch):
+    box = replace(BOX, binds=(Bind(str(tmp_path), bubblewrap.HOME, writable=True),))
+    plan = Plan(box, replace(WANTED, home_mb=0), (), None, None, "", "", "", Rules("/", "u"), {}, {})
+    monkeypatch.setattr(door, "HOME_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(door, "GRACE_SECONDS", 0)
+    with subprocess.Popen(["/bin/sleep", "60"]) as process:
+        timer = threading.Timer(0.1, (tmp_path / "large").write_bytes, [b"x" * 100_000])
+        timer.start()
+        door._watch(plan, process, process.pid)
+        timer.join()
+        assert process.returncode == -9
