@@ -39,6 +39,10 @@ class AuditRepositoryContract:
         assert [f.record["id"] for f in found] == [r.id for r in reversed(records)]
         assert [f.index for f in found] == [r.index for r in reversed(receipts)]
 
+    def test_many_records_at_once_stay_together(self, audit):
+        receipts = audit.append([a_record(subject={"count": i}) for i in range(2500)])
+        assert [r.index for r in receipts] == list(range(receipts[0].index, receipts[0].index + 2500))
+
     def test_nothing_is_nothing(self, audit):
         assert audit.append([]) == []
 

@@ -140,6 +140,7 @@ class SocketAuditRepository(AuditRepository):
                     self._forget(group)
                 group.receipts = receipts[: len(group.leaves)]
                 receipts = receipts[len(group.leaves) :]
+                group.leaves = []
         for group in groups:
             group.settle(error or reply)
 

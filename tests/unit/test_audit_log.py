@@ -1,0 +1,162 @@
+"""The log's store and its keys, in this process."""
+
+import apsw
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from readingroom_hub.adapters import audit_log
+from readingroom_hub.adapters.audit_keys import open_signer, publish_vkey
+from readingroom_hub.adapters.audit_log import AuditLog, LogReader
+from readingroom_hub.adapters.identities import Identities, commitment
+from readingroom_hub.errors import AuditUnavailable, BadInput, Conflict, KeyUnavailable, SystemUnfit
+from readingroom_hub.ledger.merkle import leaf_hash, root_of
+from readingroom_hub.ledger.note import Checkpoint, Signer, open_note
+from readingroom_hub.ledger.verify import LogVerifier
+
+SIGNER = Signer("host/log", Ed25519PrivateKey.from_private_bytes(b"1" * 32))
+
+
+@pytest.fixture
+def log(tmp_path):
+    opened = AuditLog(tmp_path, SIGNER)
+    yield opened
+    opened.close()
+
+
+def findings(folder):
+    reader = LogReader(folder / "log.sqlite")
+    try:
+        verifier = LogVerifier([SIGNER.vkey], read_leaves=False)
+        return [str(f) for f in verifier.findings(reader.entries(), reader.checkpoints())]
+    finally:
+        reader.close()
+
+
+def other_connection(folder):
+    connection = apsw.Connection(str(folder / "log.sqlite"))
+    connection.set_busy_timeout(1000)
+    return connection
+
+
+def test_a_commit_gives_receipts_and_a_signed_checkpoint(log):
+    receipts = log.append([b"a", b"b"])
+    assert [(r.index, r.leaf_hash) for r in receipts] == [(0, leaf_hash(b"a")), (1, leaf_hash(b"b"))]
+    body, _ = open_note(log.checkpoint, [SIGNER.vkey])
+    assert Checkpoint.parse(body) == Checkpoint("host/log", 2, root_of([leaf_hash(b"a"), leaf_hash(b"b")]))
+
+
+def test_commits_are_durable_and_rows_are_append_only(log, tmp_path):
+    log.append([b"a"])
+    assert log._connection.execute("PRAGMA synchronous").get == 2  # FULL
+    assert log._connection.execute("PRAGMA journal_mode").get == "wal"
+    other = other_connection(tmp_path)
+    for sql in (
+        "UPDATE entry SET leaf = x'00'",
+        "DELETE FROM entry",
+        "INSERT INTO entry VALUES(5, x'00', x'00')",
+        "UPDATE checkpoint SET note = ''",
+        "DELETE FROM checkpoint",
+    ):
+        with pytest.raises(apsw.ConstraintError):
+            other.execute(sql)
+    other.close()
+
+
+def test_it_goes_on_where_it_stopped(log, tmp_path):
+    log.append([b"a", b"b", b"c"])
+    root = log.root
+    log.close()
+    again = AuditLog(tmp_path, SIGNER)
+    assert (again.size, again.root, again.damage) == (3, root, None)
+    assert again.append([b"d"])[0].index == 3
+    again.close()
+    assert findings(tmp_path) == []
+
+
+def test_a_commit_that_fails_leaves_no_trace_and_the_next_one_works(log, tmp_path):
+    log.append([b"a"])
+    other = other_connection(tmp_path)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(AuditUnavailable, match=r"could not store 1 record\(s\)"):
+        log.append([b"lost"])
+    assert log.size == 1
+    other.execute("ROLLBACK")
+    other.close()
+    assert log.append([b"b"])[0].index == 1
+    assert findings(tmp_path) == []
+
+
+def test_a_commit_that_worked_though_it_reported_an_error_counts(log, monkeypatch):
+    real = log._commit
+
+    def commit_then_fail(*arguments):
+        real(*arguments)
+        raise apsw.IOError("the reply got lost")
+
+    monkeypatch.setattr(log, "_commit", commit_then_fail)
+    assert log.append([b"a"])[0].index == 0
+    monkeypatch.undo()
+    assert log.append([b"b"])[0].index == 1
+
+
+def test_somebody_else_s_row_stops_the_log(log, tmp_path):
+    log.append([b"a"])
+    other = other_connection(tmp_path)
+    other.execute("INSERT INTO entry VALUES(1, ?, ?)", (b"x", leaf_hash(b"x")))
+    other.close()
+    with pytest.raises(AuditUnavailable, match="changed under its writer"):
+        log.append([b"b"])
+    with pytest.raises(AuditUnavailable, match="takes no records"):
+        log.append([b"b"])
+
+
+def test_a_second_writer_is_refused(log, tmp_path):
+    with pytest.raises(Conflict, match="another process"):
+        AuditLog(tmp_path, SIGNER)
+
+
+def test_an_unsafe_sqlite_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(audit_log, "_SQLITE_NEEDED", (99, 0, 0))
+    with pytest.raises(SystemUnfit, match=r"can lose committed records: install apsw with 99\.0\.0"):
+        AuditLog(tmp_path, SIGNER)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for name in ("audit", "keys"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "audit", tmp_path / "keys"
+
+
+def test_the_key_is_made_once_and_kept_private(folders):
+    signer = open_signer(*folders)
+    publish_vkey(folders[0], signer)
+    assert (folders[1] / "audit-log.key").stat().st_mode & 0o777 == 0o600
+    assert open_signer(*folders).vkey == signer.vkey
+    assert (folders[0] / "vkey").read_text() == f"{signer.vkey}\n"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda p: p.chmod(0o644), lambda p: p.write_bytes(b"short"), lambda p: p.unlink()],
+    ids=["readable by others", "short", "gone"],
+)
+def test_a_key_that_cannot_be_trusted_is_refused(folders, damage):
+    publish_vkey(folders[0], open_signer(*folders))
+    damage(folders[1] / "audit-log.key")
+    with pytest.raises(KeyUnavailable, match=r"audit-log\.key"):
+        open_signer(*folders)
+
+
+def test_a_person_is_a_salted_commitment(tmp_path):
+    table = Identities(tmp_path)
+    person = table.identify("https://idp.example", "s-1", "Ann")
+    salt = apsw.Connection(str(tmp_path / "identities.sqlite")).execute("SELECT salt FROM identity").get
+    assert len(salt) == 32
+    assert commitment(salt, "https://idp.example", "s-1") == person
+    assert commitment(bytes(32), "https://idp.example", "s-1") != person
+    assert table.names([person, "p-unknown"]) == {person: "Ann"}
+    for issuer, subject in (("a\0b", "s"), ("a", "")):
+        with pytest.raises(BadInput):
+            table.identify(issuer, subject, "x")
+    table.close()
