@@ -77,8 +77,9 @@ def _alone(job: Job, path: str) -> Sealed | LeftOut:
 
 
 def _pool(job: Job, workers: int) -> ProcessPoolExecutor:
-    # Spawned, not forked: the caller may run threads, whose locks a fork would copy as they are.
-    context = multiprocessing.get_context("spawn")
+    # Not forked from here: the caller may run threads, whose locks a fork would copy as they are.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", __name__])
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job,))
 
 
