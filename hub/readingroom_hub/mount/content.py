@@ -2,17 +2,20 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 from readingroom_hub.crypto.envelope import ObjectReader, open_whole
 from readingroom_hub.errors import IntegrityError, NotFound
 from readingroom_hub.model.dataset import Instance
+from readingroom_hub.mount.ahead import Piece, ReadAhead
 from readingroom_hub.mount.library import Shelf
-from readingroom_hub.ports.objects import ObjectStore
+from readingroom_hub.mount.tree import File
 
 WHOLE = 8 << 20
 """Objects up to this size are decrypted in one native call, which is two to three times as fast as chunk by chunk."""
 WINDOW = 1 << 20
 _WINDOWS = 8
+AHEAD = 2
 SESSION_BYTES = 64 << 20
 """Plaintext that a session may keep in the daemon. What falls out is read again when asked for."""
 
@@ -20,10 +23,11 @@ SESSION_BYTES = 64 << 20
 class SmallContent:
     """An instance that is decrypted whole at its first read."""
 
-    def __init__(self, shelf: Shelf, instance: Instance, objects: ObjectStore) -> None:
+    def __init__(self, shelf: Shelf, place: int, file: File, store: ReadAhead) -> None:
         self._shelf = shelf
-        self._instance = instance
-        self._objects = objects
+        self._place = place
+        self._instance = file.instance
+        self._store = store
         self._data: bytes | None = None
         self._lock = threading.Lock()
 
@@ -41,10 +45,16 @@ class SmallContent:
 
     def _open(self) -> bytes:
         version, instance = self._shelf.version, self._instance
-        sealed = _stored(self._objects, f"{version.key}/{instance.object_name}")
+        sealed = _stored(self._store, (f"{version.key}/{instance.object_name}", 0, None), self._following)
         data = open_whole(self._shelf.key.secret(), version.key, instance.instance, sealed)
         _check_size(instance, len(data))
         return data
+
+    def _following(self) -> list[Piece]:
+        """The next instances in the order of the folder."""
+        files = self._shelf.tree.following(self._place, AHEAD)
+        key = self._shelf.version.key
+        return [(f"{key}/{f.instance.object_name}", 0, None) for f in files if f.instance.size <= WHOLE]
 
     @property
     def held(self) -> int:
@@ -59,10 +69,10 @@ class SmallContent:
 class LargeContent:
     """An instance that is decrypted in windows of 1 MiB, of which the last few are kept."""
 
-    def __init__(self, shelf: Shelf, instance: Instance, objects: ObjectStore) -> None:
+    def __init__(self, shelf: Shelf, file: File, store: ReadAhead) -> None:
         self._shelf = shelf
-        self._instance = instance
-        self._objects = objects
+        self._instance = file.instance
+        self._store = store
         self._reader: ObjectReader | None = None
         self._windows: OrderedDict[int, bytes] = OrderedDict()
         self._lock = threading.Lock()
@@ -95,12 +105,14 @@ class LargeContent:
         version, instance = self._shelf.version, self._instance
         name = f"{version.key}/{instance.object_name}"
 
-        def fetch(offset: int, size: int) -> bytes:
-            return _stored(self._objects, name, offset, size)
+        size = _stored_size(self._store, name)
 
-        reader = ObjectReader(
-            self._shelf.key.secret(), version.key, instance.instance, fetch, _stored_size(self._objects, name)
-        )
+        def fetch(offset: int, length: int) -> bytes:
+            ends = [offset + length * i for i in range(1, AHEAD + 1)]
+            following = [(name, at, min(length, size - at)) for at in ends if at < size]
+            return _stored(self._store, (name, offset, length), lambda: following)
+
+        reader = ObjectReader(self._shelf.key.secret(), version.key, instance.instance, fetch, size)
         _check_size(instance, reader.size)
         return reader
 
@@ -140,25 +152,27 @@ class Budget:
                 oldest.drop()
 
 
-def content_of(shelf: Shelf, instance: Instance, objects: ObjectStore) -> Content:
+def content_of(shelf: Shelf, place: int, file: File, store: ReadAhead) -> Content:
     """The way to read one instance. Nothing is fetched before its first read."""
-    return (SmallContent if instance.size <= WHOLE else LargeContent)(shelf, instance, objects)
+    if file.instance.size <= WHOLE:
+        return SmallContent(shelf, place, file, store)
+    return LargeContent(shelf, file, store)
 
 
 def _missing(name: str) -> IntegrityError:
     return IntegrityError(f"object {name} is missing from the object store; restore it from a backup")
 
 
-def _stored(objects: ObjectStore, name: str, offset: int = 0, size: int | None = None) -> bytes:
+def _stored(store: ReadAhead, piece: Piece, following: Callable[[], Sequence[Piece]]) -> bytes:
     try:
-        return objects.read(name, offset, size)
+        return store.read(piece, following)
     except NotFound as error:
-        raise _missing(name) from error
+        raise _missing(piece[0]) from error
 
 
-def _stored_size(objects: ObjectStore, name: str) -> int:
+def _stored_size(store: ReadAhead, name: str) -> int:
     try:
-        return objects.size(name)
+        return store.objects.size(name)
     except NotFound as error:
         raise _missing(name) from error
 

@@ -1,7 +1,6 @@
 """The mount daemon: one mount per session, the only process that holds data keys. Implements the `Mounts` port."""
 
 import logging
-import os
 import threading
 import uuid
 from collections.abc import Callable
@@ -207,20 +206,3 @@ def _expiry(grant: Grant) -> AuditRecord:
         subject={"grant": grant.id, "dataset": grant.dataset, "version": grant.version},
         id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"grant-expired {grant.id}")),
     )
-
-
-def harden() -> None:
-    """Keep data keys out of core dumps, of ptrace by the same user, and, as root, out of swap.
-
-    prctl(2) PR_SET_DUMPABLE, setrlimit(2) RLIMIT_CORE, mlockall(2) with MCL_ONFAULT."""
-    import ctypes
-    import resource
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if libc.prctl(4, 0, 0, 0, 0):
-        _log.warning("prctl(PR_SET_DUMPABLE) failed: %s", os.strerror(ctypes.get_errno()))
-    if os.geteuid():
-        _log.warning("data keys may be swapped out: only root may lock all memory; use encrypted swap")
-    elif libc.mlockall(1 | 2 | 4):
-        _log.warning("mlockall failed: %s; data keys may be swapped out", os.strerror(ctypes.get_errno()))

@@ -11,6 +11,7 @@ from itertools import count
 
 from readingroom_hub.errors import AuditUnavailable, Denied, IntegrityError, ReadingRoomError, StoreUnavailable
 from readingroom_hub.mount import protocol as p
+from readingroom_hub.mount.ahead import ReadAhead
 from readingroom_hub.mount.content import Budget, Content, content_of
 from readingroom_hub.mount.kernel import Payload
 from readingroom_hub.mount.library import Library, Shelf
@@ -61,11 +62,11 @@ class Operations:
 
     def __init__(self, reading: Reading, library: Library, clock: Callable[[], datetime]) -> None:
         self.reading = reading
-        self._library = library
         self.names = Names(reading, library, clock)
         self._handles: dict[int, _Handle] = {}
         self._numbers = count(1)
         self._budget = Budget()
+        self._ahead = ReadAhead(library.objects)
         self._opened: dict[int, set[int]] = {}
         self._lock = threading.Lock()
         self.bytes_served = 0
@@ -111,6 +112,7 @@ class Operations:
         """Record the end of every open that is left: the mount goes away."""
         for number in list(self._handles):
             self._end(number)
+        self._ahead.stop()
 
     @property
     def open_files(self) -> int:
@@ -146,7 +148,7 @@ class Operations:
         except AuditUnavailable as error:
             self.reading.unavailable(f"{shelf.version.dataset}/.../{file.instance.instance}", error)
             raise
-        return _Handle(ino, opened, content_of(shelf, file.instance, self._library.objects))
+        return _Handle(ino, opened, content_of(shelf, ino & PLACE_MASK, file, self._ahead))
 
     def _read(self, _ino: int, body: bytes) -> Payload:
         asked = p.READ_IN.unpack(body)

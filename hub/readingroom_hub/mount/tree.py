@@ -160,6 +160,12 @@ class Tree:
         """The instance at `place`, or None where there is none."""
         return self._files.get(place)
 
+    def following(self, place: int, count: int) -> list[File]:
+        """The next `count` instances of the same series, fewer at its end."""
+        series = self._files[place].series
+        files = (self._files.get(p) for p in range(place + 1, place + 1 + count))
+        return [f for f in files if f is not None and f.series is series]
+
     def attr(self, place: int) -> p.Attr | None:
         """The attributes at `place`, or None where nothing is."""
         if place in self._folders:
