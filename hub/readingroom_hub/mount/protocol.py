@@ -2,7 +2,7 @@
 
 Pure: bytes in, values out. Every layout is in host byte order without padding of its own, as the header arranges it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -306,16 +306,6 @@ def dirent(attr: Attr, off: int, name: bytes) -> bytes:
 def direntplus(attr: Attr, off: int, name: bytes, valid: int) -> bytes:
     """`struct fuse_direntplus`."""
     return entry_out(attr, valid) + dirent(attr, off, name)
-
-
-def parse_dirents(data: bytes) -> Iterable[tuple[DirentHead, bytes]]:
-    """What the kernel reads out of a READDIR reply. Raises struct.error where it is cut short."""
-    at = 0
-    while at < len(data):
-        head = DIRENT_HEAD.unpack(data, at)
-        start = at + DIRENT_HEAD.size
-        yield head, data[start : start + head.namelen]
-        at = start + head.namelen + (-head.namelen % 8)
 
 
 def init_out(asked: InitIn, max_readahead: int, max_pages: int, max_background: int) -> bytes:
