@@ -107,6 +107,8 @@ function frameOf(message, buffer) {
 function makeLoader(source, count, onFrame, onError) {
   const cache = new Map();
   const underWay = new Set();
+  // Not asked for again in advance, only when wished for.
+  const failed = new Set();
   let held = 0;
   let wish = 0;
   let direction = 1;
@@ -124,7 +126,8 @@ function makeLoader(source, count, onFrame, onError) {
   function ask() {
     for (let step = 0; step <= AHEAD && underWay.size < IN_FLIGHT && !stopped; step++) {
       const index = wish + direction * step;
-      if (index >= 0 && index < count && !cache.has(index) && !underWay.has(index)) fetch(index);
+      const known = cache.has(index) || underWay.has(index) || failed.has(index);
+      if (index >= 0 && index < count && !known) fetch(index);
     }
   }
   function fetch(index) {
@@ -145,7 +148,9 @@ function makeLoader(source, count, onFrame, onError) {
           cache.clear();
           held = 0;
         }
+        failed.add(index);
         if (error.ended || index === wish) onError(index, error.text);
+        ask();
       },
     );
   }
@@ -153,6 +158,7 @@ function makeLoader(source, count, onFrame, onError) {
     want(index) {
       if (index !== wish) direction = index > wish ? 1 : -1;
       wish = index;
+      failed.delete(index);
       const frame = cache.get(index);
       if (frame) {
         // Used last, dropped last.
@@ -183,7 +189,7 @@ function element(tag, attributes, ...children) {
 const HELP =
   "Scroll: wheel, arrow keys, Page Up/Down, Home, End. Window: drag, or Shift with arrow keys. " +
   "Zoom: Ctrl with wheel, + and −. Move: Shift with drag. Presets: 1 to 9. Invert: I. Reset: 0. " +
-  "The wheel works once the picture has the focus.";
+  "Back to the notebook: Escape. The wheel works once the picture has the focus.";
 
 function buildPage(about) {
   const canvas = element("canvas", { "aria-hidden": "true" });
@@ -451,6 +457,10 @@ function listenToKeys(c, signal) {
     0: c.resetView,
     i: () => c.setInvert(!c.model.get("invert")),
   };
+  // The notebook takes the focus away at any key that reaches it; Escape is the way back to it.
+  c.page.root.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") event.stopPropagation();
+  }, { signal });
   c.page.stage.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const [centre, width] = c.state.window;
@@ -462,7 +472,6 @@ function listenToKeys(c, signal) {
     else if (keys[event.key]) keys[event.key]();
     else return;
     event.preventDefault();
-    event.stopPropagation();
   }, { signal });
 }
 
