@@ -77,16 +77,16 @@ lock-images: ## Write the images' parts of requirements.lock (needs uv)
 	@$(LOCK) --no-annotate -c requirements.lock pyproject.toml -o images/singleuser/requirements.lock
 	@$(LOCK) --no-annotate -c requirements.lock pyproject.toml --extra hub -o images/hub/requirements.lock
 
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BASE ?= docker.io/library/debian:bookworm-slim
 BUILDAH ?= buildah
 BUILD_ARGS ?=
 
 .PHONY: images
 images: ## Build both container images (needs buildah; BASE=debian image, BUILD_ARGS=more for buildah bud)
-	@version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml); \
-	for image in hub singleuser; do \
-	  $(BUILDAH) bud --quiet --timestamp "$$(git log -1 --format=%ct)" --build-arg BASE="$(BASE)" --build-arg VERSION="$$version" \
-	    $(BUILD_ARGS) --file images/$$image/Containerfile --tag readingroom-$$image:$$version . ; \
+	@for image in hub singleuser; do \
+	  $(BUILDAH) bud --quiet --timestamp "$$(git log -1 --format=%ct)" --build-arg BASE="$(BASE)" --build-arg VERSION="$(VERSION)" \
+	    $(BUILD_ARGS) --file images/$$image/Containerfile --tag readingroom-$$image:$(VERSION) . ; \
 	done
 
 .PHONY: test-images
