@@ -18,6 +18,8 @@ from readingroom_hub.model.audit import Receipt
 
 _FRAME_RECORDS = 500
 _FRAME_BYTES = 1 << 19
+_FRAMES_UNDER_WAY = 2
+"""One is committed while the next is on its way; more would only make the frames smaller."""
 _RECEIVE = 1 << 18
 _HEAD_ROOM = 256
 LATE_ROOM = 32
@@ -96,25 +98,34 @@ class Link:
             raise BadInput(f"{len(leaves)} audit records of {size} bytes are too much for one request: append fewer")
 
     def send(self, group: Group) -> None:
-        """Send records in the caller's thread where nothing else is under way and somebody waits; else queue them, so
-        that they share a frame with what comes meanwhile."""
+        """Queue records. Where somebody waits, the caller's thread sends; the sending thread collects the rest.
+
+        While two frames are under way, the queue grows; the thread that reads the next reply sends all of it."""
         with self._changed:
-            if group.waiters and not self._queue and not self._sent and not self._busy and not self._ended:
-                self._send_now(group)
-            else:
-                self._queue.append(group)
-            if self._queue:
+            self._queue.append(group)
+            if group.waiters:
+                self._send_now()
+            elif self._may_send():
                 self._changed.notify()
 
-    def _send_now(self, group: Group) -> None:
-        """Without waiting: what the socket does not take at once goes first into the queue."""
-        data = self._frame([group])
-        try:
-            sent = self._socket.send(data, socket.MSG_DONTWAIT)
-        except OSError:  # full, or broken: the sending thread finds out which
-            sent = 0
-        if sent < len(data):
-            self._queue.append(data[sent:])
+    def _may_send(self) -> bool:
+        """Whether it is the next frame's turn. With the lock held."""
+        if self._busy or not self._queue:
+            return False
+        return len(self._sent) < _FRAMES_UNDER_WAY or isinstance(self._queue[0], bytes)
+
+    def _send_now(self) -> None:
+        """Send without waiting; what the socket does not take at once is left to the sending thread."""
+        while self._may_send():
+            data = self._next()
+            try:
+                sent = self._socket.send(data, socket.MSG_DONTWAIT)
+            except OSError:  # full, or broken: the sending thread finds out which
+                sent = 0
+            if sent < len(data):
+                self._queue.appendleft(data[sent:])
+                self._changed.notify()
+                return
 
     def call(self, op: str, fields: dict[str, object], answers: Answers) -> None:
         """Queue another request; the reply, or the end of the link, goes to `answers`."""
@@ -126,16 +137,18 @@ class Link:
             self._calls[self._n] = answers
             self._changed.notify()
 
+    def _next(self) -> bytes:
+        """The next frame: as many groups as fit, or one call, or the rest of a frame."""
+        first = self._queue.popleft()
+        return first if isinstance(first, bytes) else self._frame(self._groups(first))
+
     def _take(self) -> bytes | None:
-        """The next frame: as many groups as fit, or one call. None at the end."""
+        """For the sending thread: the next frame, None at the end."""
         with self._changed:
             self._busy = False
-            self._changed.wait_for(lambda: self._queue or self._ended)
-            if self._ended:
-                return None
+            self._changed.wait_for(lambda: self._ended or self._may_send())
             self._busy = True
-            first = self._queue.popleft()
-            return first if isinstance(first, bytes) else self._frame(self._groups(first))
+            return None if self._ended else self._next()
 
     def _frame(self, groups: list[Group]) -> bytes:
         """With the lock held, since frames leave in the order of their numbers."""
@@ -175,6 +188,8 @@ class Link:
             answers.put(reply)
         elif groups is not None:
             self._acknowledged(groups, reply)
+        with self._changed:
+            self._send_now()
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:
