@@ -18,6 +18,8 @@ from jupyterhub.singleuser.extension import JupyterHubSingleUser
 from traitlets.config import Config
 
 TUTORIALS = Path("/opt/readingroom/notebooks")
+LAB_SETTINGS = Path(__file__).with_name("lab_settings")
+"""Holds `overrides.json`: what JupyterLab does here unless the user says otherwise."""
 _PR_SET_DUMPABLE = 4
 IMAGE_BYTES_PER_SECOND = 1e9
 """Jupyter's own limit of 1 MB/s stops an image viewer after its first slices."""
@@ -72,6 +74,7 @@ def configuration(token: str) -> Config:
                 "news_url": None,
                 "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
                 "extension_manager": "readonly",
+                "app_settings_dir": str(LAB_SETTINGS),
             },
         }
     )

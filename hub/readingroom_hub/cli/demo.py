@@ -75,4 +75,4 @@ def _print_person(person: DemoPerson, task: str) -> None:
     console.print(f"  password     {person.password}")
     console.print(f"  TOTP secret  {person.totp_base32}")
     if person.user_name in {"rosa", "sam", "rita"}:
-        segno.make(person.otpauth_uri, error="l").terminal(out=console.file, border=2, compact=True)
+        segno.make(person.otpauth_uri, error="l").terminal(border=2, compact=True)

@@ -95,13 +95,22 @@ class Visitor:
         """Open a notebook of the home and wait for its kernel."""
         self.page.goto(f"{self.server_url}/lab/tree/{path}")
         self.page.wait_for_selector(".jp-Notebook-cell")
-        self.page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", state="attached")
+        # The status bar says so once the kernel really answers; before that "Run" asks which kernel to take.
+        self.page.locator(".jp-StatusBar-Widget").get_by_text(re.compile(r"\| Idle$")).wait_for()
 
     def run_all(self) -> None:
         """Run > Run All Cells, then wait until every code cell has run. Raises AssertionError naming a failed cell."""
         page = self.page
-        page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
-        page.locator("[data-command='runmenu:run-all']").click()
+        for attempt in range(5):
+            page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
+            page.locator("[data-command='runmenu:run-all']").click()
+            try:
+                until(self._any_started, "a cell has started", 10)
+                break
+            except AssertionError:
+                # JupyterLab drops what is run before its connection to the kernel stands, though it shows "Idle".
+                if attempt == 4:  # noqa: PLR2004
+                    raise
         until(self._all_ran, "every cell has run", 120)
         failed = page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']")
         errors = page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
@@ -110,8 +119,15 @@ class Visitor:
         if failed.count() and "Traceback" in failed.first.inner_text():
             raise AssertionError(f"a cell failed: {failed.first.inner_text()[-600:]}")
 
+    def _prompts(self) -> list[str]:
+        found: list[str] = self.page.locator(".jp-CodeCell .jp-InputArea-prompt").all_inner_texts()
+        return found
+
+    def _any_started(self) -> bool:
+        return any(re.search(r"\[[*\d]", p) for p in self._prompts())
+
     def _all_ran(self) -> bool:
-        prompts = self.page.locator(".jp-CodeCell .jp-InputArea-prompt").all_inner_texts()
+        prompts = self._prompts()
         return bool(prompts) and all(re.search(r"\[\d+\]", p) for p in prompts)
 
     def save(self) -> None:

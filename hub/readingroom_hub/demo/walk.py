@@ -11,6 +11,7 @@ from readingroom_hub.demo.browser import Visitor, until
 from readingroom_hub.model.ids import DatasetName, ProjectId
 from readingroom_hub.ports.records import Filter
 
+FOLDER = "tutorials"
 NOTEBOOK = "01-first-look.ipynb"
 PROJECT = ProjectId("chest-ct")
 DATASET = DatasetName("chest-ct-demo")
@@ -57,7 +58,7 @@ class Walk:
         with self._step("Rosa starts her project's server: JupyterLab can be used"):
             rosa.start_server(PROJECT)
         with self._step("Rosa runs the first notebook: it reads a series with pydicom and shows it"):
-            rosa.open_notebook(NOTEBOOK)
+            rosa.open_notebook(f"{FOLDER}/{NOTEBOOK}")
             rosa.run_all()
             canvas = rosa.page.locator(".jp-OutputArea-output canvas").first
             canvas.scroll_into_view_if_needed()
@@ -65,11 +66,11 @@ class Walk:
             rosa.picture(self._pictures / "notebook.png")
         with self._step("The saved notebook keeps a static picture"):
             rosa.save()
-            outputs = [o for c in rosa.notebook(NOTEBOOK)["cells"] for o in c.get("outputs", [])]
+            outputs = [o for c in rosa.notebook(f"{FOLDER}/{NOTEBOOK}")["cells"] for o in c.get("outputs", [])]
             if not any("image/png" in o.get("data", {}) for o in outputs):
                 raise AssertionError("no cell of the saved notebook holds a picture")
         with self._step("Rosa puts the notebook into the project's folder"):
-            told = rosa.in_terminal(f"cp {NOTEBOOK} /project/", "copied.txt")
+            told = rosa.in_terminal(f"cp {FOLDER}/{NOTEBOOK} /project/", "copied.txt")
             if "ended 0" not in told:
                 raise AssertionError(told)
         with self._step("No page or notebook asked for anything outside this machine"):

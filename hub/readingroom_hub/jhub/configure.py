@@ -25,7 +25,13 @@ REFRESH_SECONDS = 60
 """How long a removed group may keep its hub pages; user servers ask the hub again after HUB_AUTH_CACHE_SECONDS."""
 HUB_AUTH_CACHE_SECONDS = 30
 
-USER_SCOPES = ["read:users!user", "servers!user", "access:servers!user", "access:services!service=portal"]
+USER_SCOPES = [
+    "read:users!user",
+    "servers!user",
+    "access:servers!user",
+    "access:services!service=portal",
+    "users:activity!user",  # a server's token cannot hold what its owner does not
+]
 """What a person may do with the hub: their own servers and the portal. No tokens: scripts have no business here."""
 
 SERVER_SCOPES = ["users:activity!user", "access:servers!server"]
