@@ -185,7 +185,9 @@ def test_the_record_shows_a_read_as_one_line_with_its_claims_as_claims(world):
 def test_a_read_without_its_end_is_possibly_all_of_it(world):
     records_of_a_read(world, finished=False)
     world.become(Role.STEWARD)
-    assert "possibly all of it" in world.get("/reads").text
+    text = world.get("/reads").text
+    assert "possibly all of it" in text
+    assert re.search(r"9\.0 kB<br>\s*<span[^>]*>at most", text), "all that the intent covers"
 
 
 def test_a_refusal_is_marked_by_more_than_its_colour(world):

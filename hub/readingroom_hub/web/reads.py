@@ -74,7 +74,9 @@ class Row:
     least: int = 0
     """Bytes that left the daemon."""
     most: int = 0
-    """Bytes that may have been read: more than `least` where the kernel kept a file in memory."""
+    """More than `least` where the kernel kept a file in memory and may have served it again."""
+    covered: int = 0
+    """Bytes of everything that the intent covers."""
     claims: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -86,6 +88,11 @@ class Row:
     def is_open_ended(self) -> bool:
         """An intent or an open without its end: the record proves no less than all of it."""
         return self.is_read and (self.closed < self.opened or self.opened == 0)
+
+    @property
+    def upper(self) -> int:
+        """Bytes that may have been read, at most."""
+        return max(self.most, self.covered) if self.is_open_ended else self.most
 
     @property
     def failed(self) -> bool:
@@ -150,6 +157,7 @@ def _add(row: Row, record: Mapping[str, Any], subject: Mapping[str, Any]) -> Non
     match record["event"]:
         case AuditEvent.READ_INTENT:
             row.instances = subject.get("instances", 0)
+            row.covered = subject.get("bytes", 0)
         case AuditEvent.INSTANCE_OPENED:
             row.opened += 1
         case AuditEvent.INSTANCE_CLOSED:

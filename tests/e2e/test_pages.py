@@ -1,0 +1,179 @@
+"""The hub's and the portal's pages in a real browser: sign-in, light and dark, by keyboard, no console error."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from tests.support.hub_room import HubRoom, running_room
+
+from readingroom_hub import compose
+from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
+from readingroom_hub.model.dataset import DatasetVersion, WrappedKey
+from readingroom_hub.model.ids import DatasetName, KeyId, ProjectId, SessionId, VersionDigest
+
+pytestmark = pytest.mark.browser
+
+CHEST, BRAIN = ProjectId("chest-ct"), ProjectId("brain-mr")
+CARD = """{"edition": "2026d", "options": ["Retain Longitudinal Temporal Information With Modified Dates"],
+"changed": {"elements removed": 5321, "UIDs replaced": 1840}, "left out": [{"object": "IM_0021",
+"reason": "burnt-in text found: 2 words"}, {"object": "IM_0107", "reason": "SOP class not allowed by the policy"}]}"""
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    with running_room(tmp_path_factory.mktemp("room")) as running:
+        _fill(running)
+        yield running
+
+
+def _fill(room: HubRoom) -> None:
+    """Two projects, two dataset versions, a grant that runs, one withdrawn, and reads of every kind."""
+    s = room.settings
+    audit = compose.audit(s, "test")
+    catalogue, projects, grants = compose.open_catalogue(s), compose.projects(s, audit), compose.grants(s, audit)
+    by = audit.identify("test", "owner", "Dr Olga Owner")
+    rosa = audit.identify(s.oidc_issuer, "rosa", "Rosa Rossi")
+    now = datetime.now(UTC)
+    projects.create(CHEST, "Lung nodules in chest CT", "Dr Olga Owner", now + timedelta(days=400), by)
+    projects.create(BRAIN, "White matter lesions", "Dr Otto Owner", None, by)
+    for project, name, digit, count in ((CHEST, "lung-nodules", "a", 1204), (BRAIN, "flair", "b", 96)):
+        key = WrappedKey(KeyId.new(), "kek-1", b"wrapped")
+        digest = VersionDigest("sha256:" + digit * 64)
+        version = DatasetVersion(
+            digest, project, DatasetName(name), key.id, count, 12, 6, count * 526_338, now, CARD
+        )  # fmt: skip
+        catalogue.versions.publish(version, key)
+        grants.issue(project, name, now + timedelta(days=90), by)
+    grants.revoke(grants.issue(CHEST, "flair", now + timedelta(days=9), by).id, by)
+    about = {"person": rosa, "project": CHEST, "session": SessionId("s-" + "1" * 24)}
+    subject = {"dataset": "lung-nodules", "version": "sha256:" + "a" * 64, "study": "2.25.1"}
+    for number in range(3):
+        where = subject | {"series": f"2.25.30418223405520483620193475028374{number}"}
+        intent = AuditRecord(AuditEvent.READ_INTENT, subject=where | {"instances": 120, "bytes": 63160560}, **about)
+        records = [intent]
+        for i in range(12):
+            one = where | {"instance": f"2.25.9{i}", "intent": intent.id}
+            claims = {"notebook": "01-first-look.ipynb", "cell": "7"} if number else {}
+            records.append(AuditRecord(AuditEvent.INSTANCE_OPENED, subject=one, claims=claims, **about))
+            end = one | {"bytes": 526338, "size": 526338, "cached": number == 1 and i == 3}
+            if number != 2:
+                records.append(AuditRecord(AuditEvent.INSTANCE_CLOSED, subject=end, **about))
+        audit.append(records)
+    reason = "grant-revoked: access to this dataset was withdrawn; ask a data steward"
+    refused = {"dataset": "flair", "version": "sha256:" + "b" * 64, "path": "flair/2.25.7/2.25.8/2.25.9.dcm"}
+    audit.append([AuditRecord(AuditEvent.READ_DENIED, Outcome.DENIED, reason=reason, subject=refused, **about)])
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+def sign_in(chromium: Browser, room: HubRoom, name: str, scheme: str) -> tuple[Page, list[str]]:
+    """A signed-in page, and a list that fills with what its console complains about."""
+    person = room.people[name]
+    context = chromium.new_context(
+        ignore_https_errors=True, color_scheme=scheme, viewport={"width": 1280, "height": 860}
+    )  # fmt: skip
+    page, complaints = context.new_page(), []
+    page.on("pageerror", lambda e: complaints.append(str(e)))
+    page.goto(room.url + "/hub/home")
+    page.screenshot(path=room.settings.state / f"login-{scheme}.png")
+    assert page.get_by_role("link", name="Sign in with your institution").evaluate("e => e === document.activeElement")
+    page.keyboard.press("Enter")
+    page.fill("input[name=login]", person.user_name)
+    page.keyboard.press("Enter")
+    page.fill("input[name=password]", person.password)
+    page.keyboard.press("Enter")
+    page.fill("input[name=otp]", person.code())
+    page.keyboard.press("Enter")
+    accept = page.locator("button[value=accept], h1")
+    accept.first.wait_for()
+    if page.locator("button[value=accept]").count():
+        page.click("button[value=accept]")
+    page.get_by_role("heading", name="My projects").wait_for()
+    page.on("console", lambda m: complaints.append(m.text) if m.type in {"error", "warning"} else None)
+    return page, complaints
+
+
+CONTRAST = """() => {
+  const parse = (c) => (c.match(/[0-9.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => {
+    const f = (v) => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; };
+    return .2126 * f(r) + .7152 * f(g) + .0722 * f(b); };
+  const behind = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
+    if (c.length === 3 || c[3] === 1) return c; } return [255, 255, 255]; };
+  const bad = [];
+  for (const e of document.querySelectorAll("main *, header *, footer *")) {
+    if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) || !e.offsetParent) continue;
+    const a = light(parse(getComputedStyle(e).color)), b = light(behind(e));
+    const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    if (ratio < 4.5) bad.push(`${ratio.toFixed(2)} ${e.tagName} ${e.textContent.trim().slice(0, 40)}`);
+  }
+  return bad;
+}"""
+
+
+def looks_right(page: Page, complaints: list[str], room: HubRoom, name: str) -> None:
+    """No complaint, no sideways scrolling, readable contrast (WCAG 2.2 success criterion 1.4.3)."""
+    page.screenshot(path=room.settings.state / f"{name}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+    assert page.evaluate(CONTRAST) == [], name
+    assert complaints == [], name
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_researcher_sees_projects(chromium, room, scheme):
+    page, complaints = sign_in(chromium, room, "rosa", scheme)
+    card = page.locator("[data-project=chest-ct]")
+    assert "lung-nodules@aaaaaaaaaaaa" in card.inner_text()
+    assert page.locator("[data-project]").count() == 1
+    looks_right(page, complaints, room, f"home-{scheme}")
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_steward_looks_at_everything(chromium, room, scheme):
+    page, complaints = sign_in(chromium, room, "sam", scheme)
+    page.get_by_role("link", name="Stewardship").click()
+    page.get_by_role("link", name="Reads").click()
+    assert page.locator("tbody tr").count() == 4
+    assert page.locator("tr.denied").count() == 1
+    looks_right(page, complaints, room, f"reads-{scheme}")
+    for name in ("Access grants", "Datasets", "Projects"):
+        page.get_by_role("link", name=name, exact=True).click()
+        page.get_by_role("heading", name=name, exact=True).wait_for()
+        for summary in page.locator("summary").all():
+            summary.click()
+        looks_right(page, complaints, room, f"{name.split()[-1].lower()}-{scheme}")
+    page.set_viewport_size({"width": 390, "height": 800})
+    for path in ("reads", "grants"):
+        page.goto(f"{room.url}/services/portal/{path}")
+        looks_right(page, complaints, room, f"narrow-{path}-{scheme}")
+    page.context.close()
+
+
+def test_a_steward_gives_and_withdraws_access_by_keyboard(chromium, room):
+    page, complaints = sign_in(chromium, room, "sam", "light")
+    page.goto(room.url + "/services/portal/grants")
+    before = page.get_by_text("✓ current").count()
+    page.select_option("select[name=project]", BRAIN)
+    page.select_option("select[name=version]", "sha256:" + "a" * 64)
+    page.fill("input[name=until]", f"{datetime.now(UTC) + timedelta(days=30):%Y-%m-%d}")
+    page.get_by_role("button", name="Give access").focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("Access is given and on the record.").wait_for()
+    assert page.get_by_text("✓ current").count() == before + 1
+    page.get_by_role("link", name="Withdraw lung-nodules from brain-mr").click()
+    looks_right(page, complaints, room, "revoke-light")
+    page.get_by_role("button", name="Withdraw access now").press("Enter")
+    page.get_by_text("Access is withdrawn and on the record.").wait_for()
+    assert page.get_by_text("✓ current").count() == before
+    page.context.close()
