@@ -122,7 +122,7 @@ def remove_groups(groups: list[Path], seconds: float = 5) -> None:
                 group.rmdir()
             except OSError:
                 if time.monotonic() > deadline:
-                    return
+                    break
                 time.sleep(0.02)
 
 
