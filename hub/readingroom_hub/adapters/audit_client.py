@@ -59,6 +59,8 @@ class SocketAuditRepository(AuditRepository):
             for group in waiting.values():
                 if answers not in group.waiters:
                     group.waiters.append(answers)
+        if link:
+            link.pump()
         self._wait(list(waiting.values()), answers)
         return [known[r.id][0].receipts[known[r.id][1]] for r in records]
 
@@ -105,7 +107,7 @@ class SocketAuditRepository(AuditRepository):
         self._seq += len(rows)
         self._in_flight += len(rows)
         self._outbox[id(group)] = group
-        link.send(group)
+        link.send(group, wake=answers is None)
         return group
 
     def _reconnected(self) -> Link:
@@ -164,7 +166,9 @@ class SocketAuditRepository(AuditRepository):
         with self._lock:
             if not self._outbox:
                 return
-            self._enqueue(self._connected(), [], answers)
+            link = self._connected()
+            self._enqueue(link, [], answers)
+        link.pump()
         while True:
             replies = self._replies
             try:

@@ -85,7 +85,7 @@ class Link:
         self._calls: dict[int, Answers] = {}
         self._n = 0
         self._busy = False
-        """Whether the sending thread has a frame in its hands."""
+        """Whether some thread has a frame in its hands: frames must not mix."""
         self._ended = False
         for work in (self._send_all, self._read_all):
             threading.Thread(target=self._guard, args=(work,), name="audit-link", daemon=True).start()
@@ -97,15 +97,13 @@ class Link:
         if size > MAX_FRAME:
             raise BadInput(f"{len(leaves)} audit records of {size} bytes are too much for one request: append fewer")
 
-    def send(self, group: Group) -> None:
-        """Queue records. Where somebody waits, the caller's thread sends; the sending thread collects the rest.
+    def send(self, group: Group, *, wake: bool = True) -> None:
+        """Queue records. `wake=False` is for a caller who goes on to `pump`; else the sending thread collects them.
 
         While two frames are under way, the queue grows; the thread that reads the next reply sends all of it."""
         with self._changed:
             self._queue.append(group)
-            if group.waiters:
-                self._send_now()
-            elif self._may_send():
+            if wake and self._may_send():
                 self._changed.notify()
 
     def _may_send(self) -> bool:
@@ -114,18 +112,29 @@ class Link:
             return False
         return len(self._sent) < _FRAMES_UNDER_WAY or isinstance(self._queue[0], bytes)
 
-    def _send_now(self) -> None:
-        """Send without waiting; what the socket does not take at once is left to the sending thread."""
-        while self._may_send():
-            data = self._next()
+    def pump(self) -> None:
+        """Send what may be sent in the caller's thread, without waiting and without a lock that others need.
+
+        What the socket does not take at once is left to the sending thread."""
+        while (data := self._claim()) is not None:
             try:
-                sent = self._socket.send(data, socket.MSG_DONTWAIT)
+                left = data[self._socket.send(data, socket.MSG_DONTWAIT) :]
             except OSError:  # full, or broken: the sending thread finds out which
-                sent = 0
-            if sent < len(data):
-                self._queue.appendleft(data[sent:])
-                self._changed.notify()
-                return
+                left = data
+            with self._changed:
+                self._busy = False
+                if left:
+                    self._queue.appendleft(left)
+                    self._changed.notify()
+                    return
+
+    def _claim(self) -> bytes | None:
+        """The next frame, which is then in the caller's hands; None where it is nobody's or somebody else's turn."""
+        with self._changed:
+            if self._ended or not self._may_send():
+                return None
+            self._busy = True
+            return self._next()
 
     def call(self, op: str, fields: dict[str, object], answers: Answers) -> None:
         """Queue another request; the reply, or the end of the link, goes to `answers`."""
@@ -145,7 +154,6 @@ class Link:
     def _take(self) -> bytes | None:
         """For the sending thread: the next frame, None at the end."""
         with self._changed:
-            self._busy = False
             self._changed.wait_for(lambda: self._ended or self._may_send())
             self._busy = True
             return None if self._ended else self._next()
@@ -172,6 +180,8 @@ class Link:
     def _send_all(self) -> None:
         while (data := self._take()) is not None:
             self._socket.sendall(data)
+            with self._changed:
+                self._busy = False
 
     def _read_all(self) -> None:
         frames = Frames()
@@ -188,8 +198,7 @@ class Link:
             answers.put(reply)
         elif groups is not None:
             self._acknowledged(groups, reply)
-        with self._changed:
-            self._send_now()
+        self.pump()
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:
