@@ -12,6 +12,7 @@ from readingroom_hub.errors import AuditUnavailable, Denied, NotFound, ReadingRo
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.grant import Grant
 from readingroom_hub.model.ids import GrantId, ProjectId, SessionId
+from readingroom_hub.model.project import Project
 from readingroom_hub.model.session import Session
 from readingroom_hub.mount import mounting
 from readingroom_hub.mount.library import Library
@@ -96,7 +97,7 @@ class MountDaemon(Mounts):
             held = self._attached.get(session)
             if held is not None:
                 return held.folder
-            standing = self._standing(self._sessions.get(session))
+            standing = self._standing(self._sessions.get(session), {})
             refusal = session_refusal(standing, self._clock())
             if refusal is not None:
                 self._audit.append([self._refused(standing.session, f"{refusal.code}: {refusal.sentence}")])
@@ -124,14 +125,15 @@ class MountDaemon(Mounts):
     def refresh(self) -> None:
         """See `Mounts`."""
         with self._lock:
-            found: dict[ProjectId, tuple[Grant, ...]] = {}
-            waiting = [a.obey(self._reread(a, found)) for a in self._attached.values()]
+            running = {s.id: s for s in self._sessions.open_ones()}
+            found: dict[ProjectId, tuple[Project, tuple[Grant, ...]]] = {}
+            waiting = [a.obey(self._reread(a, running, found)) for a in self._attached.values()]
             self._keep_keys()
             deadline = monotonic() + OBEY
             for thread in waiting:
                 if thread is not None:
                     thread.join(timeout=max(0.0, deadline - monotonic()))
-            self._record_expired(found)
+            self._record_expired()
 
     def status(self) -> dict[str, int]:
         """See `Mounts`; `keys` too."""
@@ -143,15 +145,21 @@ class MountDaemon(Mounts):
                     totals[name] += value
             return totals
 
-    def _standing(self, session: Session, found: dict[ProjectId, tuple[Grant, ...]] | None = None) -> Standing:
-        found = {} if found is None else found
+    def _standing(self, session: Session, found: dict[ProjectId, tuple[Project, tuple[Grant, ...]]]) -> Standing:
         if session.project not in found:
-            found[session.project] = tuple(self._grants.all(session.project))
-        return Standing(session, self._projects.get(session.project), found[session.project])
+            project = self._projects.get(session.project)
+            found[session.project] = project, tuple(self._grants.all(session.project))
+        return Standing(session, *found[session.project])
 
-    def _reread(self, attached: AttachedSession, found: dict[ProjectId, tuple[Grant, ...]]) -> Standing:
+    def _reread(
+        self,
+        attached: AttachedSession,
+        running: dict[SessionId, Session],
+        found: dict[ProjectId, tuple[Project, tuple[Grant, ...]]],
+    ) -> Standing:
         try:
-            return self._standing(self._sessions.get(attached.id), found)
+            session = running.get(attached.id) or self._sessions.get(attached.id)
+            return self._standing(session, found)
         except NotFound:  # a session or project that is gone reads nothing
             return Standing(attached.standing.session, attached.standing.project, ())
 
@@ -183,13 +191,13 @@ class MountDaemon(Mounts):
             ]
         return min([POLL, *((end - now).total_seconds() + 0.001 for end in ends)])
 
-    def _record_expired(self, found: dict[ProjectId, tuple[Grant, ...]]) -> None:
+    def _record_expired(self) -> None:
         """One `grant-expired` per grant that ended while a session could use it: its id is a function of the grant's,
         so that a restarted daemon does not record it twice."""
         now = self._clock()
         for attached in self._attached.values():
             session = attached.standing.session
-            for grant in found.get(session.project, ()):
+            for grant in attached.standing.grants:
                 used = grant.revoked_at is None and session.opened_at < grant.ends_at <= now
                 if used and grant.id not in self._expired:
                     try:

@@ -10,7 +10,7 @@ from readingroom_hub.config import Settings
 from readingroom_hub.mount.control import ControlServer
 from readingroom_hub.mount.daemon import MountDaemon
 from readingroom_hub.mount.library import Library
-from readingroom_hub.mount.process import harden, keep_memory
+from readingroom_hub.mount.process import harden, tune
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def serve(settings: Settings) -> None:
 
     Raises AuditUnavailable where the start cannot be recorded, SystemUnfit where FUSE cannot be used."""
     harden()
-    keep_memory()
+    tune()
     settings.paths.make()
     audit = compose.audit(settings, "mount-daemon")
     catalogue = compose.open_catalogue(settings)

@@ -43,7 +43,7 @@ class AttachedSession:
         point = folder / "data"
         mounting.unmount(point)
         folder.mkdir(mode=0o711, exist_ok=True)
-        point.mkdir(mode=0o555, exist_ok=True)
+        point.mkdir(mode=0o755, exist_ok=True)  # fusermount3 wants it writable by us
         self._connection = Connection(point, self._operations.handle)
 
     @property

@@ -101,7 +101,7 @@ class Reading:
             "size": i.size,
             "cached": cached,
         }
-        self.refusals.post(self._record(AuditEvent.INSTANCE_CLOSED, opened.series, opened.allow, more))
+        self.refusals.post_soon(self._record(AuditEvent.INSTANCE_CLOSED, opened.series, opened.allow, more))
 
     def _allowed(self, standing: Standing, version: DatasetVersion, path: str) -> Allow:
         decision = decide(standing, version.digest, self._clock())

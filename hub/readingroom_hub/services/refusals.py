@@ -15,6 +15,7 @@ from readingroom_hub.ports.records import AuditRepository
 COUNT_EVERY = timedelta(seconds=60)
 _KEYS = 512
 _WAITING = 10_000
+_BATCH = 16
 _NOTES = 12
 
 
@@ -36,6 +37,7 @@ class Refusals:
         self._audit = audit
         self._clock = clock
         self._lock = threading.Lock()
+        self._handing = threading.Lock()
         self._seen: dict[tuple[str, str, str], _Repeat] = {}
         self._waiting: deque[AuditRecord] = deque(maxlen=_WAITING)
         self._notes: deque[tuple[datetime, str]] = deque(maxlen=_NOTES)
@@ -77,12 +79,11 @@ class Refusals:
         except AuditUnavailable:
             self._waiting.append(record)
 
-    def post(self, record: AuditRecord) -> None:
-        """Hand over without waiting; keep it for `settle` where the repository does not take it."""
-        try:
-            self._audit.post(record)
-        except AuditUnavailable:
-            self._waiting.append(record)
+    def post_soon(self, record: AuditRecord) -> None:
+        """Hand over with some others: each hand-over by itself costs as much as the open that it tells of."""
+        self._waiting.append(record)
+        if len(self._waiting) >= _BATCH:
+            self._hand_over()
 
     def note(self, sentence: str) -> None:
         """Remember a sentence for the session's user; the same one twice in a row is kept once."""
@@ -104,13 +105,17 @@ class Refusals:
                 repeat = self._seen.pop(key)
                 if repeat.count:
                     self._waiting.append(self._counted(repeat, now))
-        while self._waiting:
-            record = self._waiting.popleft()
-            try:
-                self._audit.post(record)
-            except AuditUnavailable:
-                self._waiting.appendleft(record)
-                return
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        with self._handing:
+            while self._waiting:
+                record = self._waiting.popleft()
+                try:
+                    self._audit.post(record)
+                except AuditUnavailable:
+                    self._waiting.appendleft(record)
+                    return
 
     @staticmethod
     def _counted(repeat: _Repeat, now: datetime) -> AuditRecord:
