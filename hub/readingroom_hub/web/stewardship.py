@@ -118,7 +118,7 @@ def _grants(routes: APIRouter, desk: Desk, guard: Guard, render: Any) -> None:
         now = datetime.now(UTC)
         context = {"grants": desk.grants.all(), "now": now, "names": desk.names(), "trouble": trouble, "asked": asked}
         context |= {"projects": desk.projects.all(), "versions": desk.versions.all()}
-        context |= {"tomorrow": now + timedelta(days=1), "done": request.query_params.get("done", "")}
+        context["done"] = request.query_params.get("done", "")
         return render(request, "grants.html", status, visitor=visitor, here="grants", **context)  # type: ignore[no-any-return]
 
     @routes.get("/grants")
@@ -158,7 +158,7 @@ def _last_moment(form: dict[str, str]) -> datetime:
     until = end_of(form.get("until", ""))
     if until is None:
         raise BadInput("say until which day the access lasts")
-    return until
+    return until - timedelta(seconds=1)
 
 
 def _catalogue(routes: APIRouter, desk: Desk, guard: Guard, render: Any) -> None:
