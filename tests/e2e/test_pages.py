@@ -160,6 +160,25 @@ def test_a_steward_looks_at_everything(chromium, room, scheme):
     page.context.close()
 
 
+def test_a_researcher_starts_and_stops_a_server(chromium, room):
+    page, _ = sign_in(chromium, room, "rita", "dark")
+    page.get_by_role("link", name="Start the server of Lung nodules in chest CT").click()
+    page.wait_for_url("**/spawn-pending/**")
+    page.screenshot(path=room.settings.state / "starting-dark.png")
+    page.wait_for_url("**/user/*/chest-ct/**", timeout=60_000)
+    page.goto(room.url + "/hub/home")
+    assert page.locator("[data-project=chest-ct] .tag").inner_text() == "running"
+    assert page.get_by_role("link", name="Open").get_attribute("href").endswith("/chest-ct/")
+    page.screenshot(path=room.settings.state / "running-dark.png")
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("link", name="Start the server of").wait_for(timeout=60_000)
+    page.goto(room.url + "/hub/home/nowhere")
+    page.get_by_role("heading", name="There is no such page").wait_for()
+    page.get_by_role("link", name="Sign out").first.click()
+    page.get_by_role("link", name="Sign in with your institution").wait_for()
+    page.context.close()
+
+
 def test_a_steward_gives_and_withdraws_access_by_keyboard(chromium, room):
     page, complaints = sign_in(chromium, room, "sam", "light")
     page.goto(room.url + "/services/portal/grants")

@@ -14,7 +14,7 @@ import requests
 from tests.support.browser import HttpBrowser
 
 from readingroom_hub import compose
-from readingroom_hub.config import Settings
+from readingroom_hub.config import Settings, executable
 from readingroom_hub.demo.identity import DemoPerson, DemoProvider
 from readingroom_hub.embedded.processes import socket_answers
 from readingroom_hub.ports.records import Filter, Found
@@ -26,6 +26,7 @@ from readingroom_hub.jhub.configure import apply
 c = get_config()
 apply(c, load())
 c.JupyterHub.spawner_class = "simple"
+c.Spawner.cmd = [{singleuser!r}]
 c.SimpleLocalProcessSpawner.home_dir_template = {home!r}
 c.Spawner.args = c.Spawner.args + ["--allow-root"]
 c.JupyterHub.services[0]["command"][1:] = ["-c", {portal!r}]
@@ -92,7 +93,11 @@ def running_room(folder: Path) -> Iterator[HubRoom]:
     people = {p.user_name: p for p in provider.ensure()}
     settings = provider.settings
     config = folder / "jupyterhub_config.py"
-    config.write_text(CONFIG.format(home=str(folder / "homes" / "{username}"), portal=PORTAL))
+    config.write_text(
+        CONFIG.format(
+            home=str(folder / "homes" / "{username}"), portal=PORTAL, singleuser=executable("jupyterhub-singleuser")
+        )
+    )
     with contextlib.ExitStack() as stack:
         audit = _start(stack, [sys.executable, "-c", AUDIT], settings, "audit")
         idp = provider.start()
