@@ -19,7 +19,7 @@ import pytest
 from tests.support.fakes import MemoryAuditRepository
 from tests.support.mount_world import Published, World, read
 
-from readingroom_hub.errors import Denied, NotFound
+from readingroom_hub.errors import Denied, NotFound, StoreUnavailable
 from readingroom_hub.model.ids import SessionId
 from readingroom_hub.model.session import Session
 from readingroom_hub.mount import mounting
@@ -109,7 +109,7 @@ def test_listing_names_every_instance_with_its_size(data: Path, lung: Published)
 
 
 def test_a_folder_of_many_instances_is_listed_whole(room: Room) -> None:
-    published = room.publish(room.project("many"), "many", [[1] * 3000])
+    published = room.publish(room.project("many"), "many", [[1] * 400])
     room.grant(published.version.project, published.version)
     data = room.attach(room.session(published.version.project))
     series = data / "many" / "2.25.1.0" / "2.25.1.1"
@@ -502,3 +502,31 @@ def test_a_store_that_is_gone_gives_errors_not_hangs(room: Room, lung: Published
     os.stat(path)
     shutil.rmtree(room.settings.paths.objects)
     assert refused(path, errno.EIO)
+
+
+def test_without_the_catalogue_reading_stops_and_goes_on_with_it(
+    room: Room, lung: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A revocation could be in it. An open says EAGAIN; a read says EIO, which nobody takes for the end of the file."""
+    monkeypatch.setattr("readingroom_hub.mount.session.CATALOGUE_TRUST", 0.3)
+    room.grant(lung.version.project, lung.version)
+    data = room.attach(room.session(lung.version.project))
+    room.daemon.refresh()
+    path, unread = (data / "lung-ct" / p for p, d in lung.plain.items() if d)
+    fd = os.open(unread, os.O_RDONLY)
+    try:
+        with monkeypatch.context() as broken:
+            broken.setattr(type(room.catalogue.sessions), "open_ones", _fail)
+            soon(lambda: refused(path, errno.EAGAIN))
+            with pytest.raises(OSError) as caught:
+                os.pread(fd, 10, 0)
+            assert caught.value.errno == errno.EIO
+            assert b"The catalogue does not answer" in read(data / "README.txt")
+        soon(lambda: not refused(path, errno.EAGAIN))
+        assert len(os.pread(fd, 10, 0)) == 10
+    finally:
+        os.close(fd)
+
+
+def _fail(_self: object) -> None:
+    raise StoreUnavailable("switched off by the test")

@@ -47,7 +47,9 @@ class _Handle:
     text: bytes = b""
 
 
-def _errno_of(error: ReadingRoomError) -> int:
+def _errno_of(error: ReadingRoomError | OSError) -> int:
+    if isinstance(error, OSError):
+        return error.errno or errno.EACCES  # a PermissionError without a number: a key that was dropped meanwhile
     if isinstance(error, Denied):
         return errno.EACCES
     return errno.EAGAIN if isinstance(error, AuditUnavailable) else errno.EIO
@@ -96,8 +98,11 @@ class Operations:
             raise OSError(errno.ENOTTY if header.opcode == p.Opcode.IOCTL else errno.ENOSYS, "not offered")
         try:
             return act(header.nodeid, body)
-        except ReadingRoomError as error:
-            raise OSError(_errno_of(error), str(error)) from error
+        except (ReadingRoomError, OSError) as error:
+            number = _errno_of(error)
+            if number == errno.EAGAIN and header.opcode == p.Opcode.READ:
+                number = errno.EIO  # to a read EAGAIN means "no more for now", and some programs go on with less
+            raise OSError(number, str(error)) from error
 
     def forgotten(self, volume: int) -> set[int]:
         """Drop the plaintext of a lost volume; returns the inodes whose pages the kernel must drop too."""
@@ -177,8 +182,6 @@ class Operations:
         except StoreUnavailable as error:
             self.reading.refusals.note(f"An image of {version.dataset} could not be read: {error}")
             raise
-        except PermissionError as error:
-            raise OSError(errno.EACCES, "the data key was dropped") from error
         self._budget.note(content)
         self.reading.check(opened)  # again: a revocation may have come while the store answered
         with opened.lock:
