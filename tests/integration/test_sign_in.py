@@ -3,6 +3,7 @@
 import re
 import socket
 import ssl
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -158,3 +159,24 @@ def test_without_a_second_factor_nobody_gets_in(room: HubRoom):
         newest = room.records("sign-in")[0]
         assert (newest.record["outcome"], newest.record["reason"].split(":")[0]) == ("denied", "second-factor-missing")
         assert newest.person_name == "Noah Novak"
+
+
+def test_a_flood_of_answers_does_not_fill_the_record(room: HubRoom):
+    before = len(room.records("sign-in"))
+    with room.browser() as browser:
+        codes = {browser.get(f"{room.url}/hub/oauth_callback?state=x").status_code for _ in range(60)}
+    assert 429 in codes
+    assert len(room.records("sign-in")) - before < 60
+
+
+def test_without_the_audit_record_nobody_signs_in(room: HubRoom):
+    """Last: it stops the audit record repository."""
+    with room.browser() as browser:
+        deadline = time.monotonic() + 30
+        while browser.get(f"{room.url}/hub/oauth_login", allow_redirects=False).status_code == 429:
+            assert time.monotonic() < deadline
+        room.stop_audit()
+        answer = browser.sign_in(room.url, room.people["noah"])
+        assert answer.status_code == 503
+        assert "Sign-in is not possible while the audit record is unavailable" in answer.text
+        assert browser.get(f"{room.url}/hub/home").url.startswith(f"{room.url}/hub/login")

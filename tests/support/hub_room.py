@@ -55,6 +55,7 @@ class HubRoom:
     settings: Settings
     people: dict[str, DemoPerson]
     base: Settings
+    audit: subprocess.Popen
     idp: subprocess.Popen
 
     @property
@@ -79,6 +80,10 @@ class HubRoom:
             if wanted == factors:
                 yield
 
+    def stop_audit(self) -> None:
+        """From now on nothing can be recorded."""
+        _stop(self.audit)
+
     def records(self, *events: str) -> list[Found]:
         return compose.audit(self.settings, "test").query(Filter(events=events), None)
 
@@ -101,7 +106,7 @@ def running_room(folder: Path) -> Iterator[HubRoom]:
     with contextlib.ExitStack() as stack:
         audit = _start(stack, [sys.executable, "-c", AUDIT], settings, "audit")
         idp = provider.start()
-        room = HubRoom(settings, people, base, idp)
+        room = HubRoom(settings, people, base, audit, idp)
         stack.callback(lambda: _stop(room.idp))
         _until(socket_answers(settings.paths.audit_socket), settings, "audit", audit)
         hub = _start(stack, [sys.executable, "-m", "jupyterhub", "--config", str(config)], settings, "hub")
