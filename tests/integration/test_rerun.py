@@ -160,7 +160,9 @@ def test_a_run_that_did_not_end_well_says_so_and_where(rerun, tmp_path, source, 
     assert (said["outcome"]["ending"], said["outcome"]["cell"]) == (ending, 3)
     assert "ell 3" in ended.stdout
     executed = nbformat.read(tmp_path / "in-rerun" / "executed.ipynb", as_version=4)
-    assert [c.execution_count for c in executed.cells] == [1, 2, 3, None]
+    counts = [c.execution_count for c in executed.cells]
+    # A killed kernel may not have lived to announce the third.
+    assert counts in ([1, 2, 3, None], [1, 2, None, None])
     assert executed.cells[1].outputs[0].text == "before\n"
     assert not any("papermill" in c.metadata for c in executed.cells)
     assert len(executed.cells) == 4

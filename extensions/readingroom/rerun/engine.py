@@ -36,6 +36,12 @@ class SealedRun:
     """What the kernel process itself says, for example why it could not start."""
     timeout: int | None
     notebook: Any = field(default=None)
+    reached: int | None = None
+    """Number of the last cell that was sent to the kernel, from 1."""
+
+    def reach(self, *, cell_index: int, **_: Any) -> None:
+        """Note the cell that is being sent: a killed kernel may not live to announce it."""
+        self.reached = cell_index + 1
 
     def environment(self) -> dict[str, str]:
         """All that the kernel's environment holds: no token, nothing of the server."""
@@ -99,6 +105,7 @@ class SealedEngine(Engine):  # type: ignore[misc]
             timeout=sealed.timeout,
             startup_timeout=60,
             store_widget_state=False,
+            on_cell_execute=sealed.reach,
         )
         try:
             with sealed.log.open("wb") as log:

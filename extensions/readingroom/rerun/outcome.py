@@ -30,16 +30,18 @@ class Outcome:
     text: str
 
 
-def outcome_of(notebook: Mapping[str, Any], raised: BaseException | None) -> Outcome:
-    """Complete only if nothing was raised, every code cell ran in sequence, and none left an error."""
+def outcome_of(notebook: Mapping[str, Any], raised: BaseException | None, reached: int | None) -> Outcome:
+    """Complete only if nothing was raised, every code cell ran in sequence, and none left an error.
+
+    `reached`: number of the last cell that was sent to the kernel, from 1."""
     cells = [(i, c) for i, c in enumerate(notebook["cells"], 1) if c["cell_type"] == "code" and c["source"].strip()]
     # First what ended the run: a kernel that is stopped for being late leaves a KeyboardInterrupt as its last word.
     if isinstance(raised, CellTimeoutError):
-        at = _running(cells)
-        return Outcome(Ending.TIMEOUT, at, f"Cell {at} took longer than the limit.")
+        return Outcome(Ending.TIMEOUT, reached, f"Cell {reached} took longer than the limit.")
     if isinstance(raised, DeadKernelError):
-        at = _running(cells)
-        return Outcome(Ending.KERNEL_DIED, at, f"The kernel died in cell {at} (out of memory, a crash, or killed).")
+        return Outcome(
+            Ending.KERNEL_DIED, reached, f"The kernel died in cell {reached} (out of memory, a crash, or killed)."
+        )
     for number, cell in cells:
         for output in cell["outputs"]:
             if output["output_type"] == "error":
@@ -57,9 +59,3 @@ def _error(number: int, output: Mapping[str, Any]) -> Outcome:
     if output["ename"] == "SystemExit":
         return Outcome(Ending.ENDED_EARLY, number, f"Cell {number} ended the kernel itself (SystemExit).")
     return Outcome(Ending.ERROR, number, f"Cell {number} failed: {output['ename']}: {output['evalue']}"[:500])
-
-
-def _running(cells: list[tuple[int, Mapping[str, Any]]]) -> int | None:
-    """The last cell that got an execution count is the one in which the run stood."""
-    counted = [n for n, c in cells if c["execution_count"] is not None]
-    return counted[-1] if counted else cells[0][0] if cells else None

@@ -132,4 +132,4 @@ def _run(
             raised = error
     if sealed.notebook is None:
         return notebook, Outcome(Ending.NOT_STARTED, None, f"The run could not start: {raised}")
-    return sealed.notebook, outcome_of(sealed.notebook, raised)
+    return sealed.notebook, outcome_of(sealed.notebook, raised, sealed.reached)

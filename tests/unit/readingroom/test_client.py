@@ -1,6 +1,8 @@
 import http.server
+import json
 import socketserver
 import threading
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,12 +55,12 @@ def hub(tmp_path):
 
 def test_golden_session_over_a_real_socket(hub):
     found = session(hub())
-    assert found.id == "s-0123456789abcdef01234567"
-    assert (found.project, found.person_name) == ("chest-ct", "Ada Demo")
-    assert found.expires_at == datetime(2026, 11, 22, 18, tzinfo=UTC)
+    golden = json.loads(GOLDEN.read_text())
+    assert (found.id, found.project, found.person_name) == (golden["session"], "chest-ct", golden["person_name"])
+    assert found.expires_at == datetime(2026, 11, 22, 18, 30, 0, 123456, tzinfo=UTC)
     (one,) = found.datasets
-    assert one.label == "chest-ct-demo@3f2a91bc04de"
-    assert (one.instances, one.series, one.until) == (120, 3, datetime(2026, 12, 31, tzinfo=UTC))
+    (expected,) = golden["datasets"]
+    assert asdict(one) == {**expected, "until": datetime(2099, 3, 31, tzinfo=UTC)}
 
 
 def test_the_setting_names_the_socket(hub, monkeypatch):

@@ -86,10 +86,10 @@ def test_two_cells_or_no_python():
 
 def test_complete_needs_every_cell_in_sequence():
     done = notebook(code("1", count=1), nb.new_markdown_cell("x"), code(""), code("2", count=2))
-    assert outcome_of(done, None).ending is Ending.COMPLETE
+    assert outcome_of(done, None, 4).ending is Ending.COMPLETE
     for counts in [(1, None), (None, None), (1, 3), (2, 3)]:
         cells = [code("1", count=counts[0]), code("2", count=counts[1])]
-        assert outcome_of(notebook(*cells), None).ending is Ending.ENDED_EARLY
+        assert outcome_of(notebook(*cells), None, 2).ending is Ending.ENDED_EARLY
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,14 @@ def test_what_was_raised_is_reported_as_what_it_is(raised, ending):
     cells = [code("1", count=1), code("2", count=2), code("3")]
     for cell in cells:
         cell.metadata["papermill"] = {"status": "completed", "exception": None}
-    found = outcome_of(notebook(*cells), raised)
+    found = outcome_of(notebook(*cells), raised, 2)
     assert found.ending is ending
     assert found.cell == (3 if ending is Ending.NOT_STARTED else 2)
 
 
 def test_errors_name_their_cell():
     error = nb.new_output("error", ename="ValueError", evalue="no", traceback=[])
-    found = outcome_of(notebook(nb.new_markdown_cell("x"), code("1", error, count=1)), None)
+    found = outcome_of(notebook(nb.new_markdown_cell("x"), code("1", error, count=1)), None, 2)
     assert (found.ending, found.cell) == (Ending.ERROR, 2)
     assert "ValueError: no" in found.text
 
