@@ -1,0 +1,73 @@
+import json
+
+import pytest
+from tests.support.dicom_objects import as_file, ct_image
+from tests.support.fakes import MemoryAuditRepository
+from typer.testing import CliRunner
+
+from readingroom_hub import compose
+from readingroom_hub.cli.dataset import app
+from readingroom_hub.config import load
+from readingroom_hub.model.ids import ProjectId
+
+pytestmark = pytest.mark.filterwarnings("ignore::readingroom_hub.adapters.keys_file.DevelopmentCustodyWarning")
+
+
+@pytest.fixture
+def audit(monkeypatch, tmp_path):
+    audit = MemoryAuditRepository()
+    monkeypatch.setenv("READINGROOM_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(compose, "audit", lambda settings, process: audit)
+    settings = load()
+    settings.paths.make()
+    compose.projects(settings, audit).create(ProjectId("lung"), "Lung", "Olga", None, audit.identify("a", "b", "c"))
+    return audit
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "a.dcm").write_bytes(as_file(ct_image()))
+    (folder / "us.dcm").write_bytes(as_file(ct_image(Modality="US", SOPInstanceUID="1.2.3")))
+    (folder / "bad\x1b[31m.txt").write_text("x")
+    return folder
+
+
+def run(*argv):
+    return CliRunner().invoke(app, [str(a) for a in argv])
+
+
+def test_the_way_of_a_dataset(audit, source):
+    done = run("ingest", source, "--project", "lung", "--name", "chest")
+    assert done.exit_code == 0, done.output
+    assert "text may be burnt in" in done.output
+    assert "\x1b[31m" not in done.output
+    assert "is published: 1 instances in 1 series, 2 of 3 files left out" in done.output
+    again = json.loads(run("ingest", source, "--project", "lung", "--name", "chest", "--json").stdout)
+    assert again["unchanged"] is True
+    assert [o[0] for o in again["left_out"]] == ["bad\\x1b[31m.txt", "us.dcm"]
+    listed = json.loads(run("list", "--json").stdout)
+    assert [v["version"] for v in listed] == [again["version"]]
+    shown = run("show", "chest").output
+    assert "PS3.15 2026d" in shown
+    assert "PatientName" in shown
+    assert "is whole" in run("verify", "chest").output
+
+
+def test_a_damaged_object_ends_with_an_error(audit, source, tmp_path):
+    run("ingest", source, "--project", "lung", "--name", "chest")
+    for path in (tmp_path / "state" / "objects").rglob("??/*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-1])
+    done = run("verify", "chest")
+    assert done.exit_code == 1
+    assert "1 damaged" in done.output
+
+
+def test_nothing_taken_in_says_why(audit, source):
+    (source / "a.dcm").unlink()
+    done = run("ingest", source, "--project", "lung", "--name", "chest")
+    assert done.exit_code == 1
+    assert "not a DICOM file" in done.output
+    assert "Error: nothing was taken in" in done.output
