@@ -1,6 +1,5 @@
 """`readingroom demo`: a working Reading Room on this machine, or a proof that it works."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +26,6 @@ def demo(
     state: Annotated[Path, typer.Option(help="Where the demo keeps its data.")] = Path(".state"),
 ) -> None:
     """Start a Reading Room with demo people and demo data; Ctrl-C stops everything."""
-    os.umask(0o077)
     folder = (state / ("check" if check else "demo")).absolute()
     settings = replace(Settings(), state=folder)
     if check:

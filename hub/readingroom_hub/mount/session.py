@@ -42,8 +42,9 @@ class AttachedSession:
         self._withdrawing = threading.Lock()
         point = folder / "data"
         mounting.unmount(point)
-        folder.mkdir(mode=0o711, exist_ok=True)
-        point.mkdir(mode=0o755, exist_ok=True)  # fusermount3 wants it writable by us
+        for made, mode in ((folder, 0o711), (point, 0o755)):  # fusermount3 wants the point writable by us
+            made.mkdir(exist_ok=True)
+            made.chmod(mode)  # whatever umask this daemon was started with
         self._connection = Connection(point, self._operations.handle)
 
     @property
