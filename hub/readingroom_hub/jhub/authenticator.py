@@ -231,9 +231,15 @@ class ReadingRoomAuthenticator(GenericOAuthenticator):  # type: ignore[misc]  # 
             await asyncio.to_thread(self.sign_in.refuse_request, person, project, f"no-member: {text}")
         except AuditUnavailable as error:
             _unavailable(error)
-        refused = web.HTTPError(403, text)
-        refused.jupyterhub_message = text  # the hub would otherwise show a sentence of its own
-        raise refused
+        raise _ServerRefusedError(403, text)
+
+
+class _ServerRefusedError(web.HTTPError):  # type: ignore[misc]  # untyped
+    """JupyterHub shows `jupyterhub_message`; without it, a sentence of its own that does not say why."""
+
+    @property
+    def jupyterhub_message(self) -> str:
+        return str(self.get_message())
 
 
 def _unavailable(error: AuditUnavailable) -> NoReturn:

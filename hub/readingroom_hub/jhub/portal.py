@@ -22,8 +22,8 @@ from readingroom_hub.jhub.stored import door_key
 from readingroom_hub.ledger.note import VKey
 from readingroom_hub.model.ids import PersonId
 from readingroom_hub.policy.rights import rights_of
-from readingroom_hub.web.app import PREFIX, create_app
-from readingroom_hub.web.desk import Desk
+from readingroom_hub.web.app import create_app
+from readingroom_hub.web.desk import PREFIX, Desk
 from readingroom_hub.web.visitor import SignInNeededError, Visitor
 
 TOKEN_COOKIE = "readingroom-portal"  # noqa: S105  # a name

@@ -16,13 +16,12 @@ from starlette.exceptions import HTTPException
 
 from readingroom_hub.errors import AuditUnavailable, BadInput, Conflict, Denied, NotFound, ReadingRoomError
 from readingroom_hub.web import pages, session_api, stewardship, words
-from readingroom_hub.web.desk import Desk
+from readingroom_hub.web.desk import PREFIX, Desk, Render
 from readingroom_hub.web.guard import ANYBODY, RECORD, STEWARDS, Guard
 from readingroom_hub.web.security import add_headers, form_token
 from readingroom_hub.web.visitor import Authenticate, SignInNeededError, Visitor
 
 HERE = Path(__file__).parent
-PREFIX = "/services/portal"
 STATUS = {BadInput: 400, Denied: 403, NotFound: 404, Conflict: 409, AuditUnavailable: 503}
 
 _log = logging.getLogger(__name__)
@@ -40,9 +39,6 @@ def create_app(desk: Desk, authenticate: Authenticate) -> FastAPI:
     app.mount(PREFIX + "/static", StaticFiles(directory=HERE / "static"))
     _answer_errors(app, render)
     return app
-
-
-Render = Callable[..., Response]
 
 
 def _tabs(visitor: Visitor) -> list[tuple[str, str, str]]:

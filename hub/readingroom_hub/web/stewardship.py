@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
@@ -12,19 +12,17 @@ from readingroom_hub.ledger.note import Checkpoint, open_note
 from readingroom_hub.model.ids import DatasetName, GrantId, PersonId, ProjectId
 from readingroom_hub.ports.records import Filter
 from readingroom_hub.web import reads
-from readingroom_hub.web.desk import Desk
+from readingroom_hub.web.desk import PREFIX, Desk, Render
 from readingroom_hub.web.guard import RECORD, STEWARDS, Guard
 from readingroom_hub.web.visitor import Visitor
 from readingroom_hub.web.words import card_facts, end_of, start_of
 
 RECORDS_AT_ONCE = 5000
-PREFIX = "/services/portal"
 
-Reader = Visitor
 Posted = tuple[Visitor, dict[str, str]]
 
 
-def router(desk: Desk, guard: Guard, render: Any) -> APIRouter:
+def router(desk: Desk, guard: Guard, render: Render) -> APIRouter:
     """Routes of these pages."""
     routes = APIRouter()
     _reads(routes, desk, guard, render)
@@ -33,7 +31,7 @@ def router(desk: Desk, guard: Guard, render: Any) -> APIRouter:
     return routes
 
 
-def _reads(routes: APIRouter, desk: Desk, guard: Guard, render: Any) -> None:
+def _reads(routes: APIRouter, desk: Desk, guard: Guard, render: Render) -> None:
     @routes.get("/reads")
     def read_page(
         request: Request,
@@ -59,7 +57,7 @@ def _reads(routes: APIRouter, desk: Desk, guard: Guard, render: Any) -> None:
         context |= {"projects": desk.projects.all(), "people": sorted(set(desk.names().values()))}
         context |= {"datasets": sorted({v.dataset for v in desk.versions.all()}), "integrity": integrity(desk)}
         status = 400 if trouble else 200
-        return render(request, "reads.html", status, visitor=visitor, here="reads", **context)  # type: ignore[no-any-return]
+        return render(request, "reads.html", status, visitor=visitor, here="reads", **context)
 
 
 def _filter(desk: Desk, asked: dict[str, str]) -> Filter:
@@ -113,13 +111,13 @@ def integrity(desk: Desk) -> Integrity:
     return Integrity(point.size, point.root.hex(), note, signer, good=True, checked_at=datetime.now(UTC))
 
 
-def _grants(routes: APIRouter, desk: Desk, guard: Guard, render: Any) -> None:
+def _grants(routes: APIRouter, desk: Desk, guard: Guard, render: Render) -> None:
     def show(request: Request, visitor: Visitor, status: int = 200, trouble: str = "", **asked: str) -> Response:
         now = datetime.now(UTC)
         context = {"grants": desk.grants.all(), "now": now, "names": desk.names(), "trouble": trouble, "asked": asked}
         context |= {"projects": desk.projects.all(), "versions": desk.versions.all()}
         context["done"] = request.query_params.get("done", "")
-        return render(request, "grants.html", status, visitor=visitor, here="grants", **context)  # type: ignore[no-any-return]
+        return render(request, "grants.html", status, visitor=visitor, here="grants", **context)
 
     @routes.get("/grants")
     def grants_page(request: Request, visitor: Annotated[Visitor, Depends(guard.page(STEWARDS))]) -> Response:
@@ -144,7 +142,7 @@ def _grants(routes: APIRouter, desk: Desk, guard: Guard, render: Any) -> None:
         grant = desk.grants.get(GrantId(id))
         sessions = [s for s in desk.sessions.open_ones() if s.project == grant.project]
         context = {"grant": grant, "running": len(sessions)}
-        return render(request, "revoke.html", visitor=visitor, here="grants", **context)  # type: ignore[no-any-return]
+        return render(request, "revoke.html", visitor=visitor, here="grants", **context)
 
     @routes.post("/grants/{id}/revoke")
     def revoke(id: str, posted: Annotated[Posted, Depends(guard.form(STEWARDS))]) -> Response:
@@ -161,16 +159,16 @@ def _last_moment(form: dict[str, str]) -> datetime:
     return until - timedelta(seconds=1)
 
 
-def _catalogue(routes: APIRouter, desk: Desk, guard: Guard, render: Any) -> None:
+def _catalogue(routes: APIRouter, desk: Desk, guard: Guard, render: Render) -> None:
     @routes.get("/datasets")
     def datasets(request: Request, visitor: Annotated[Visitor, Depends(guard.page(STEWARDS))]) -> Response:
         """Published versions with their cards."""
         versions = [(v, card_facts(v.card)) for v in desk.versions.all()]
-        return render(request, "datasets.html", visitor=visitor, here="datasets", versions=versions)  # type: ignore[no-any-return]
+        return render(request, "datasets.html", visitor=visitor, here="datasets", versions=versions)
 
     @routes.get("/projects")
     def projects(request: Request, visitor: Annotated[Visitor, Depends(guard.page(STEWARDS))]) -> Response:
         """Projects with their members."""
         rows = [(p, desk.projects.members(p.id)) for p in desk.projects.all()]
         context = {"rows": rows, "names": desk.names(), "now": datetime.now(UTC)}
-        return render(request, "projects.html", visitor=visitor, here="projects", **context)  # type: ignore[no-any-return]
+        return render(request, "projects.html", visitor=visitor, here="projects", **context)
