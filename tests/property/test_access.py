@@ -17,27 +17,28 @@ PROJECTS = [ProjectId("lung"), ProjectId("brain")]
 VERSIONS = [VersionDigest("sha256:" + c * 64) for c in "abc"]
 DATASETS = {VERSIONS[0]: DatasetName("ct"), VERSIONS[1]: DatasetName("ct"), VERSIONS[2]: DatasetName("mr")}
 moments = st.integers(0, 40).map(lambda n: T0 + timedelta(minutes=n))
+seldom = st.one_of(st.none(), st.none(), st.none(), moments)
 
 
 @st.composite
 def grants(draw: st.DrawFn) -> Grant:
-    start = draw(moments)
+    start = T0 + timedelta(minutes=draw(st.integers(-20, 30)))
     version = draw(st.sampled_from(VERSIONS))
-    end = start + timedelta(minutes=draw(st.integers(1, 20)))
-    revoked = draw(st.none() | st.integers(0, 25).map(lambda n: start + timedelta(minutes=n)))
+    end = start + timedelta(minutes=draw(st.integers(1, 60)))
+    revoked = draw(st.none() | st.integers(0, 60).map(lambda n: start + timedelta(minutes=n)))
+    project = draw(st.sampled_from([PROJECTS[0], PROJECTS[0], PROJECTS[1]]))
     return Grant(
-        GrantId.new(), draw(st.sampled_from(PROJECTS)), DATASETS[version], version, end, PERSON, start, revoked,
-        PERSON if revoked else None,
-    )  # fmt: skip
+        GrantId.new(), project, DATASETS[version], version, end, PERSON, start, revoked, PERSON if revoked else None
+    )
 
 
 @st.composite
 def standings(draw: st.DrawFn) -> Standing:
-    opened = draw(moments)
-    expires = opened + timedelta(minutes=draw(st.integers(1, 40)))
-    session = Session(SessionId.new(), PERSON, PROJECTS[0], opened, expires, draw(st.none() | moments))
-    project = Project(PROJECTS[0], "t", "Dr O", T0, draw(st.none() | moments))
-    return Standing(session, project, tuple(draw(st.lists(grants(), max_size=6))))
+    opened = T0 + timedelta(minutes=draw(st.integers(-20, 10)))
+    expires = opened + timedelta(minutes=draw(st.integers(10, 90)))
+    session = Session(SessionId.new(), PERSON, PROJECTS[0], opened, expires, draw(seldom))
+    project = Project(PROJECTS[0], "t", "Dr O", T0, draw(seldom))
+    return Standing(session, project, tuple(draw(st.lists(grants(), min_size=1, max_size=6))))
 
 
 @given(standings(), st.sampled_from(VERSIONS), moments)

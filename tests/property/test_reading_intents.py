@@ -84,6 +84,12 @@ class Reads(RuleBasedStateMachine):
             )
             self.reading.standing = self.standing()
 
+    @rule()
+    def renew(self) -> None:
+        self.revoke()
+        self.now += timedelta(seconds=1)
+        self.grant(10)
+
     @rule(seconds=st.integers(1, 120))
     def wait(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
