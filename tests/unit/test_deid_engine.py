@@ -186,7 +186,7 @@ def test_what_cleaning_misses_the_second_look_finds(monkeypatch):
     """The cleaning pass is switched off; the residual check works alone."""
     from readingroom_hub.deid.engine import Deidentifier
 
-    monkeypatch.setattr(Deidentifier, "_keep", lambda self, ds, tag, vr, case: "keep")
+    monkeypatch.setattr(Deidentifier, "_keep", lambda *_: "keep")
     with pytest.raises(CannotDeidentify, match="residual identifier in Manufacturer"):
         deidentifier()(image(Manufacturer="Zwiebelturm GmbH"))
     inner = Dataset()
@@ -215,3 +215,16 @@ def test_a_file_without_preamble_or_meta_is_read():
         ds = read(deidentifier()(data[start:]).data)
         assert ds.file_meta.TransferSyntaxUID == syntax
         assert ds.PixelData == bytes(range(32))
+
+
+def test_marks_and_terms_are_exempt_only_where_they_are_such():
+    inner = Dataset()
+    inner.PatientIdentityRemoved, inner.DeidentificationMethod, inner.Modality = (
+        "ZWIEBELTURM",
+        "Zwiebelturm",
+        "HANNELORE",
+    )
+    with pydicom.config.disable_value_validation():
+        ds = read(deidentifier()(image(AnatomicRegionSequence=[inner])).data)
+    item = ds.AnatomicRegionSequence[0]
+    assert (item.PatientIdentityRemoved, item.DeidentificationMethod, item.Modality) == ("REMOVED",) * 3

@@ -111,7 +111,7 @@ class Deidentifier:
             if todo is Action.SHIFT:
                 todo = self._shift(ds, tag, vr, case) or action(frozenset(), case.sop_class, parent, tag)
             if todo is Action.KEEP:
-                todo = self._keep(ds, tag, vr, case)
+                todo = self._keep(ds, parent, tag, vr, case)
             elif todo is Action.REMOVE:
                 del ds[tag]
             elif todo is not Action.SHIFT:
@@ -119,7 +119,7 @@ class Deidentifier:
             if todo is not Action.KEEP:
                 case.actions[keyword(tag), todo] += 1
 
-    def _keep(self, ds: Dataset, tag: BaseTag, vr: str, case: _Case) -> Action:
+    def _keep(self, ds: Dataset, parent: int, tag: BaseTag, vr: str, case: _Case) -> Action:
         """Go into a sequence; take the patient's own identifiers out of a text."""
         if vr == "SQ":
             element = ds[tag]
@@ -129,10 +129,10 @@ class Deidentifier:
             for item in element.value or ():
                 self._apply(item, tag, case)
             return Action.KEEP
-        if case.identifiers is None or vr not in _LIMITS or tag in residual.EXEMPT:
+        if case.identifiers is None or vr not in _LIMITS:
             return Action.KEEP
         text = identifiers.encoded(ds, tag)
-        if not case.identifiers.search(text):
+        if not case.identifiers.search(text) or residual.exempt(tag, text, top=not parent):
             return Action.KEEP
         text = b"\\".join(_cleaned(v, _LIMITS[vr], case.identifiers) for v in text.split(b"\\"))
         text += b" " * (len(text) % 2)

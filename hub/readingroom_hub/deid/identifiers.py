@@ -40,8 +40,10 @@ def pattern(header: Dataset) -> re.Pattern[bytes] | None:
         return None
     inside = [re.escape(w) + rb"[A-Za-z]*" for w in words if len(w) >= _LONG_WORD and not w.isdigit()]
     alone = [re.escape(w) for w in words if len(w) < _LONG_WORD or w.isdigit()]
-    parts = inside + ([rb"(?<![0-9A-Za-z])(?:" + b"|".join(sorted(alone)) + rb")(?![0-9A-Za-z])"] if alone else [])
-    return re.compile(b"|".join(sorted(parts, key=lambda p: (-len(p), p))), re.IGNORECASE)
+    parts: list[bytes] = inside + (
+        [rb"(?<![0-9A-Za-z])(?:" + b"|".join(sorted(alone)) + rb")(?![0-9A-Za-z])"] if alone else []
+    )
+    return re.compile(b"|".join(sorted(sorted(parts), key=len, reverse=True)), re.IGNORECASE)
 
 
 def _values(ds: Dataset) -> Iterator[bytes]:
