@@ -43,7 +43,7 @@ def pattern(header: Dataset) -> re.Pattern[bytes] | None:
     parts: list[bytes] = inside + (
         [rb"(?<![0-9A-Za-z])(?:" + b"|".join(sorted(alone)) + rb")(?![0-9A-Za-z])"] if alone else []
     )
-    return re.compile(b"|".join(sorted(sorted(parts), key=len, reverse=True)), re.IGNORECASE)
+    return re.compile(b"|".join(sorted(parts, key=lambda p: (-len(bytes(p)), p))), re.IGNORECASE)
 
 
 def _values(ds: Dataset) -> Iterator[bytes]:
