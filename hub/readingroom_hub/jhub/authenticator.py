@@ -234,7 +234,7 @@ class ReadingRoomAuthenticator(GenericOAuthenticator):  # type: ignore[misc]  # 
         raise _ServerRefusedError(403, text)
 
 
-class _ServerRefusedError(web.HTTPError):  # type: ignore[misc]  # untyped
+class _ServerRefusedError(web.HTTPError):
     """JupyterHub shows `jupyterhub_message`; without it, a sentence of its own that does not say why."""
 
     @property
