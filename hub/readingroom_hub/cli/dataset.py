@@ -56,7 +56,11 @@ def ingest(
 def list_(project: Annotated[str, typer.Option(help="Only this project's.")] = "", as_json: AsJson = False) -> None:
     """List dataset versions, newest first."""
     versions = compose.open_catalogue(load()).versions.all(ProjectId(project) if project else None)
-    show([_row(v) for v in versions], as_json, "There is no dataset yet: readingroom dataset ingest FOLDER ...")
+    show(
+        [_row(v, whole=as_json) for v in versions],
+        as_json,
+        "There is no dataset yet: readingroom dataset ingest FOLDER ...",
+    )
 
 
 @app.command("show")
@@ -68,7 +72,7 @@ def show_(version: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")]
     if as_json:
         show([_row(found) | {"card": card}], as_json, "")
         return
-    show([_row(found)], as_json, "")
+    show([_row(found, whole=False)], as_json, "")
     typer.echo(f"\nDe-identified by {card['profile']}\n")
     show(
         [{"left out": n, "reason": reason} for reason, n in card["left_out"].items()], as_json, "Nothing was left out."
@@ -115,8 +119,9 @@ class _Bar:
         self._progress.update(self._task, completed=done, total=total)
 
 
-def _row(version: DatasetVersion) -> dict[str, Any]:
-    return {
+def _row(version: DatasetVersion, *, whole: bool = True) -> dict[str, Any]:
+    """What a version is; the full digest is for programs, since the label is enough for people."""
+    row = {
         "version": version.label,
         "project": version.project,
         "studies": version.studies,
@@ -124,8 +129,8 @@ def _row(version: DatasetVersion) -> dict[str, Any]:
         "instances": version.instances,
         "bytes": version.size,
         "published": version.published_at,
-        "digest": version.digest,
     }
+    return row | {"digest": version.digest} if whole else row
 
 
 def _show_left_out(left_out: tuple[LeftOut, ...]) -> None:
