@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,27 @@ def test_a_hanging_repository_refuses_within_its_limit(room: MountProcess, lung:
         read(path)
     assert time.monotonic() - start < 5
     assert "README.txt" in os.listdir(folder / "data")
+
+
+def test_a_hanging_repository_does_not_hold_up_a_revocation(room: MountProcess, lung: Published) -> None:
+    grant = room.catalogue.grants.all(lung.version.project)[0]
+    other = room.publish(lung.version.project, "short-ct", seed=7)
+    room.grant(lung.version.project, other.version, timedelta(seconds=1))
+    folder = room.mounts.attach(room.session(lung.version.project).id)
+    path = folder / "data/lung-ct" / next(iter(lung.plain))
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.pread(fd, 10, 0)
+        os.kill(room.audit_server.pid, signal.SIGSTOP)
+        soon(lambda: "short-ct" not in os.listdir(folder / "data"))  # now a `grant-expired` waits for its record
+        room.revoke(grant)
+        start = time.monotonic()
+        room.mounts.refresh()
+        assert time.monotonic() - start < 1.5
+        with pytest.raises(PermissionError):
+            os.pread(fd, 10, 0)
+    finally:
+        os.close(fd)
 
 
 def test_every_served_byte_is_on_the_record(room: MountProcess, lung: Published) -> None:

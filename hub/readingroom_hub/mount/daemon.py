@@ -57,7 +57,10 @@ class MountDaemon(Mounts):
         self._expired: set[GrantId] = set()
         self._lock = threading.RLock()
         self._stopping = threading.Event()
-        self._poll = threading.Thread(target=self._keep_up, name="poll", daemon=True)
+        self._threads = [
+            threading.Thread(target=work, name=work.__name__, daemon=True)
+            for work in (self._keep_up, self._keep_record)
+        ]
 
     def start(self) -> None:
         """Take away what a killed daemon left, and serve every open session again.
@@ -73,13 +76,15 @@ class MountDaemon(Mounts):
                 self.attach(session.id)
             except ReadingRoomError as error:
                 _log.warning("session %s is not served: %s", session.id, error)
-        self._poll.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Unmount everything, record it. Leaves no mount behind, whatever else fails."""
         self._stopping.set()
-        if self._poll.is_alive():
-            self._poll.join(timeout=2)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout=2)
         with self._lock:
             for id in list(self._attached):
                 self._attached.pop(id).end()
@@ -133,7 +138,6 @@ class MountDaemon(Mounts):
             for thread in waiting:
                 if thread is not None:
                     thread.join(timeout=max(0.0, deadline - monotonic()))
-            self._record_expired()
 
     def status(self) -> dict[str, int]:
         """See `Mounts`; `keys` too."""
@@ -174,10 +178,15 @@ class MountDaemon(Mounts):
                 _log.warning("the catalogue does not answer: %s", error)
             except Exception:  # noqa: BLE001  # the next look must happen, whatever this one met
                 _log.exception("a look at the catalogue failed")
+
+    def _keep_record(self) -> None:
+        """On a thread of its own: a repository that hangs must not hold up a revocation."""
+        while not self._stopping.wait(POLL):
             with self._lock:
                 held = list(self._attached.values())
             for attached in held:
                 attached.settle()
+            self._record_expired(held)
 
     def _pause(self) -> float:
         """Up to the next end of a session or grant, at most POLL."""
@@ -191,11 +200,11 @@ class MountDaemon(Mounts):
             ]
         return min([POLL, *((end - now).total_seconds() + 0.001 for end in ends)])
 
-    def _record_expired(self) -> None:
+    def _record_expired(self, held: list[AttachedSession]) -> None:
         """One `grant-expired` per grant that ended while a session could use it: its id is a function of the grant's,
         so that a restarted daemon does not record it twice."""
         now = self._clock()
-        for attached in self._attached.values():
+        for attached in held:
             session = attached.standing.session
             for grant in attached.standing.grants:
                 used = grant.revoked_at is None and session.opened_at < grant.ends_at <= now
@@ -203,7 +212,7 @@ class MountDaemon(Mounts):
                     try:
                         self._audit.append([_expiry(grant)])
                     except AuditUnavailable:
-                        return  # tried again at the next poll
+                        return  # tried again next time
                     self._expired.add(grant.id)
 
 
