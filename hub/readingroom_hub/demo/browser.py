@@ -117,7 +117,8 @@ class Visitor:
             raise AssertionError(f"a cell failed: {errors.first.inner_text()[-600:]}")
 
     def _prompts(self) -> list[str]:
-        found: list[str] = self.page.locator(".jp-CodeCell .jp-InputArea-prompt").all_inner_texts()
+        # Not the inner text: JupyterLab does not lay out cells that are scrolled away, and they have none then.
+        found: list[str] = self.page.locator(".jp-CodeCell .jp-InputArea-prompt").all_text_contents()
         return found
 
     def _any_started(self) -> bool:
@@ -138,9 +139,13 @@ class Visitor:
         The line's own output goes to that file; the marker behind it says that it ended."""
         page = self.page
         page.goto(f"{self.server_url}/lab")
-        page.locator(".jp-LauncherCard[data-category=Other]", has_text="Terminal").first.click()
-        page.wait_for_selector(".jp-Terminal .xterm-screen")
-        page.locator(".jp-Terminal .xterm-screen").last.click()
+        page.locator(
+            "[data-command='filebrowser:create-main-launcher'], [data-command='launcher:create']"
+        ).first.click()
+        page.locator(".jp-LauncherCard", has_text="Terminal").last.click()
+        # JupyterLab brings back the tabs of last time; the new one is in front.
+        page.locator(".lm-TabBar-tab.lm-mod-current", has_text="Terminal").wait_for()
+        page.locator(".jp-Terminal:not(.lm-mod-hidden) .xterm-screen").last.click()
         page.keyboard.type(f"( {line} ) > ~/{result} 2>&1; echo ended $? >> ~/{result}\n")
         until(lambda: "ended " in (self.file(result) or ""), f"the terminal has run {line!r}", 180)
         return self.file(result) or ""

@@ -44,8 +44,8 @@ class DemoPerson:
 
     @classmethod
     def new(cls, user_name: str, name: str, groups: tuple[str, ...]) -> "DemoPerson":
-        """With a fresh password and a fresh 160-bit secret (RFC 4226 section 4, R6)."""
-        return cls(user_name, name, groups, secrets.token_urlsafe(9), secrets.token_hex(20))
+        """With a fresh password and a fresh secret of 144 bits (RFC 4226 section 4, R6, asks for 128)."""
+        return cls(user_name, name, groups, secrets.token_urlsafe(9), secrets.token_urlsafe(18))
 
     @property
     def totp_base32(self) -> str:

@@ -1,9 +1,9 @@
 """Which processes the embedded deployment has, and when each is ready."""
 
+import http
 import socket
 import ssl
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -25,17 +25,15 @@ def socket_answers(path: Path) -> Callable[[], bool]:
 
 
 def url_answers(url: str) -> Callable[[], bool]:
-    """Whether a loopback URL of ours answers with a status below 500; its certificate is not the question."""
+    """Whether a loopback URL of ours answers 200; its certificate is not the question."""
     context = ssl._create_unverified_context()  # noqa: S323, SLF001
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
 
     def ready() -> bool:
         try:
             with opener.open(url, timeout=2) as answer:
-                return bool(answer.status < 500)
-        except urllib.error.HTTPError as error:
-            return error.code < 500
-        except OSError:
+                return bool(answer.status == http.HTTPStatus.OK)
+        except OSError:  # HTTPError is one too: the proxy answers 404 until the hub has told it where it is
             return False
 
     return ready

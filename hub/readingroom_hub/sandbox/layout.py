@@ -21,7 +21,6 @@ ETC = (
     "magic",
     "mime.types",
     "os-release",
-    "profile",
     "protocols",
     "python3",
     "python3.11",

@@ -70,6 +70,8 @@ class Row:
     instances: int | None = None
     """How many the intent covers; None where there is no intent among the records found."""
     opened: int = 0
+    """How often an instance was opened; `distinct` are the instances themselves."""
+    distinct: set[str] = field(default_factory=set)
     closed: int = 0
     least: int = 0
     """Bytes that left the daemon."""
@@ -160,6 +162,7 @@ def _add(row: Row, record: Mapping[str, Any], subject: Mapping[str, Any]) -> Non
             row.covered = subject.get("bytes", 0)
         case AuditEvent.INSTANCE_OPENED:
             row.opened += 1
+            row.distinct.add(subject.get("instance", ""))
         case AuditEvent.INSTANCE_CLOSED:
             row.closed += 1
             served = subject.get("bytes", 0)
