@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -91,8 +91,9 @@ def test_a_restarted_daemon_serves_the_same_sessions_at_the_same_place(room: Mou
     assert len(room.records("service-started")) == 3  # the repository's own, and two of the daemon
 
 
-def test_a_stop_leaves_nothing_mounted_and_is_recorded(room: MountProcess, lung: Published) -> None:
-    folder = room.mounts.attach(room.session(lung.version.project).id)
+def test_a_stop_serves_nothing_any_more_and_is_recorded(room: MountProcess, lung: Published) -> None:
+    session = room.session(lung.version.project)
+    folder = room.mounts.attach(session.id)
     fd = os.open(folder / "data/lung-ct" / next(iter(lung.plain)), os.O_RDONLY)
     try:
         assert room.stop() == 0
@@ -101,11 +102,34 @@ def test_a_stop_leaves_nothing_mounted_and_is_recorded(room: MountProcess, lung:
             os.close(fd)
         except OSError as error:
             assert error.errno in {errno.ENOTCONN, errno.ECONNABORTED}  # noqa: PT017
-    assert list(mounting.mount_points(room.settings.paths.state)) == []
-    assert os.listdir(room.settings.paths.mounts) == []
+    assert list(mounting.mount_points(room.settings.paths.state, mounting.FSTYPE)) == []
+    assert os.listdir(folder / "data") == []  # the server that still runs keeps its empty folder
     assert len(room.records("instance-closed")) == 1
     assert [r["subject"]["service"] for r in room.records("service-stopped")] == ["mount-daemon"]
+    room.start()
+    room.mounts.detach(session.id)
+    assert room.stop() == 0
+    assert list(mounting.mount_points(room.settings.paths.state)) == []
+    assert os.listdir(room.settings.paths.mounts) == []
     assert "Traceback" not in room.log()
+
+
+def test_a_session_that_ended_while_no_daemon_ran_leaves_nothing(room: MountProcess, lung: Published) -> None:
+    session = room.session(lung.version.project)
+    room.mounts.attach(session.id)
+    room.stop(signal.SIGKILL)
+    room.catalogue.sessions.close(session.id, datetime.now(UTC))
+    room.start()
+    assert os.listdir(room.settings.paths.mounts) == []
+    assert room.mounts.status()["sessions"] == 0
+
+
+def test_a_second_daemon_is_refused_and_disturbs_nothing(room: MountProcess, lung: Published) -> None:
+    folder = room.mounts.attach(room.session(lung.version.project).id)
+    path, plain = next(iter(lung.plain.items()))
+    assert "Conflict: another mount daemon serves" in room.second()
+    assert read(folder / "data/lung-ct" / path) == plain
+    assert room.mounts.status()["sessions"] == 1
 
 
 def test_without_the_repository_nothing_opens_and_with_it_everything_does(room: MountProcess, lung: Published) -> None:
@@ -188,8 +212,11 @@ def test_a_revocation_is_obeyed_when_refresh_returns(room: MountProcess, lung: P
     assert [r["reason"].partition(":")[0] for r in room.records("read-denied")] == ["grant-revoked"]
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.skipif(os.geteuid() != 0, reason="mount namespaces of root")
-def test_a_mount_of_a_restarted_daemon_reaches_a_running_namespace(room: MountProcess, lung: Published) -> None:
+def test_a_mount_of_a_restarted_daemon_reaches_a_running_namespace(
+    room: MountProcess, lung: Published, how: signal.Signals
+) -> None:
     """A slave mount namespace that bound the session's folder before, as the sandbox does."""
     folder = room.mounts.attach(room.session(lung.version.project).id)
     path = next(iter(lung.plain))
@@ -212,7 +239,7 @@ def test_a_mount_of_a_restarted_daemon_reaches_a_running_namespace(room: MountPr
 
         assert inside.stdout.readline() == "ready\n"
         assert ask() == "4"
-        room.stop(signal.SIGKILL)
+        room.stop(how)
         assert ask() == "0"
         room.start()
         assert ask() == "4"

@@ -33,6 +33,7 @@ except ReadingRoomError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
 """What `readingroom mount serve` does, without the imports of the other commands."""
+_ARGV = [sys.executable, "-W", "ignore", "-c", _SERVE]
 
 
 class MountProcess(World):
@@ -52,10 +53,9 @@ class MountProcess(World):
 
     def start(self) -> None:
         """Return once it answers. Raises RuntimeError with its log where it ends first."""
-        argv = [sys.executable, "-W", "ignore", "-c", _SERVE]
         log = self.settings.paths.logs / "mount.log"
         with log.open("ab") as out:
-            self._process = subprocess.Popen(argv, stderr=out, env=self.settings.to_environ())
+            self._process = subprocess.Popen(_ARGV, stderr=out, env=self.settings.to_environ())
         deadline = time.monotonic() + _SECONDS
         while True:
             try:
@@ -67,6 +67,12 @@ class MountProcess(World):
                 time.sleep(0.02)
             else:
                 return
+
+    def second(self) -> str:
+        """What a second daemon on the same state says when it ends."""
+        return subprocess.run(
+            _ARGV, env=self.settings.to_environ(), capture_output=True, text=True, timeout=_SECONDS, check=False
+        ).stderr
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it; returns its exit code."""

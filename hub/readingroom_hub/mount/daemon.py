@@ -16,7 +16,7 @@ from readingroom_hub.model.project import Project
 from readingroom_hub.model.session import Session
 from readingroom_hub.mount import mounting
 from readingroom_hub.mount.library import Library
-from readingroom_hub.mount.session import AttachedSession
+from readingroom_hub.mount.session import AttachedSession, remove_folder
 from readingroom_hub.policy.access import Standing, session_refusal
 from readingroom_hub.ports.catalogue import Grants, Projects, Sessions
 from readingroom_hub.ports.mounts import Mounts
@@ -76,20 +76,28 @@ class MountDaemon(Mounts):
                 self.attach(session.id)
             except ReadingRoomError as error:
                 _log.warning("session %s is not served: %s", session.id, error)
+        for left in self._folder.iterdir():
+            if left.name not in self._attached:
+                remove_folder(left)
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Unmount everything, record it. Leaves no mount behind, whatever else fails."""
+        """Unmount everything, record it. Leaves no data mounted, whatever else fails.
+
+        Where servers still run, the empty folders that they are bound to stay, so that the next daemon's mounts reach
+        them; where none runs, nothing stays."""
         self._stopping.set()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout=2)
         with self._lock:
+            serving = bool(self._attached)
             for id in list(self._attached):
-                self._attached.pop(id).end()
+                self._attached.pop(id).end(keep_folder=True)
             self._library.keep(())
-            mounting.unshare(self._folder)
+            if not serving:
+                mounting.unshare(self._folder)
         try:
             self._audit.append([AuditRecord(AuditEvent.SERVICE_STOPPED, subject={"service": "mount-daemon"})])
             self._audit.flush()

@@ -1,12 +1,17 @@
 """The mount daemon as a process: build it from the settings, serve until SIGTERM, leave nothing mounted."""
 
+import fcntl
 import logging
+import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from readingroom_hub import compose
 from readingroom_hub.config import Settings
+from readingroom_hub.errors import Conflict
 from readingroom_hub.mount.control import ControlServer
 from readingroom_hub.mount.daemon import MountDaemon
 from readingroom_hub.mount.library import Library
@@ -15,13 +20,36 @@ from readingroom_hub.mount.process import harden, tune
 _log = logging.getLogger(__name__)
 
 
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Hold the one place of a mount daemon; the kernel gives it back when the process ends, however it ends.
+
+    A second daemon would unmount what the first one serves. flock(2)."""
+    path = settings.paths.run / "mount.lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(f"another mount daemon serves {settings.paths.mounts}; stop it first") from error
+        yield
+    finally:
+        os.close(fd)
+
+
 def serve(settings: Settings) -> None:
     """Serve every open session; return after SIGTERM or SIGINT.
 
-    Raises AuditUnavailable where the start cannot be recorded, SystemUnfit where FUSE cannot be used."""
+    Raises Conflict where another mount daemon runs on this state, AuditUnavailable where the start cannot be recorded,
+    SystemUnfit where FUSE cannot be used."""
     harden()
     tune()
     settings.paths.make()
+    with _alone(settings):
+        _serve(settings)
+
+
+def _serve(settings: Settings) -> None:
     audit = compose.audit(settings, "mount-daemon")
     catalogue = compose.open_catalogue(settings)
     library = Library(catalogue.versions, compose.objects(settings), compose.custody(settings), audit)

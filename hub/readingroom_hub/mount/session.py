@@ -95,8 +95,10 @@ class AttachedSession:
         """Hand over what waits for the audit record repository."""
         self._reading.refusals.settle()
 
-    def end(self) -> None:
-        """Refuse everything, drop cached pages, unmount, record the ends of what was open."""
+    def end(self, keep_folder: bool = False) -> None:
+        """Refuse everything, drop cached pages, unmount, record the ends of what was open.
+
+        `keep_folder`: a server that still runs is bound to the folder, and finds its data there again."""
         standing = self._reading.standing
         now = self._clock()
         forgetting = self.obey(replace(standing, session=replace(standing.session, closed_at=now)))
@@ -105,8 +107,16 @@ class AttachedSession:
         self._connection.close()
         self._operations.close_all()
         self._reading.refusals.settle(last=True)
-        for folder in (self.folder / "data", self.folder):
-            try:
-                folder.rmdir()
-            except OSError as error:
-                _log.warning("%s is left behind: %s", folder, error.strerror)
+        if not keep_folder:
+            remove_folder(self.folder)
+
+
+def remove_folder(folder: Path) -> None:
+    """Take away the folder of a session whose mount is gone."""
+    for empty in (folder / "data", folder):
+        try:
+            empty.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            _log.warning("%s is left behind: %s", empty, error.strerror)
