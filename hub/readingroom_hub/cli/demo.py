@@ -1,6 +1,5 @@
 """`readingroom demo`: a working Reading Room on this machine, or a proof that it works."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +9,8 @@ from rich.console import Console
 from rich.panel import Panel
 
 from readingroom_hub.cli.common import command
-from readingroom_hub.config import Settings
 from readingroom_hub.demo.identity import DemoPerson
-from readingroom_hub.demo.room import DemoRoom, Step
+from readingroom_hub.demo.room import DemoRoom, Step, demo_settings
 from readingroom_hub.embedded.deployment import stop_on_signals, watch_until_signalled
 
 console = Console(highlight=False)
@@ -24,10 +22,10 @@ def demo(
         bool, typer.Option("--check", help="Walk the whole path in a headless browser, then stop.")
     ] = False,
     state: Annotated[Path, typer.Option(help="Where the demo keeps its data.")] = Path(".state"),
+    port: Annotated[int, typer.Option(help="Where the browser finds it; next to it, the identity provider.")] = 8443,
 ) -> None:
     """Start a Reading Room with demo people and demo data; Ctrl-C stops everything."""
-    folder = (state / ("check" if check else "demo")).absolute()
-    settings = replace(Settings(), state=folder)
+    settings = demo_settings(state / ("check" if check else "demo"), port)
     if check:
         from readingroom_hub.demo.check import check as run_check
 

@@ -1,5 +1,6 @@
 """A person at a headless browser: signs in, starts a server, works in JupyterLab, as the pages ask them to."""
 
+import json
 import re
 import shutil
 import time
@@ -157,6 +158,21 @@ class Visitor:
             return None
         content = answer.json()["content"]
         return content if isinstance(content, str) else str(content)
+
+    def upload(self, path: str, text: str) -> None:
+        """Put a text file into the home, as JupyterLab's upload button does. Raises AssertionError."""
+        xsrf = next(
+            c["value"]
+            for c in self.page.context.cookies()
+            if c["name"] == "_xsrf" and c["path"] in self.server_url + "/" and c["path"].count("/") > 2
+        )
+        answer = self.page.request.put(
+            f"{self.server_url}/api/contents/{path}",
+            headers={"X-XSRFToken": xsrf, "Content-Type": "application/json", "Referer": self.server_url},
+            data=json.dumps({"type": "file", "format": "text", "content": text}),
+        )
+        if not answer.ok:
+            raise AssertionError(f"{path} could not be uploaded: {answer.status} {answer.text()[:300]}")
 
     def notebook(self, path: str) -> dict[str, Any]:
         """A notebook of the home as it is saved."""

@@ -4,7 +4,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,11 +32,14 @@ class Step:
 class DemoRoom:
     """One demonstration below `settings.state`."""
 
-    def __init__(self, settings: Settings, say: Callable[[Step], None], warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, say: Callable[[Step], None], warn: Callable[[str], None], idp_venv: Path = IDP_VENV
+    ) -> None:
         self._base = settings
         self._say = say
         self.supervisor = Supervisor(warn)
-        self.provider = DemoProvider(settings, IDP_VENV)
+        port = urlsplit(settings.public_url).port or 443
+        self.provider = DemoProvider(settings, idp_venv, port + 1)
         self.people: list[DemoPerson] = []
 
     @property
@@ -94,6 +97,11 @@ class DemoRoom:
             self.provider.environ,
             self._base.paths.logs / "idp.log",
         )
+
+
+def demo_settings(state: Path, port: int) -> Settings:
+    """A demo's settings: the hub at `port`, its identity provider at the next, four internal ones from `port` + 38."""
+    return replace(Settings(), state=state.absolute(), public_url=f"https://localhost:{port}", internal_port=port + 38)
 
 
 def _check_ports(settings: Settings, issuer: str) -> None:

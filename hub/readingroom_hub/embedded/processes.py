@@ -65,10 +65,11 @@ def hub(settings: Settings, config_file: Path) -> Process:
 
 
 def end_servers(settings: Settings) -> None:
-    """Stop every user server of this machine and end its session on the record."""
-    servers = Servers(settings)
+    """Stop every user server of this machine, take its mount away, and end its session on the record."""
+    servers, mounts = Servers(settings), compose.mounts(settings)
     sessions = compose.sessions(settings, compose.audit(settings, "serve"))
     for running in servers.running():
         servers.stop(running)
     for session in sessions.open_ones():
+        mounts.detach(session.id)
         sessions.close(session.id)
