@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from readingroom import settings
 from readingroom.errors import NotFound
-from readingroom.files import DatasetCard, dicom_files, folders
+from readingroom.files import DatasetCard, Row, dicom_files, folders, index_of
 from readingroom.planes import Header, read_header
 from readingroom.viewers import SeriesView
 from readingroom.volume import Frames, Volume
@@ -19,11 +19,13 @@ _SHOWN_ROWS = 50
 
 
 class Series:
-    """One DICOM series: its files, read when asked for."""
+    """One DICOM series: its files, read when asked for. `rows`: its part of the dataset's index.csv, where there is
+    one; else the header of its first file tells the same."""
 
-    def __init__(self, folder: Path, dataset: str) -> None:
+    def __init__(self, folder: Path, dataset: str, rows: Sequence[Row] = ()) -> None:
         self.folder = folder
         self.dataset = dataset
+        self._rows = rows
 
     @property
     def uid(self) -> str:
@@ -49,29 +51,35 @@ class Series:
     @property
     def modality(self) -> str:
         """For example CT, MR, US."""
-        return self._first.modality
+        return self._rows[0].modality if self._rows else self._first.modality
 
     @property
     def description(self) -> str:
         """Series Description, or an empty text."""
-        return self._first.description
+        return self._rows[0].description if self._rows else self._first.description
 
     @property
     def n(self) -> int:
         """How many files (SOP Instances) it holds."""
-        return len(self.files)
+        return len(self._rows or self.files)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(pictures, rows, columns) as the first header lets expect; empty where the series holds no images."""
+        """(pictures, rows, columns) as index or first header let expect; empty where the series holds no images."""
+        if self._rows:
+            first = self._rows[0]
+            return (sum(r.frames for r in self._rows), first.rows, first.columns) if first.frames else ()
         planes = self._first.planes
         return (self.n * len(planes), planes[0].rows, planes[0].columns) if planes else ()
 
     @property
     def spacing(self) -> tuple[float, float] | None:
-        """Pixel Spacing (between rows, between columns) in mm by the first header, or None.
+        """Pixel Spacing (between rows, between columns) in mm by index or first header, or None.
 
         The distance between slices follows from all positions: see `volume().spacing`."""
+        if self._rows:
+            row, _, column = self._rows[0].spacing.partition("\\")
+            return (float(row), float(column)) if column else None
         planes = self._first.planes
         return planes[0].spacing if planes else None
 
@@ -106,6 +114,13 @@ class Dataset:
         """Its dataset.json. Raises AccessEnded, Damaged, NotFound."""
         return DatasetCard.read(self.folder.parent, self.name)
 
+    @cached_property
+    def _index(self) -> dict[tuple[str, str], list[Row]]:
+        found: dict[tuple[str, str], list[Row]] = {}
+        for row in index_of(self.folder, self.name) or ():
+            found.setdefault((row.study, row.series), []).append(row)
+        return found
+
     @property
     def version(self) -> str:
         """The manifest's digest, which names this version for ever."""
@@ -117,7 +132,13 @@ class Dataset:
         return self.card.label
 
     def series(self) -> "Listing[Series]":
-        """Its series, sorted by study and series UID. Lists folders; reads no file."""
+        """Its series, sorted by study and series UID. Reads index.csv, and no image."""
+        if self._index:
+            return Listing(
+                [Series(self.folder / study / uid, self.name, rows) for (study, uid), rows in self._index.items()],
+                "series",
+                _SERIES_COLUMNS,
+            )
         studies = folders(self.folder, self.name)
         return Listing(
             [Series(folder, self.name) for study in studies for folder in folders(study, self.name)],

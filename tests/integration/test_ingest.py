@@ -115,6 +115,9 @@ def test_real_files_read_back_through_the_object_reader(room, tmp_path):
         )
         ds = pydicom.dcmread(pydicom.filebase.DicomBytesIO(reader.read(0, reader.size)).parent)
         found[ds.PixelData] = ds
+        told = instance.patient, instance.rows, instance.columns, instance.frames
+        assert told == (ds.PatientID, ds.Rows, ds.Columns, int(ds.get("NumberOfFrames", 1)))
+        assert (instance.study_date, instance.description) == (ds.StudyDate, ds.get("SeriesDescription", ""))
     assert len(found) == len(REAL)
     for before in wanted.values():
         after = found[before.PixelData]

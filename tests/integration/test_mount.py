@@ -2,6 +2,7 @@
 """The mount daemon in this process, on a real FUSE mount: what a session sees, reads and is refused."""
 
 import contextlib
+import csv
 import errno
 import json
 import multiprocessing
@@ -102,10 +103,42 @@ def test_listing_names_every_instance_with_its_size(data: Path, lung: Published)
     for at, _, files in os.walk(data / "lung-ct"):
         found |= {str((Path(at) / f).relative_to(data / "lung-ct")): os.stat(Path(at) / f).st_size for f in files}
     description = found.pop("dataset.json")
+    assert found.pop("index.csv") == len(read(data / "lung-ct/index.csv"))
+    assert found.pop("README.md") == len(read(data / "lung-ct/README.md"))
     assert found == {path: len(plain) for path, plain in lung.plain.items()}
     text = read(data / "lung-ct/dataset.json")
     assert len(text) == description
     assert json.loads(text)["version"] == lung.version.digest
+
+
+def test_the_index_names_every_instance_and_looking_at_it_is_on_the_record(
+    room: Room, data: Path, lung: Published
+) -> None:
+    rows = list(csv.DictReader(read(data / "lung-ct/index.csv").decode().splitlines()))
+    assert {r["path"]: int(r["bytes"]) for r in rows} == {path: len(plain) for path, plain in lung.plain.items()}
+    assert rows[0]["patient"] == 'P-1, "the first"'
+    assert [(s["path"], "series" in s) for s in room.subjects("read-intent")] == [("index.csv", False)]
+    assert b"1 patients" in read(data / "lung-ct/README.md")
+
+
+def test_without_audit_nobody_looks_at_the_index(room: Room, data: Path, lung: Published) -> None:
+    os.listdir(data / "lung-ct")
+    room.audit.available = False
+    assert refused(data / "lung-ct/index.csv", errno.EAGAIN)
+
+
+def test_a_revocation_takes_an_open_index_too(room: Room, lung: Published) -> None:
+    grant = room.grant(lung.version.project, lung.version)
+    path = room.attach(room.session(lung.version.project)) / "lung-ct/index.csv"
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        assert os.pread(fd, 4, 0) == b"path"
+        room.revoke(grant)
+        room.daemon.refresh()
+        with pytest.raises(PermissionError):
+            os.pread(fd, 4, 0)
+    finally:
+        os.close(fd)
 
 
 def test_a_folder_of_many_instances_is_listed_whole(room: Room) -> None:

@@ -35,6 +35,9 @@ instances = st.builds(
     number=st.integers(0, 2**31),
     size=st.integers(0, 2**40),
     sha256=st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+    patient=st.text(max_size=8),
+    description=st.text(max_size=8),
+    rows=st.integers(0, 2**16),
 )
 MOMENT = datetime(2026, 11, 22, tzinfo=UTC)
 

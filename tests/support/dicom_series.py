@@ -1,12 +1,19 @@
 """Series of real DICOM files in the layout of /data, made for tests. Pixels and places are known by construction."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from readingroom_hub.deid.engine import Deidentified
+from readingroom_hub.model.dataset import manifest_of
+from readingroom_hub.model.ids import DatasetName, ProjectId
+from readingroom_hub.mount.texts import index_csv
+from readingroom_hub.services.intake_describe import describe
 
 VERSION = "sha256:" + "3f2a91bc04de" * 5 + "abcd"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -84,6 +91,19 @@ def write_series(root: Path, dataset: str, instances: Sequence[pydicom.Dataset],
         one.save_as(folder / f"{one.SOPInstanceUID}.dcm", enforce_file_format=True)
     write_card(root, dataset)
     return folder
+
+
+def write_index(root: Path, dataset: str) -> None:
+    """Write index.csv as the mount generates it, from the headers that are there."""
+    top = root / dataset
+    instances = []
+    for path in sorted(top.rglob("*.dcm")):
+        data = path.read_bytes()
+        h = pydicom.dcmread(path, stop_before_pixels=True)
+        uids = str(h.StudyInstanceUID), str(h.SeriesInstanceUID), str(h.SOPInstanceUID), str(h.SOPClassUID)
+        instances.append(describe(Deidentified(data, *uids, h.Modality, int(h.InstanceNumber), Counter())))
+    manifest = manifest_of(ProjectId("demo"), DatasetName(dataset), "test profile", instances)
+    (top / "index.csv").write_bytes(index_csv(manifest))
 
 
 def write_card(root: Path, dataset: str, version: str = VERSION) -> None:

@@ -55,6 +55,7 @@ def make_instances(series_sizes: Iterable[Iterable[int]], seed: int) -> list[tup
                         n,
                         size,
                         hashlib.sha256(data).hexdigest(),
+                        'P-1, "the first"',
                     ),
                     data,
                 )

@@ -28,6 +28,20 @@ class Instance:
     """Bytes of the plaintext file."""
     sha256: str
     """Of the plaintext file, hexadecimal."""
+    patient: str = ""
+    """Patient ID: the pseudonym."""
+    study_date: str = ""
+    """YYYYMMDD, shifted."""
+    description: str = ""
+    """Series Description."""
+    body_part: str = ""
+    """Body Part Examined."""
+    rows: int = 0
+    columns: int = 0
+    frames: int = 0
+    """Pictures in it; 0, like rows and columns, where it is no image."""
+    spacing: str = ""
+    """Pixel Spacing as DICOM writes it: row\\column in mm."""
 
     @property
     def object_name(self) -> str:
@@ -87,16 +101,9 @@ class Manifest:
 
 
 def _instance(row: dict[str, Any]) -> Instance:
-    return Instance(
-        study=UID(row["study"]),
-        series=UID(row["series"]),
-        instance=UID(row["instance"]),
-        sop_class=UID(row["sop_class"]),
-        modality=row["modality"],
-        number=row["number"],
-        size=row["size"],
-        sha256=row["sha256"],
-    )
+    """Fields are only ever appended: an older manifest lacks the later ones."""
+    uids = {k: UID(row[k]) for k in ("study", "series", "instance", "sop_class")}
+    return Instance(**row | uids)
 
 
 def manifest_of(project: ProjectId, dataset: DatasetName, profile: str, instances: Iterable[Instance]) -> Manifest:

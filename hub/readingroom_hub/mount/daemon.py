@@ -92,11 +92,11 @@ class MountDaemon(Mounts):
             if thread.is_alive():
                 thread.join(timeout=2)
         with self._lock:
-            serving = bool(self._attached)
+            followed = mounting.followed(self._folder)
             for id in list(self._attached):
-                self._attached.pop(id).end(keep_folder=True)
+                self._attached.pop(id).end(keep_folder=followed)
             self._library.keep(())
-            if not serving:
+            if not followed:
                 mounting.unshare(self._folder)
         try:
             self._audit.append([AuditRecord(AuditEvent.SERVICE_STOPPED, subject={"service": "mount-daemon"})])

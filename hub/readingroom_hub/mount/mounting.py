@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from readingroom_hub.errors import SystemUnfit
@@ -111,6 +112,24 @@ def share(folder: Path) -> None:
         _mount(str(folder), folder, "none", _MS_BIND, "")
         _mount("none", folder, "none", _MS_PRIVATE, "")
         _mount("none", folder, "none", _MS_SHARED, "")
+
+
+def followed(folder: Path) -> bool:
+    """Whether a running server, in a mount namespace of its own, gets what is mounted below the shared `folder`.
+
+    Its mounts name ours as their master: `master:N` for our `shared:N` in mountinfo, see proc(5)."""
+    ours = next((tags for point, tags in _tags(Path("/proc/self/mountinfo")) if point == str(folder)), [])
+    masters = {t.replace("shared:", "master:") for t in ours if t.startswith("shared:")}
+    tables = Path("/proc").glob("[0-9]*/mountinfo")
+    return bool(masters) and any(masters & set(tags) for table in tables for _, tags in _tags(table))
+
+
+def _tags(table: Path) -> Iterator[tuple[str, list[str]]]:
+    """(mount point, optional fields) of each mount; nothing where the process has ended."""
+    with suppress(OSError):
+        for line in table.read_text().splitlines():
+            fields = line.partition(" - ")[0].split(" ")
+            yield fields[4].encode().decode("unicode_escape"), fields[6:]
 
 
 def unshare(folder: Path) -> None:

@@ -16,7 +16,7 @@ from readingroom_hub.mount.content import Budget, Content, content_of
 from readingroom_hub.mount.kernel import Payload
 from readingroom_hub.mount.library import Library, Shelf
 from readingroom_hub.mount.names import README_INO, Names
-from readingroom_hub.mount.tree import JSON_PLACE, PLACE_BITS, PLACE_MASK, dataset_json
+from readingroom_hub.mount.tree import PLACE_BITS, PLACE_MASK
 from readingroom_hub.services.reading import OpenInstance, Reading
 
 _WRITES = (
@@ -143,9 +143,13 @@ class Operations:
         return [p.OPEN_OUT.pack(number, p.FOPEN_KEEP_CACHE, 0)]
 
     def _opened_handle(self, ino: int, shelf: Shelf) -> _Handle:
-        if ino & PLACE_MASK == JSON_PLACE:
-            return _Handle(ino, None, None, dataset_json(shelf.version))
-        file = shelf.tree.file(ino & PLACE_MASK)
+        place = ino & PLACE_MASK
+        text = shelf.tree.text(place)
+        if text is not None:
+            if text.of_patients:
+                self.reading.open_index(shelf.version, len(text.data))
+            return _Handle(ino, None, None, text.data)
+        file = shelf.tree.file(place)
         if file is None:
             raise OSError(errno.EISDIR, "no file")
         try:
@@ -153,7 +157,7 @@ class Operations:
         except AuditUnavailable as error:
             self.reading.unavailable(f"{shelf.version.dataset}/.../{file.instance.instance}", error)
             raise
-        return _Handle(ino, opened, content_of(shelf, ino & PLACE_MASK, file, self._ahead))
+        return _Handle(ino, opened, content_of(shelf, place, file, self._ahead))
 
     def _read(self, _ino: int, body: bytes) -> Payload:
         asked = p.READ_IN.unpack(body)
@@ -163,16 +167,15 @@ class Operations:
         if handle.opened is None or handle.content is None:
             if handle.ino != README_INO:
                 self.names.version(handle.ino)
-            return [handle.text[asked.offset : asked.offset + asked.size]]
+                self._note_pages(handle.ino)
+            return [memoryview(handle.text)[asked.offset : asked.offset + asked.size]]
         if time.monotonic() > self.names.trusted_until:
             self.names.version(handle.ino)
         return [self._instance_bytes(handle, handle.opened, handle.content, asked)]
 
     def _instance_bytes(self, handle: _Handle, opened: OpenInstance, content: Content, asked: p.ReadIn) -> memoryview:
         self.reading.check(opened)
-        volume = handle.ino >> PLACE_BITS
-        with self._lock:  # before any page can be in the kernel, so that a revocation finds it
-            self._opened.setdefault(volume, set()).add(handle.ino)
+        self._note_pages(handle.ino)
         version = opened.series.version
         try:
             data = content.read(asked.offset, asked.size)
@@ -188,6 +191,11 @@ class Operations:
             opened.served += len(data)
         self.bytes_served += len(data)
         return data
+
+    def _note_pages(self, ino: int) -> None:
+        """Before any page of it can be in the kernel, so that a revocation finds it."""
+        with self._lock:
+            self._opened.setdefault(ino >> PLACE_BITS, set()).add(ino)
 
     def _release(self, _ino: int, body: bytes) -> Payload:
         self._end(p.RELEASE_IN.unpack(body).fh)

@@ -3,7 +3,6 @@
 An inode number is (40 bits of the version's digest, 24 bits of place): the same in every session and after a restart,
 and never that of something else, so no FORGET has to be counted."""
 
-import json
 import os
 import stat
 from bisect import bisect_right
@@ -14,12 +13,12 @@ from itertools import accumulate, groupby
 from readingroom_hub.errors import SystemUnfit
 from readingroom_hub.model.dataset import DatasetVersion, Instance, Manifest
 from readingroom_hub.mount import protocol as p
+from readingroom_hub.mount.texts import INDEX_NAME, JSON_NAME, README_NAME, dataset_json, index_csv, readme_md
 from readingroom_hub.services.reading import Series
 
 PLACE_BITS = 24
 PLACE_MASK = (1 << PLACE_BITS) - 1
-FOLDER_PLACE, JSON_PLACE = 0, 1
-JSON_NAME = b"dataset.json"
+FOLDER_PLACE = 0
 FOREVER = 86_400
 """Seconds for which the kernel may believe what never changes; revocation invalidates it actively."""
 
@@ -58,27 +57,20 @@ def attributes(ino: int, size: int | None, seconds: int) -> p.Attr:
     )
 
 
-def dataset_json(version: DatasetVersion) -> bytes:
-    """The text of /data/<dataset>/dataset.json, format 1."""
-    fields = {
-        "format": "readingroom-dataset/1",
-        "dataset": version.dataset,
-        "version": version.digest,
-        "label": version.label,
-        "instances": version.instances,
-        "series": version.series,
-        "studies": version.studies,
-        "bytes": version.size,
-    }
-    return json.dumps(fields, indent=1).encode() + b"\n"
-
-
 @dataclass(frozen=True, slots=True)
 class File:
     """One instance with the series that an intent for it covers."""
 
     series: Series
     instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A generated file. `of_patients`: it tells about single patients, so that its opening is recorded."""
+
+    data: bytes
+    of_patients: bool
 
 
 class Listing:
@@ -108,8 +100,8 @@ class Listing:
 
 
 class Tree:
-    """/<study>/<series>/<instance>.dcm and dataset.json of one version. Places: folder, dataset.json, then in the
-    manifest's order each study, series and instance."""
+    """/<study>/<series>/<instance>.dcm and the generated files of one version. Places: folder, generated files, then in
+    the manifest's order each study, series and instance."""
 
     def __init__(self, version: DatasetVersion, manifest: Manifest) -> None:
         if len(manifest.instances) * 3 > PLACE_MASK:
@@ -117,15 +109,25 @@ class Tree:
         self.version = version
         self._seconds = int(version.published_at.timestamp())
         self._volume = volume_of(version) << PLACE_BITS
-        self._next = JSON_PLACE + 1
+        self._next = FOLDER_PLACE + 1
         self._files: dict[int, File] = {}
         self._folders: dict[int, Listing] = {}
-        top = [(JSON_NAME, self._attr(JSON_PLACE, len(dataset_json(version))))]
+        self._texts: dict[int, Text] = {}
+        top = [
+            self._text(JSON_NAME, dataset_json(version)),
+            self._text(README_NAME, readme_md(version, manifest)),
+            self._text(INDEX_NAME, index_csv(manifest), of_patients=True),
+        ]
         for study, of_study in groupby(manifest.instances, key=lambda i: i.study):
             place = self._take()
             top.append((study.encode(), self._attr(place, None)))
             self._folders[place] = self._study(of_study)
         self._folders[FOLDER_PLACE] = Listing(top)
+
+    def _text(self, name: bytes, data: bytes, of_patients: bool = False) -> tuple[bytes, p.Attr]:
+        place = self._take()
+        self._texts[place] = Text(data, of_patients)
+        return name, self._attr(place, len(data))
 
     def _take(self) -> int:
         self._next += 1
@@ -160,6 +162,10 @@ class Tree:
         """The instance at `place`, or None where there is none."""
         return self._files.get(place)
 
+    def text(self, place: int) -> Text | None:
+        """The generated file at `place`, or None where there is none."""
+        return self._texts.get(place)
+
     def following(self, place: int, count: int) -> list[File]:
         """The next `count` instances of the same series, fewer at its end."""
         series = self._files[place].series
@@ -170,7 +176,8 @@ class Tree:
         """The attributes at `place`, or None where nothing is."""
         if place in self._folders:
             return self._attr(place, None)
-        if place == JSON_PLACE:
-            return self._attr(place, len(dataset_json(self.version)))
+        text = self._texts.get(place)
+        if text is not None:
+            return self._attr(place, len(text.data))
         file = self._files.get(place)
         return None if file is None else self._attr(place, file.instance.size)

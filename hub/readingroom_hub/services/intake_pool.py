@@ -1,6 +1,5 @@
 """De-identification on all cores. A process that dies takes one file with it, not the batch."""
 
-import hashlib
 import multiprocessing
 import os
 import threading
@@ -18,7 +17,8 @@ from readingroom_hub.deid.engine import Deidentifier
 from readingroom_hub.deid.part10 import CannotDeidentify
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.model.dataset import Instance
-from readingroom_hub.model.ids import UID, KeyId
+from readingroom_hub.model.ids import KeyId
+from readingroom_hub.services.intake_describe import describe
 from readingroom_hub.services.intake_files import LeftOut, read
 
 
@@ -110,14 +110,5 @@ def _work(path: str) -> Sealed | LeftOut:
         return LeftOut(path, str(error))
     except OSError as error:
         return LeftOut(path, f"it cannot be read: {error.strerror}")
-    instance = Instance(
-        study=UID(done.study),
-        series=UID(done.series),
-        instance=UID(done.instance),
-        sop_class=UID(done.sop_class),
-        modality=done.modality,
-        number=done.number,
-        size=len(done.data),
-        sha256=hashlib.sha256(done.data).hexdigest(),
-    )
+    instance = describe(done)
     return Sealed(path, instance, seal(job.key, job.key_id, instance.instance, done.data), done.actions)

@@ -17,6 +17,7 @@ from readingroom_hub.ports.records import AuditRepository
 from readingroom_hub.services.refusals import Refusals
 
 INTENT_LIFETIME = timedelta(seconds=60)
+INDEX = "index.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,16 @@ class Series:
     series: UID
     instances: int
     bytes: int
+
+
+def _subject(series: Series, allow: Allow) -> dict[str, object]:
+    return {
+        "dataset": series.version.dataset,
+        "version": series.version.digest,
+        "study": series.study,
+        "series": series.series,
+        "grant": allow.grant.id,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,7 @@ class Reading:
         self.standing = standing
         self._audit = audit
         self._clock = clock
-        self._intents: dict[tuple[str, UID], _Intent] = {}
+        self._intents: dict[tuple[str, str], _Intent] = {}
         self._lock = threading.Lock()
         self.refusals = Refusals(standing.session, audit, clock)
 
@@ -68,10 +79,17 @@ class Reading:
         standing = self.standing
         allow = self._allowed(standing, series.version, f"{instance.study}/{instance.series}/{instance.instance}")
         intent = self._intent(series, allow)
-        self._audit.post(
-            self._record(AuditEvent.INSTANCE_OPENED, series, allow, {"instance": instance.instance, "intent": intent})
-        )
+        more = {"instance": instance.instance, "intent": intent}
+        self._audit.post(self._record(AuditEvent.INSTANCE_OPENED, _subject(series, allow) | more))
         return OpenInstance(series, instance, standing, allow, intent)
+
+    def open_index(self, version: DatasetVersion, size: int) -> None:
+        """Allow a look at the version's table of instances, `size` bytes: after return a durable record covers it.
+
+        Raises Denied, recorded; AuditUnavailable."""
+        allow = self._allowed(self.standing, version, INDEX)
+        subject = {"dataset": version.dataset, "version": version.digest, "grant": allow.grant.id, "path": INDEX}
+        self._durable((version.digest, INDEX), allow, subject | {"bytes": size})
 
     def enter(self, version: DatasetVersion) -> None:
         """Allow a look into the version's folders, which releases names but no instance. Raises Denied, recorded."""
@@ -94,14 +112,14 @@ class Reading:
 
         Never raises: the intent already covers what was read."""
         i = opened.instance
-        more = {
+        more: dict[str, object] = {
             "instance": i.instance,
             "intent": opened.intent,
             "bytes": opened.served,
             "size": i.size,
             "cached": cached,
         }
-        self.refusals.post_soon(self._record(AuditEvent.INSTANCE_CLOSED, opened.series, opened.allow, more))
+        self.refusals.post_soon(self._record(AuditEvent.INSTANCE_CLOSED, _subject(opened.series, opened.allow) | more))
 
     def _allowed(self, standing: Standing, version: DatasetVersion, path: str) -> Allow:
         decision = decide(standing, version.digest, self._clock())
@@ -113,27 +131,21 @@ class Reading:
 
     def _intent(self, series: Series, allow: Allow) -> str:
         """The id of an intent that is durable, younger than a minute and under this grant."""
-        place = (series.version.digest, series.series)
+        more = {"instances": series.instances, "bytes": series.bytes}
+        return self._durable((series.version.digest, series.series), allow, _subject(series, allow) | more)
+
+    def _durable(self, place: tuple[str, str], allow: Allow, subject: Mapping[str, object]) -> str:
         with self._lock:
             held, now = self._intents.get(place), self._clock()
             if held is not None and held.grant == allow.grant.id and now < held.until:
                 return held.id
-            more = {"instances": series.instances, "bytes": series.bytes}
-            record = self._record(AuditEvent.READ_INTENT, series, allow, more)
+            record = self._record(AuditEvent.READ_INTENT, subject)
             self._audit.append([record])
             self._intents[place] = _Intent(record.id, allow.grant.id, now + INTENT_LIFETIME)
             return record.id
 
-    def _record(self, event: AuditEvent, series: Series, allow: Allow, more: Mapping[str, object]) -> AuditRecord:
+    def _record(self, event: AuditEvent, subject: Mapping[str, object]) -> AuditRecord:
         session = self.standing.session
-        subject = {
-            "dataset": series.version.dataset,
-            "version": series.version.digest,
-            "study": series.study,
-            "series": series.series,
-            "grant": allow.grant.id,
-            **more,
-        }
         return AuditRecord(
             event,
             person=session.person,

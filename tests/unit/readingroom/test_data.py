@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from tests.support.dicom_series import VERSION, ct, instance, phantom, write_series
+from tests.support.dicom_series import VERSION, ct, instance, phantom, write_index, write_series
 
 from readingroom.data import dataset, datasets
 from readingroom.errors import AccessEnded, BadInput, Damaged, NotAVolume, NotFound
@@ -42,6 +42,23 @@ def test_a_series_tells_its_shape_from_one_header(root):
     for path in series.files[1:]:
         path.write_bytes(b"")
     assert dataset("chest-ct-demo", root).series()[0].modality == "CT"
+
+
+def test_the_index_tells_what_a_series_is_without_opening_an_image(root):
+    (series,) = dataset("chest-ct-demo", root).series()
+    told = (series.modality, series.description, series.n, series.shape, series.spacing)
+    write_index(root, "chest-ct-demo")
+    for path in series.files:
+        path.write_bytes(b"")
+    (again,) = dataset("chest-ct-demo", root).series()
+    assert (again.modality, again.description, again.n, again.shape, again.spacing) == told
+    assert again.files == series.files
+
+
+def test_an_index_that_is_not_one_is_named(root):
+    (root / "chest-ct-demo" / "index.csv").write_text("path,study\n1,2\n")
+    with pytest.raises(BadInput, match=r"index\.csv could not be understood"):
+        dataset("chest-ct-demo", root).series()
 
 
 def test_tables_escape_what_headers_say(root):

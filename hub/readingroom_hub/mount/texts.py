@@ -1,0 +1,100 @@
+"""The generated files of one dataset version: dataset.json for programs, index.csv for tables, README.md for people."""
+
+import csv
+import io
+import json
+from collections import Counter
+
+from readingroom_hub.model.dataset import DatasetVersion, Instance, Manifest
+
+JSON_NAME, INDEX_NAME, README_NAME = b"dataset.json", b"index.csv", b"README.md"
+COLUMNS = (
+    "path",
+    "patient",
+    "study_date",
+    "modality",
+    "description",
+    "body_part",
+    "number",
+    "rows",
+    "columns",
+    "frames",
+    "spacing",
+    "bytes",
+    "sop_class",
+    "study",
+    "series",
+    "instance",
+)
+"""Of index.csv, format 1: columns are only ever appended."""
+
+
+def dataset_json(version: DatasetVersion) -> bytes:
+    """The text of /data/<dataset>/dataset.json, format 1."""
+    fields = {
+        "format": "readingroom-dataset/1",
+        "dataset": version.dataset,
+        "version": version.digest,
+        "label": version.label,
+        "instances": version.instances,
+        "series": version.series,
+        "studies": version.studies,
+        "bytes": version.size,
+    }
+    return json.dumps(fields, indent=1).encode() + b"\n"
+
+
+def index_csv(manifest: Manifest) -> bytes:
+    """A head, then a row an instance in the manifest's order (RFC 4180, with LF)."""
+    text = io.StringIO()
+    write = csv.writer(text, lineterminator="\n")
+    write.writerow(COLUMNS)
+    write.writerows(map(_row, manifest.instances))
+    return text.getvalue().encode()
+
+
+def _row(i: Instance) -> tuple[object, ...]:
+    return (
+        f"{i.study}/{i.series}/{i.instance}.dcm",
+        i.patient,
+        i.study_date,
+        i.modality,
+        i.description,
+        i.body_part,
+        i.number,
+        i.rows,
+        i.columns,
+        i.frames,
+        i.spacing,
+        i.size,
+        i.sop_class,
+        i.study,
+        i.series,
+        i.instance,
+    )
+
+
+def readme_md(version: DatasetVersion, manifest: Manifest) -> bytes:
+    """What this folder is, and how to find something in it without opening every file."""
+    kinds = Counter(i.modality for i in manifest.instances)
+    patients = len({i.patient for i in manifest.instances})
+    return f"""# {version.dataset}
+
+Dataset version `{version.label}` ({version.digest}), de-identified for project {version.project}.
+
+- {patients} patients, {version.studies} studies, {version.series} series, {version.instances} instances
+- instances by modality: {", ".join(f"{k} {n}" for k, n in sorted(kinds.items()))}
+- {version.size / 1e6:.1f} MB
+- de-identification: {manifest.profile}
+
+`index.csv` has one row for each instance, so you need not open the images to find what you look for. `path` starts
+here, at this folder. `patient` is a pseudonym, dates are shifted. `spacing` is row\\column in mm, as DICOM writes it.
+
+    import pandas, pydicom
+    index = pandas.read_csv("/data/{version.dataset}/index.csv", dtype={{"patient": str, "study_date": str}})
+    ct = index[index.modality == "CT"].sort_values(["series", "number"])
+    image = pydicom.dcmread("/data/{version.dataset}/" + ct.path.iloc[0])
+
+Images lie in `<study>/<series>/<instance>.dcm`, named by their new UIDs. Each open of an image is on the audit record,
+and so is reading `index.csv`.
+""".encode()
