@@ -87,8 +87,8 @@ def main():
             server.stdin.close()
             answers = {"api": get(f"{PREFIX}api"), "lab": get(f"{PREFIX}lab")[0]}
         finally:
-            server.terminate()
-            server.wait(30)
+            server.kill()  # Jupyter may miss a SIGTERM that comes while it writes to its log
+            server.wait()
     print(json.dumps(answers | {"home": sorted(p.name for p in Path.home().iterdir())}))
 
 
