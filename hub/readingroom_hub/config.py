@@ -138,6 +138,12 @@ class Settings:
     server_cpu_share: int = 200
     """Per cent of one core."""
     home_size_mb: int = 10240
+    session_open_files: int = 4096
+    """Images that one session may hold open at once."""
+    session_mb_per_minute: int = 60000
+    """Megabytes of images that the mount daemon gives one session in a minute; the kernel's cache does not count."""
+    mount_metrics_port: int = 0
+    """Loopback port where Prometheus may read the mount daemon's metrics; 0: nowhere."""
 
     paths: Paths = field(init=False)
 

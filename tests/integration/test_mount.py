@@ -26,6 +26,7 @@ from readingroom_hub.model.session import Session
 from readingroom_hub.mount import mounting
 from readingroom_hub.mount.daemon import MountDaemon
 from readingroom_hub.mount.library import Library
+from readingroom_hub.mount.limits import Limits
 
 pytestmark = pytest.mark.fuse
 
@@ -139,6 +140,30 @@ def test_a_revocation_takes_an_open_index_too(room: Room, lung: Published) -> No
             os.pread(fd, 4, 0)
     finally:
         os.close(fd)
+
+
+def test_a_session_has_its_limits_and_others_go_on(
+    room: Room, lung: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.grant(lung.version.project, lung.version)
+    free = room.attach(room.session(lung.version.project))
+    monkeypatch.setattr(room.daemon, "_limits", Limits(open_files=2, bytes_a_minute=50_000))
+    data = room.attach(room.session(lung.version.project))
+    small, _, large = sorted((data / "lung-ct" / p for p, d in lung.plain.items()), key=lambda p: p.stat().st_size)
+    held = [os.open(small, os.O_RDONLY) for _ in range(2)]
+    assert refused(small, errno.EMFILE)
+    os.close(held.pop())
+    soon(lambda: not refused(small, errno.EMFILE))
+    assert len(read(large)) == 70_000  # the read that reaches the limit is still answered
+    assert refused(large, errno.EDQUOT)
+    notice = read(data / "README.txt").decode()
+    assert "holds 2 images open, which is its limit" in notice
+    assert "Go on in 60 seconds" in notice or "Go on in 59 seconds" in notice
+    assert room.reasons("read-denied") == ["too-many-open-files", "too-many-bytes"]
+    assert len(read(free / large.relative_to(data))) == 70_000
+    monkeypatch.setattr("readingroom_hub.mount.limits._MINUTE", 0.0)
+    assert len(read(large)) == 70_000
+    os.close(held.pop())
 
 
 def test_a_folder_of_many_instances_is_listed_whole(room: Room) -> None:

@@ -1,6 +1,7 @@
 # ruff: noqa: PTH116, PTH208  # system calls under their own names
 """The mount daemon as a process: killed, restarted, stopped, cut off from the audit record repository."""
 
+import dataclasses
 import errno
 import os
 import signal
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -261,6 +263,35 @@ def test_the_control_socket_says_what_is_wrong(room: MountProcess) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_metrics_say_what_status_says(room: MountProcess, lung: Published) -> None:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    room.stop()
+    room.settings = dataclasses.replace(room.settings, mount_metrics_port=port)
+    room.start()
+    session = room.session(lung.version.project)
+    folder = room.mounts.attach(session.id)
+    for path in lung.plain:
+        read(folder / "data/lung-ct" / path)
+
+    def metrics() -> dict[str, float]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[:1] != "#"}
+
+    labels = f'{{project="lung",session="{session.id}"}}'
+    soon(lambda: metrics()[f"readingroom_mount_open_files{labels}"] == 0)
+    found, status = metrics(), room.mounts.status()
+    assert found["readingroom_mount_sessions"] == status["sessions"] == 1
+    assert found["readingroom_mount_keys"] == status["keys"] == 1
+    assert found[f"readingroom_mount_bytes_total{labels}"] == status["bytes_served"] == lung.version.size
+    assert found[f"readingroom_mount_opens_total{labels}"] == status["opens"] == len(lung.plain)
+    assert found['readingroom_mount_request_seconds_count{request="open"}'] == len(lung.plain)
+    room.mounts.detach(session.id)
+    assert f"readingroom_mount_opens_total{labels}" not in metrics()
+
+
 def test_other_users_of_the_machine_cannot_look_in(room: MountProcess, lung: Published) -> None:
     folder = room.mounts.attach(room.session(lung.version.project).id)
     path = str(folder / "data/lung-ct" / next(iter(lung.plain)))

@@ -16,6 +16,7 @@ from readingroom_hub.model.project import Project
 from readingroom_hub.model.session import Session
 from readingroom_hub.mount import mounting
 from readingroom_hub.mount.library import Library
+from readingroom_hub.mount.limits import Limits
 from readingroom_hub.mount.session import AttachedSession, remove_folder
 from readingroom_hub.policy.access import Standing, session_refusal
 from readingroom_hub.ports.catalogue import Grants, Projects, Sessions
@@ -26,6 +27,7 @@ POLL = 0.4
 """Seconds between two looks at the catalogue; an end in between wakes the poll on time."""
 OBEY = 0.5
 """Seconds that a refresh waits for the kernel to forget pages."""
+_LIMITS = Limits()
 _log = logging.getLogger(__name__)
 
 
@@ -45,6 +47,7 @@ class MountDaemon(Mounts):
         library: Library,
         audit: AuditRepository,
         clock: Callable[[], datetime] = _utc,
+        limits: Limits = _LIMITS,
     ) -> None:
         self._folder = folder
         self._projects = projects
@@ -53,6 +56,7 @@ class MountDaemon(Mounts):
         self._library = library
         self._audit = audit
         self._clock = clock
+        self._limits = limits
         self._attached: dict[SessionId, AttachedSession] = {}
         self._expired: set[GrantId] = set()
         self._lock = threading.RLock()
@@ -115,7 +119,9 @@ class MountDaemon(Mounts):
             if refusal is not None:
                 self._audit.append([self._refused(standing.session, f"{refusal.code}: {refusal.sentence}")])
                 raise Denied(refusal.sentence)
-            attached = AttachedSession(self._folder / session, standing, self._library, self._audit, self._clock)
+            attached = AttachedSession(
+                self._folder / session, standing, self._library, self._audit, self._clock, self._limits
+            )
             self._attached[session] = attached
             self._keep_keys()
             return attached.folder
@@ -151,11 +157,16 @@ class MountDaemon(Mounts):
         """See `Mounts`; `keys` too."""
         with self._lock:
             totals = {"sessions": len(self._attached), "keys": self._library.keys}
-            totals |= {"open_files": 0, "bytes_served": 0, "reads_denied": 0}
+            totals |= {"open_files": 0, "opens": 0, "bytes_served": 0, "reads_denied": 0}
             for attached in self._attached.values():
                 for name, value in attached.counts().items():
                     totals[name] += value
             return totals
+
+    def counts(self) -> dict[tuple[str, str], dict[str, int]]:
+        """The counts of each session, by (session, project)."""
+        with self._lock:
+            return {(a.id, a.standing.project.id): a.counts() for a in self._attached.values()}
 
     def _standing(self, session: Session, found: dict[ProjectId, tuple[Project, tuple[Grant, ...]]]) -> Standing:
         if session.project not in found:

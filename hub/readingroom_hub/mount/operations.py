@@ -15,6 +15,8 @@ from readingroom_hub.mount.ahead import ReadAhead
 from readingroom_hub.mount.content import Budget, Content, content_of
 from readingroom_hub.mount.kernel import Payload
 from readingroom_hub.mount.library import Library, Shelf
+from readingroom_hub.mount.limits import Allowance, Limits, OverLimit
+from readingroom_hub.mount.metrics import timed
 from readingroom_hub.mount.names import README_INO, Names
 from readingroom_hub.mount.tree import PLACE_BITS, PLACE_MASK
 from readingroom_hub.services.reading import OpenInstance, Reading
@@ -62,7 +64,7 @@ def _read_only(_ino: int, _body: bytes) -> Payload:
 class Operations:
     """One session's file system. Every method of a request raises OSError, or an error that `handle` turns into one."""
 
-    def __init__(self, reading: Reading, library: Library, clock: Callable[[], datetime]) -> None:
+    def __init__(self, reading: Reading, library: Library, clock: Callable[[], datetime], limits: Limits) -> None:
         self.reading = reading
         self.names = Names(reading, library, clock)
         self._handles: dict[int, _Handle] = {}
@@ -71,7 +73,9 @@ class Operations:
         self._ahead = ReadAhead(library.objects)
         self._opened: dict[int, set[int]] = {}
         self._lock = threading.Lock()
+        self._allowance = Allowance(limits)
         self.bytes_served = 0
+        self.opens = 0
         self._table = self._make_table()
 
     def _make_table(self) -> dict[int, Callable[[int, bytes], Payload]]:
@@ -84,8 +88,8 @@ class Operations:
             o.READDIR: lambda ino, body: self._readdir(ino, body, plus=False),
             o.READDIRPLUS: lambda ino, body: self._readdir(ino, body, plus=True),
             o.RELEASEDIR: lambda _ino, _body: (),
-            o.OPEN: self._open,
-            o.READ: self._read,
+            o.OPEN: timed("open", self._open),
+            o.READ: timed("read", self._read),
             o.RELEASE: self._release,
             o.DESTROY: lambda _ino, _body: (),
         }
@@ -98,6 +102,9 @@ class Operations:
             raise OSError(errno.ENOTTY if header.opcode == p.Opcode.IOCTL else errno.ENOSYS, "not offered")
         try:
             return act(header.nodeid, body)
+        except OverLimit as error:
+            self.reading.refusals.deny(error.deny, f"limit:{error.deny.code}", {})
+            raise
         except (ReadingRoomError, OSError) as error:
             number = _errno_of(error)
             if number == errno.EAGAIN and header.opcode == p.Opcode.READ:
@@ -139,6 +146,7 @@ class Operations:
         if ino == README_INO:
             self._handles[number] = _Handle(ino, None, None, self.names.readme())
             return [p.OPEN_OUT.pack(number, p.FOPEN_DIRECT_IO, 0)]
+        self._allowance.open(len(self._handles))
         self._handles[number] = self._opened_handle(ino, self.names.shelf(ino))
         return [p.OPEN_OUT.pack(number, p.FOPEN_KEEP_CACHE, 0)]
 
@@ -157,6 +165,7 @@ class Operations:
         except AuditUnavailable as error:
             self.reading.unavailable(f"{shelf.version.dataset}/.../{file.instance.instance}", error)
             raise
+        self.opens += 1
         return _Handle(ino, opened, content_of(shelf, place, file, self._ahead))
 
     def _read(self, _ino: int, body: bytes) -> Payload:
@@ -175,6 +184,7 @@ class Operations:
 
     def _instance_bytes(self, handle: _Handle, opened: OpenInstance, content: Content, asked: p.ReadIn) -> memoryview:
         self.reading.check(opened)
+        self._allowance.take(asked.size)
         self._note_pages(handle.ino)
         version = opened.series.version
         try:

@@ -1,12 +1,12 @@
 """The mount daemon as a process: build it from the settings, serve until SIGTERM, leave nothing mounted."""
 
+import contextlib
 import fcntl
 import logging
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 
 from readingroom_hub import compose
@@ -15,12 +15,14 @@ from readingroom_hub.errors import Conflict
 from readingroom_hub.mount.control import ControlServer
 from readingroom_hub.mount.daemon import MountDaemon
 from readingroom_hub.mount.library import Library
+from readingroom_hub.mount.limits import Limits
+from readingroom_hub.mount.metrics import Counts, publish
 from readingroom_hub.mount.process import harden, tune
 
 _log = logging.getLogger(__name__)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
     """Hold the one place of a mount daemon; the kernel gives it back when the process ends, however it ends.
 
@@ -54,8 +56,9 @@ def _serve(settings: Settings) -> None:
     catalogue = compose.open_catalogue(settings)
     library = Library(catalogue.versions, compose.objects(settings), compose.custody(settings), audit)
     daemon = MountDaemon(
-        settings.paths.mounts, catalogue.projects, catalogue.grants, catalogue.sessions, library, audit
-    )
+        settings.paths.mounts, catalogue.projects, catalogue.grants, catalogue.sessions, library, audit,
+        limits=Limits(settings.session_open_files, settings.session_mb_per_minute * 1_000_000),
+    )  # fmt: skip
     stop = threading.Event()
 
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
@@ -63,7 +66,10 @@ def _serve(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask_to_stop)
-    try:
+    with contextlib.ExitStack() as undo:
+        if settings.mount_metrics_port:
+            undo.callback(publish(Counts(lambda: library.keys, daemon.counts), settings.mount_metrics_port))
+        undo.callback(daemon.stop)
         daemon.start()
         control = ControlServer(settings.paths.mount_socket, daemon)
         threading.Thread(target=control.serve_forever, name="control", daemon=True).start()
@@ -72,5 +78,3 @@ def _serve(settings: Settings) -> None:
         control.shutdown()
         control.server_close()
         settings.paths.mount_socket.unlink(missing_ok=True)
-    finally:
-        daemon.stop()

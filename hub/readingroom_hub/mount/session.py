@@ -13,6 +13,7 @@ from readingroom_hub.mount import mounting
 from readingroom_hub.mount import protocol as p
 from readingroom_hub.mount.kernel import Connection
 from readingroom_hub.mount.library import Library
+from readingroom_hub.mount.limits import Limits
 from readingroom_hub.mount.names import CATALOGUE_TRUST
 from readingroom_hub.mount.operations import Operations
 from readingroom_hub.policy.access import Standing
@@ -32,12 +33,13 @@ class AttachedSession:
         library: Library,
         audit: AuditRepository,
         clock: Callable[[], datetime],
+        limits: Limits,
     ) -> None:
         """Mount `folder`/data. Raises SystemUnfit."""
         self.folder = folder
         self._clock = clock
         self._reading = Reading(standing, audit, clock)
-        self._operations = Operations(self._reading, library, clock)
+        self._operations = Operations(self._reading, library, clock, limits)
         self._operations.names.look()
         self._withdrawing = threading.Lock()
         point = folder / "data"
@@ -66,6 +68,7 @@ class AttachedSession:
         """For `Mounts.status`."""
         return {
             "open_files": self._operations.open_files,
+            "opens": self._operations.opens,
             "bytes_served": self._operations.bytes_served,
             "reads_denied": self._reading.refusals.denied,
         }

@@ -21,6 +21,8 @@ class DenyCode(StrEnum):
     GRANT_REVOKED = "grant-revoked"
     GRANT_EXPIRED = "grant-expired"
     NOT_GRANTED = "not-granted"
+    OPEN_FILES = "too-many-open-files"
+    BYTES = "too-many-bytes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,4 +26,4 @@ class Mounts(ABC):
 
     @abstractmethod
     def status(self) -> dict[str, int]:
-        """Counts for people and metrics: sessions, open_files, bytes_served, reads_denied."""
+        """Counts for people and metrics: sessions, open_files, opens, bytes_served, reads_denied."""
