@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from readingroom_hub.mount import messages as m
 from readingroom_hub.mount import protocol as p
 from readingroom_hub.mount.tree import Listing, attributes
 
@@ -61,10 +62,10 @@ def test_every_layout_comes_back_as_it_went(name: str, data: st.DataObject) -> N
 
 @given(st.integers(1, 2**63), st.lists(st.binary(max_size=50), max_size=4), st.integers(1, 133))
 def test_a_reply_says_how_long_it_is(unique: int, payload: list[bytes], error: int) -> None:
-    good = b"".join(p.reply(unique, payload))
+    good = b"".join(m.reply(unique, payload))
     assert p.OUT_HEADER.unpack(good) == (len(good), 0, unique)
     assert good[p.OUT_HEADER.size :] == b"".join(payload)
-    bad = b"".join(p.reply(unique, payload, error))
+    bad = b"".join(m.reply(unique, payload, error))
     assert p.OUT_HEADER.unpack(bad) == (p.OUT_HEADER.size, -error, unique)
     assert len(bad) == p.OUT_HEADER.size
 
@@ -72,11 +73,11 @@ def test_a_reply_says_how_long_it_is(unique: int, payload: list[bytes], error: i
 @given(st.integers(0, 2**64 - 1), st.binary(min_size=1, max_size=255))
 def test_notifications_have_no_unique_number(ino: int, name: bytes) -> None:
     for message, code in (
-        (p.inval_inode(ino), p.FUSE_NOTIFY_INVAL_INODE),
-        (p.inval_entry(ino, name), p.FUSE_NOTIFY_INVAL_ENTRY),
+        (m.inval_inode(ino), p.FUSE_NOTIFY_INVAL_INODE),
+        (m.inval_entry(ino, name), p.FUSE_NOTIFY_INVAL_ENTRY),
     ):
         assert p.OUT_HEADER.unpack(message) == (len(message), code, 0)
-    assert p.inval_entry(ino, name).endswith(name + b"\0")
+    assert m.inval_entry(ino, name).endswith(name + b"\0")
 
 
 @given(st.lists(st.binary(min_size=1, max_size=255), unique=True, max_size=60), st.integers(300, 5000), st.booleans())
@@ -104,6 +105,6 @@ def test_a_listing_read_in_pieces_is_the_listing(names: list[bytes], size: int, 
 
 def test_flags_are_those_of_both_sides() -> None:
     asked = p.InitIn(7, 45, 131072, int(p.InitFlag.MAX_PAGES | p.InitFlag.ASYNC_READ) | 1 << 16)
-    answer = p.INIT_OUT.unpack(p.init_out(asked, 1 << 20, 256, 64))
+    answer = p.INIT_OUT.unpack(m.init_out(asked, 1 << 20, 256, 64))
     assert answer.flags == int(p.InitFlag.MAX_PAGES | p.InitFlag.ASYNC_READ)
     assert (answer.max_readahead, answer.max_pages) == (131072, 256)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from readingroom_hub.errors import SystemUnfit
+from readingroom_hub.mount import messages as m
 from readingroom_hub.mount import mounting
 from readingroom_hub.mount import protocol as p
 
@@ -61,7 +62,7 @@ class Connection:
         asked = p.INIT_IN.unpack(request, p.IN_HEADER.size)
         if header.opcode != p.Opcode.INIT or (asked.major, asked.minor) < (p.FUSE_KERNEL_VERSION, p.FUSE_OLDEST_MINOR):
             raise SystemUnfit(f"the kernel speaks FUSE {asked.major}.{asked.minor}: Linux 5.4 or later is needed")
-        os.writev(self._fd, p.reply(header.unique, [p.init_out(asked, MAX_READAHEAD, MAX_PAGES, 64)]))
+        os.writev(self._fd, m.reply(header.unique, [m.init_out(asked, MAX_READAHEAD, MAX_PAGES, 64)]))
 
     def _serve(self) -> None:
         self._take_requests()
@@ -87,24 +88,24 @@ class Connection:
 
     def _answer(self, header: p.InHeader, body: bytes, handler: Handler) -> None:
         try:
-            pieces = p.reply(header.unique, handler(header, body))
+            pieces = m.reply(header.unique, handler(header, body))
         except OSError as error:
-            pieces = p.reply(header.unique, error=error.errno or errno.EIO)
+            pieces = m.reply(header.unique, error=error.errno or errno.EIO)
         except struct.error:
-            pieces = p.reply(header.unique, error=errno.EINVAL)
+            pieces = m.reply(header.unique, error=errno.EINVAL)
         except Exception:  # noqa: BLE001  # whatever went wrong: an error for one reader, never a hang
             _log.exception("request %s failed", header)
-            pieces = p.reply(header.unique, error=errno.EIO)
+            pieces = m.reply(header.unique, error=errno.EIO)
         with suppress(OSError):  # ENOENT: the asker is gone
             os.writev(self._fd, pieces)
 
     def forget_pages(self, ino: int) -> None:
         """Have the kernel drop every cached page of `ino`; waits for reads of it that are under way."""
-        self._notify(p.inval_inode(ino))
+        self._notify(m.inval_inode(ino))
 
     def forget_name(self, parent: int, name: bytes) -> None:
         """Have the kernel ask again for `name` and for everything below it."""
-        self._notify(p.inval_entry(parent, name))
+        self._notify(m.inval_entry(parent, name))
 
     def _notify(self, message: bytes) -> None:
         # Never on a serving thread: the kernel may hold the inode's lock until another request is answered.

@@ -8,6 +8,7 @@ from datetime import datetime
 from readingroom_hub.errors import AuditUnavailable, BadInput, IntegrityError, ReadingRoomError
 from readingroom_hub.model.dataset import DatasetVersion
 from readingroom_hub.model.ids import DatasetName
+from readingroom_hub.mount import messages as m
 from readingroom_hub.mount import protocol as p
 from readingroom_hub.mount.library import Library, Shelf
 from readingroom_hub.mount.notice import text_of
@@ -123,16 +124,16 @@ class Names:
         attr = self.listing(ino).names.get(name)
         if attr is None:
             raise OSError(errno.ENOENT, "no such name")
-        return p.entry_out(attr, FOREVER)
+        return m.entry_out(attr, FOREVER)
 
     def _lookup_root(self, name: bytes) -> bytes:
         if name == README_NAME:
-            return p.entry_out(self._readme_attr(), 0)
+            return m.entry_out(self._readme_attr(), 0)
         version = self._names.get(name)
         if version is None:
             raise OSError(self._refuse(name), "no such dataset")
         self._reading.enter(version)
-        return p.entry_out(self._folder_attr(version), ROOT_VALID)
+        return m.entry_out(self._folder_attr(version), ROOT_VALID)
 
     def _refuse(self, name: bytes) -> int:
         """Record a look at a dataset that is not granted. It is ENOENT, so that nobody can probe for names; EACCES
@@ -157,12 +158,12 @@ class Names:
     def attributes(self, ino: int) -> bytes:
         """`fuse_attr_out` of an inode."""
         if ino == p.FUSE_ROOT_ID:
-            return p.attr_out(self._root_attr(), ROOT_VALID)
+            return m.attr_out(self._root_attr(), ROOT_VALID)
         if ino == README_INO:
-            return p.attr_out(self._readme_attr(), 0)
+            return m.attr_out(self._readme_attr(), 0)
         if ino & PLACE_MASK == FOLDER_PLACE:
-            return p.attr_out(self._folder_attr(self.version(ino)), ROOT_VALID)
+            return m.attr_out(self._folder_attr(self.version(ino)), ROOT_VALID)
         attr = self.shelf(ino).tree.attr(ino & PLACE_MASK)
         if attr is None:
             raise OSError(errno.ENOENT, "no such inode")
-        return p.attr_out(attr, FOREVER)
+        return m.attr_out(attr, FOREVER)

@@ -2,7 +2,6 @@
 
 Pure: bytes in, values out. Every layout is in host byte order without padding of its own, as the header arranges it."""
 
-from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -266,66 +265,3 @@ KSTATFS = Layout(Kstatfs, "=5Q3I28x")
 DIRENT_HEAD = Layout(DirentHead, "=QQII")
 INVAL_INODE_OUT = Layout(InvalInodeOut, "=Qqq")
 INVAL_ENTRY_HEAD = Layout(InvalEntryHead, "=QII")
-
-
-def reply(unique: int, payload: Sequence[bytes | memoryview] = (), error: int = 0) -> list[bytes | memoryview]:
-    """The pieces of one reply, to be written in one `writev`. `error` is a positive errno; then there is no payload."""
-    pieces = () if error else payload
-    length = OUT_HEADER.size + sum(len(p) for p in pieces)
-    return [OUT_HEADER.pack(length, -error, unique), *pieces]
-
-
-def inval_inode(ino: int) -> bytes:
-    """A notification: forget every page and the attributes of `ino`."""
-    body = INVAL_INODE_OUT.pack(ino, 0, 0)
-    return OUT_HEADER.pack(OUT_HEADER.size + len(body), FUSE_NOTIFY_INVAL_INODE, 0) + body
-
-
-def inval_entry(parent: int, name: bytes) -> bytes:
-    """A notification: forget `name` in `parent`, and everything below it."""
-    body = INVAL_ENTRY_HEAD.pack(parent, len(name), 0) + name + b"\0"
-    return OUT_HEADER.pack(OUT_HEADER.size + len(body), FUSE_NOTIFY_INVAL_ENTRY, 0) + body
-
-
-def entry_out(attr: Attr, valid: int) -> bytes:
-    """`struct fuse_entry_out`; node id and inode number are the same here, and are never given to anything else."""
-    return ENTRY_HEAD.pack(attr.ino, 0, valid, valid, 0, 0) + ATTR.pack(*attr)
-
-
-def attr_out(attr: Attr, valid: int) -> bytes:
-    """`struct fuse_attr_out`."""
-    return ATTR_HEAD.pack(valid, 0, 0) + ATTR.pack(*attr)
-
-
-def dirent(attr: Attr, off: int, name: bytes) -> bytes:
-    """`struct fuse_dirent`, padded to 8 bytes."""
-    head = DIRENT_HEAD.pack(attr.ino, off, len(name), attr.mode >> 12)
-    return head + name + bytes(-len(name) % 8)
-
-
-def direntplus(attr: Attr, off: int, name: bytes, valid: int) -> bytes:
-    """`struct fuse_direntplus`."""
-    return entry_out(attr, valid) + dirent(attr, off, name)
-
-
-def init_out(asked: InitIn, max_readahead: int, max_pages: int, max_background: int) -> bytes:
-    """The answer to FUSE_INIT: the flags that both sides know."""
-    wanted = (
-        InitFlag.ASYNC_READ
-        | InitFlag.DO_READDIRPLUS
-        | InitFlag.READDIRPLUS_AUTO
-        | InitFlag.PARALLEL_DIROPS
-        | InitFlag.MAX_PAGES
-    )
-    return INIT_OUT.pack(
-        FUSE_KERNEL_VERSION,
-        FUSE_KERNEL_MINOR_VERSION,
-        min(asked.max_readahead, max_readahead),
-        int(wanted) & asked.flags,
-        max_background,
-        max_background * 3 // 4,
-        4096,
-        1,
-        max_pages,
-        0,
-    )

@@ -12,6 +12,7 @@ from itertools import accumulate, groupby
 
 from readingroom_hub.errors import SystemUnfit
 from readingroom_hub.model.dataset import DatasetVersion, Instance, Manifest
+from readingroom_hub.mount import messages as m
 from readingroom_hub.mount import protocol as p
 from readingroom_hub.mount.texts import INDEX_NAME, JSON_NAME, README_NAME, dataset_json, index_csv, readme_md
 from readingroom_hub.services.reading import Series
@@ -93,7 +94,7 @@ class Listing:
 
     def _pack(self, plus: bool) -> tuple[bytes, list[int]]:
         rows = [
-            p.direntplus(attr, i, name, self._valid) if plus else p.dirent(attr, i, name)
+            m.direntplus(attr, i, name, self._valid) if plus else m.dirent(attr, i, name)
             for i, (name, attr) in enumerate(self.entries, 1)
         ]
         return b"".join(rows), list(accumulate(len(r) for r in rows))
