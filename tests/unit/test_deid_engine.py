@@ -149,7 +149,7 @@ def without(*keywords):
         (image(Modality="Zwiebelturm"), "modality unknown"),
         (image(ImageType=["DERIVED", "SECONDARY", "SCREEN SAVE"]), "screen"),
         (image(SOPClassUID="1.2.840.10008.5.1.4.1.1.7"), "secondary capture"),
-        (image(SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1"), "encapsulated document"),
+        (image(SOPClassUID="1.2.840.10008.5.1.4.1.1.104.3"), "encapsulated document"),
         (image(SOPClassUID="1.2.840.10008.5.1.4.1.1.66"), "Raw Data"),
         (image(SOPClassUID="1.3.12.2.1107.5.9.1"), "private SOP class"),
         (image(SOPClassUID="1.2.840.10008.1.3.10"), "DICOMDIR"),
@@ -184,9 +184,9 @@ def test_an_overlay_in_pixel_bits_is_refused_and_an_overlay_plane_goes():
 
 def test_what_cleaning_misses_the_second_look_finds(monkeypatch):
     """The cleaning pass is switched off; the residual check works alone."""
-    from readingroom_hub.deid.engine import Deidentifier
+    from readingroom_hub.deid.elements import Case
 
-    monkeypatch.setattr(Deidentifier, "_keep", lambda *_: "keep")
+    monkeypatch.setattr(Case, "_keep", lambda *_, **__: "keep")
     with pytest.raises(CannotDeidentify, match="residual identifier in Manufacturer"):
         deidentifier()(image(Manufacturer="Zwiebelturm GmbH"))
     inner = Dataset()

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pydicom.datadict import dictionary_VR
 
 from readingroom_hub.deid.iod import Need, need
-from readingroom_hub.deid.table import Option, table
+from readingroom_hub.deid.table import Option, Rule, table
 
 
 class Action(StrEnum):
@@ -19,11 +19,15 @@ class Action(StrEnum):
     UID = "uid"
     PSEUDONYM = "pseudonym"
     SHIFT = "shift"
+    CLEAN = "clean"
+    CAP = "cap"
 
 
 _PATIENT = frozenset({0x00100010, 0x00100020})  # PatientName, PatientID
 # OIDs of vocabularies (PS3.16 section 8), not of objects; many are outside PS3.6.
 _VOCABULARY = frozenset({0x0008010C, 0x00080118})
+_TIMES = frozenset({"DA", "DT", "TM"})
+_TEXTS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 
 
 @lru_cache(maxsize=16384)
@@ -44,18 +48,34 @@ def action(options: frozenset[Option], sop_class: str, parent: int, tag: int) ->
         return Action.PSEUDONYM
     rule = table().rule(tag)
     if rule is None:
-        return _unlisted(tag)
-    if any(rule.options.get(o) == "C" for o in options):
-        return Action.SHIFT
-    chosen = _choose(rule.basic, need(sop_class, parent, tag))
+        return _unlisted(options, sop_class, parent, tag)
+    chosen = _optional(rule, options, vr_of(tag)) or _choose(rule.basic, need(sop_class, parent, tag))
     return Action.UID if chosen is Action.DUMMY and vr_of(tag) == "UI" else chosen
 
 
-def _unlisted(tag: int) -> Action:
+def _optional(rule: Rule, options: frozenset[Option], vr: str | None) -> Action | None:
+    """What the options make of the row; None where the basic profile's action stands."""
+    codes = {o: code for o in options if (code := rule.options.get(o))}
+    if not codes or vr is None:
+        return None  # no option, or nobody can tell how to clean it
+    if codes.get(Option.MODIFIED_DATES):
+        # Dates that one option keeps and another modifies are modified: kept ones would give the shift away.
+        return Action.SHIFT if vr in _TIMES else None
+    if "K" in codes.values():
+        return Action.KEEP
+    if vr == "SQ":
+        return Action.KEEP  # each item's elements have rules of their own
+    return Action.CLEAN if vr in _TEXTS else None
+
+
+def _unlisted(options: frozenset[Option], sop_class: str, parent: int, tag: int) -> Action:
     vr = vr_of(tag)
     if vr is None or tag >> 24 == 0x60:
         return Action.REMOVE  # nobody knows what it holds; an overlay plane without its data is no plane
-    return Action.UID if vr == "UI" and tag not in _VOCABULARY else Action.KEEP
+    if vr in {"DA", "DT"} and Option.FULL_DATES not in options:
+        kind = need(sop_class, parent, tag)
+        return Action.SHIFT if Option.MODIFIED_DATES in options else _choose("X/Z/D", kind)
+    return Action.UID if vr == "UI" and tag not in _VOCABULARY and Option.RETAIN_UIDS not in options else Action.KEEP
 
 
 def _choose(basic: str, wanted: Need) -> Action:

@@ -1,27 +1,26 @@
 """De-identification of one DICOM file: PS3.15 Annex E applied to every element, sequences included."""
 
-import re
 import warnings
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pydicom
-from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag
 
-from readingroom_hub.deid import identifiers, part10, refusals, residual
-from readingroom_hub.deid.actions import Action, action, vr_of
-from readingroom_hub.deid.dummies import WORD, dummy
+from readingroom_hub.deid import documents, identifiers, part10, refusals, residual
+from readingroom_hub.deid.actions import Action
+from readingroom_hub.deid.cleaner import NOBODY, Cleaner, Others
+from readingroom_hub.deid.elements import Case
+from readingroom_hub.deid.folding import fold
+from readingroom_hub.deid.identifiers import Identifiers
 from readingroom_hub.deid.part10 import CannotDeidentify
+from readingroom_hub.deid.pixels.clean import Cleaned, clean, clear_overlays
 from readingroom_hub.deid.policy import Policy
-from readingroom_hub.deid.pseudonyms import Pseudonyms, shift
-from readingroom_hub.deid.table import Option, keyword
+from readingroom_hub.deid.pseudonyms import Pseudonyms
+from readingroom_hub.deid.table import Option
 from readingroom_hub.deid.uids import UIDMap
 
-_LIMITS = {"AE": 16, "CS": 16, "SH": 16, "LO": 64, "PN": 64, "ST": 1024, "LT": 10240, "UC": 1 << 31, "UT": 1 << 31}
-_LIMITS |= {"UR": 1 << 31, "UN": 1 << 31}
-_Element = DataElement | RawDataElement
+_CLEANERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +36,24 @@ class Deidentified:
     number: int
     actions: Counter[tuple[str, Action]]
     """How often which action was done to which attribute (by keyword)."""
-
-
-@dataclass(slots=True)
-class _Case:
-    """What holds for all elements of one file."""
-
-    sop_class: str
-    pseudonym: str
-    days: int
-    identifiers: re.Pattern[bytes] | None
-    actions: Counter[tuple[str, Action]] = field(default_factory=Counter)
+    pixels: Cleaned | None = None
+    """What the Clean Pixel Data Option did; None where no text was looked for."""
 
 
 class Deidentifier:
-    """One project's de-identification: `policy`, and the 32 secret bytes that key its pseudonyms, dates and UIDs."""
+    """One project's de-identification: `policy`, and the 32 secret bytes that key its pseudonyms, dates and UIDs.
 
-    def __init__(self, policy: Policy, secret: bytes) -> None:
+    `others` is what identifies the people of the whole batch: no object may name any of them."""
+
+    def __init__(self, policy: Policy, secret: bytes, others: Others = NOBODY) -> None:
         self._policy = policy
+        self._others = others
+        self._cleaners: dict[tuple[Identifiers, int | None], Cleaner] = {}
         self._uids = UIDMap(secret)
         self._pseudonyms = Pseudonyms(secret)
 
     def __call__(self, data: bytes) -> Deidentified:
-        """De-identify a whole file. Pixel Data comes out byte for byte as it went in.
+        """De-identify a whole file. Pixel Data comes out byte for byte as it went in, but for text that is masked.
 
         Raises CannotDeidentify, whose message is free of identifiers, where the result would not be safe or valid."""
         with warnings.catch_warnings(), pydicom.config.disable_value_validation():
@@ -67,7 +61,8 @@ class Deidentifier:
             file = part10.read(data)
             try:
                 refusals.check(file, self._policy)
-                return self._run(file)
+                file, cleaned = self._clean_pixels(file)
+                return self._run(file, cleaned)
             except CannotDeidentify:
                 raise
             except (
@@ -75,23 +70,39 @@ class Deidentifier:
             ) as error:  # damaged elements raise anything at all; the file is left out, the batch goes on
                 raise CannotDeidentify(f"an element cannot be read or written ({type(error).__name__})") from error
 
-    def _run(self, file: part10.Part10) -> Deidentified:
+    def _clean_pixels(self, file: part10.Part10) -> tuple[part10.Part10, Cleaned | None]:
+        """PS3.15 E.3.1, before the header loses the words that are looked for."""
+        if Option.CLEAN_PIXELS not in self._policy.options or not (file.pixels or "PixelData" in file.header):
+            return file, None
+        if bits := refusals.overlay_bits(file.header):
+            file = clear_overlays(file, bits)
+        if not refusals.text_may_be_in(file.header, self._policy):
+            return file, None
+        return clean(file, self._policy, lambda text: any(True for _ in self._others.find(fold(text))))
+
+    def _run(self, file: part10.Part10, cleaned: Cleaned | None) -> Deidentified:
         header = file.header
         patient = next(
             p for k in ("PatientID", "PatientName", "StudyInstanceUID") if (p := str(header.get(k) or "").strip())
         )
-        case = _Case(
+        own = identifiers.collect(header, self._policy.options)
+        raw = residual.pattern(header, own)
+        days = self._pseudonyms.days(patient)
+        case = Case(
+            self._policy,
             str(header.SOPClassUID),
             self._pseudonyms.patient(patient),
-            self._pseudonyms.days(patient),
-            identifiers.pattern(header),
+            days,
+            self._cleaner(own, days if Option.MODIFIED_DATES in self._policy.options else None),
+            self._uids,
         )
-        self._apply(header, 0, case)
-        self._mark(header, case)
+        case.apply(header)
+        documents.blank(header)
+        self._mark(header, case.pseudonym)
         header.preamble = bytes(128)
         header.file_meta = part10.file_meta(header, file.transfer_syntax)
         result = part10.write(header, file.pixels)
-        residual.check(result[: len(result) - len(file.pixels)], case.identifiers)
+        residual.check(result[: len(result) - len(file.pixels)], raw, self._others, self._policy.options)
         return Deidentified(
             result,
             study=str(header.StudyInstanceUID),
@@ -101,101 +112,32 @@ class Deidentifier:
             modality=str(header.get("Modality") or "OT"),
             number=_number(header),
             actions=case.actions,
+            pixels=cleaned,
         )
 
-    def _apply(self, ds: Dataset, parent: int, case: _Case) -> None:
-        for tag in list(ds.keys()):
-            todo = action(self._policy.options, case.sop_class, parent, tag)
-            element = ds.get_item(tag)
-            vr = _vr(tag, element)
-            if todo is Action.SHIFT:
-                todo = self._shift(ds, tag, vr, case) or action(frozenset(), case.sop_class, parent, tag)
-            if todo is Action.KEEP:
-                todo = self._keep(ds, parent, tag, vr, case)
-            elif todo is Action.REMOVE:
-                del ds[tag]
-            elif todo is not Action.SHIFT:
-                ds[tag] = self._replaced(ds, tag, vr, todo, case)
-            if todo is not Action.KEEP:
-                case.actions[keyword(tag), todo] += 1
+    def _cleaner(self, own: Identifiers, days: int | None) -> Cleaner:
+        """The cleaner for one patient's objects, kept for the next ones: the texts of a series are mostly the same."""
+        key = own, days
+        cleaner = self._cleaners.get(key)
+        if cleaner is None:
+            if len(self._cleaners) >= _CLEANERS:
+                self._cleaners.clear()
+            cleaner = self._cleaners[key] = Cleaner(own, self._others, self._uids, days)
+        return cleaner
 
-    def _keep(self, ds: Dataset, parent: int, tag: BaseTag, vr: str, case: _Case) -> Action:
-        """Go into a sequence; take the patient's own identifiers out of a text."""
-        if vr == "SQ":
-            element = ds[tag]
-            if element.VR != "SQ":
-                del ds[tag]  # of unknown VR, and no sequence could be read from it
-                return Action.REMOVE
-            for item in element.value or ():
-                self._apply(item, tag, case)
-            return Action.KEEP
-        if case.identifiers is None or vr not in _LIMITS:
-            return Action.KEEP
-        text = identifiers.encoded(ds, tag)
-        if not case.identifiers.search(text) or residual.exempt(tag, text, top=not parent):
-            return Action.KEEP
-        text = b"\\".join(_cleaned(v, _LIMITS[vr], case.identifiers) for v in text.split(b"\\"))
-        text += b" " * (len(text) % 2)
-        implicit, little = ds.original_encoding
-        ds[tag] = RawDataElement(tag, vr, len(text), text, 0, bool(implicit), bool(little))
-        return Action.DUMMY
-
-    def _replaced(self, ds: Dataset, tag: BaseTag, vr: str, todo: Action, case: _Case) -> DataElement:
-        if todo is Action.PSEUDONYM:
-            return DataElement(tag, vr, case.pseudonym)
-        if todo is Action.UID:
-            return DataElement(tag, "UI", [self._uids(u) for u in _texts(ds, tag)] or None)
-        if todo is Action.EMPTY:
-            return DataElement(tag, vr, None if vr != "SQ" else [])
-        if vr != "SQ":
-            return dummy(tag, vr, None, self._uids)
-        source = ds[tag]
-        return dummy(tag, vr, source.value if source.VR == "SQ" else None, self._uids)
-
-    def _shift(self, ds: Dataset, tag: BaseTag, vr: str, case: _Case) -> Action | None:
-        """Move a date back; a time of day stays. None where the value is no date: then the basic profile decides."""
-        if vr == "TM":
-            return Action.SHIFT
-        texts = _texts(ds, tag) if vr in {"DA", "DT"} else []
-        moved = [shift(t.strip(), case.days) for t in texts]
-        if not moved or None in moved:
-            return None
-        ds[tag] = DataElement(tag, vr, moved)
-        return Action.SHIFT
-
-    def _mark(self, header: Dataset, case: _Case) -> None:
+    def _mark(self, header: Dataset, pseudonym: str) -> None:
         """PS3.15 E.1.1 items 5 to 7, and (0028,0303) of PS3.3 C.12.1.1."""
-        header.PatientID = header.PatientName = case.pseudonym
+        header.PatientID = header.PatientName = pseudonym
         header.PatientIdentityRemoved = "YES"
         header.DeidentificationMethod = self._policy.method
         header.DeidentificationMethodCodeSequence = [_code(*c) for c in self._policy.codes]
-        shifted = Option.MODIFIED_DATES in self._policy.options
-        header.LongitudinalTemporalInformationModified = "MODIFIED" if shifted else "REMOVED"
+        header.LongitudinalTemporalInformationModified = self._policy.dates
 
 
 def _code(value: str, meaning: str) -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
     return item
-
-
-def _vr(tag: BaseTag, element: _Element) -> str:
-    vr = element.VR
-    return vr_of(tag) or "UN" if vr in {None, "UN"} else str(vr)
-
-
-def _texts(ds: Dataset, tag: BaseTag) -> list[str]:
-    """The values of an ASCII element, without padding."""
-    value = ds.get_item(tag).value
-    if isinstance(value, bytes):
-        value = value.decode("ascii", "surrogateescape").split("\\")
-    values = [value] if isinstance(value, str) else list(value or ())
-    return [t for v in values if (t := str(v).strip(" \0"))]
-
-
-def _cleaned(value: bytes, limit: int, found: re.Pattern[bytes]) -> bytes:
-    text = found.sub(WORD.encode(), value)
-    return text if len(text) <= limit else WORD.encode()
 
 
 def _number(header: Dataset) -> int:

@@ -2,75 +2,87 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
+from readingroom_hub.deid import patterns
 from readingroom_hub.deid.actions import vr_of
-from readingroom_hub.deid.dummies import WORD
+from readingroom_hub.deid.folding import fold, latin
+from readingroom_hub.deid.table import Option, table
+from readingroom_hub.deid.words import NOBODY, ordinary
 
-_KEYWORDS = (
-    "AccessionNumber AdmissionID FillerOrderNumberImagingServiceRequest InstitutionAddress "
-    "InstitutionName InsurancePlanIdentification IssuerOfPatientID MedicalRecordLocator OtherPatientIDs PatientAddress "
-    "PatientBirthDate PatientID PatientTelecomInformation PatientTelephoneNumbers PersonAddress "
-    "PersonTelecomInformation PersonTelephoneNumbers PlacerOrderNumberImagingServiceRequest ReferringPhysicianAddress "
-    "ReferringPhysicianTelephoneNumbers"
-)
-_TAGS = frozenset(tag for k in _KEYWORDS.split() if (tag := tag_for_keyword(k)))
-_NAME_PARTS = re.compile(rb"[\^=\\ ,;/()]+")
-# Words that stand where a name is missing. Hunting for them would remove ordinary words and find nobody.
-_NOBODY = frozenset(
-    w.encode()
-    for w in (
-        "anon anonymous anonymized anonymised deidentified unknown unnamed none null nil test phantom patient person "
-        f"removed name doctor doe study series image head brain chest body {WORD.lower()}"
-    ).split()
-)
-_LONG_WORD = 6
+_NAME_PARTS = re.compile(r"[\^=\\ ,;/()\"<>]+")
+_PIECES = re.compile(r"[^\W_]+")
 _CUT = 8
+_IN_PROSE = 5
+_IDENTIFYING = re.compile(
+    r"\b(ID|IDs|Identif\w*|Number|Numbers|Serial|Address|Telephone|Telecom|Institution\w*|Insurance|Locator|"
+    r"Department|Station Name|Physician|Site Name|Center Name)\b"
+)
+_VALUES = frozenset({"AE", "DA", "LO", "SH", "ST", "UC", "UT"})
+_BIRTH_DATE = 0x00100030
 
 
-def pattern(header: Dataset) -> re.Pattern[bytes] | None:
-    """What finds any identifier of `header` in encoded text, whatever its case; None where it has none.
+@dataclass(frozen=True, slots=True)
+class Identifiers:
+    """Folded values (see `fold`). All of one object, or of a batch."""
 
-    Short ones and numbers count only where no letter or digit is next to them; long words also within words, since
-    people glue names to other text."""
-    words = {w.lower() for w in _values(header)} - _NOBODY
-    if not words:
-        return None
-    inside = [re.escape(w) + rb"[A-Za-z]*" for w in words if len(w) >= _LONG_WORD and not w.isdigit()]
-    alone = [re.escape(w) for w in words if len(w) < _LONG_WORD or w.isdigit()]
-    parts: list[bytes] = inside + (
-        [rb"(?<![0-9A-Za-z])(?:" + b"|".join(sorted(alone)) + rb")(?![0-9A-Za-z])"] if alone else []
+    names: frozenset[str] = frozenset()
+    """Single words of people's names, in every form in which people write them."""
+    ids: frozenset[str] = frozenset()
+    """Record numbers and the like: the letters and digits alone, punctuation gone."""
+    phrases: frozenset[str] = frozenset()
+    """Institutions, addresses: several words with one blank between."""
+
+    def __or__(self, other: "Identifiers") -> "Identifiers":
+        return Identifiers(self.names | other.names, self.ids | other.ids, self.phrases | other.phrases)
+
+
+@lru_cache(maxsize=64)
+def _tags(options: frozenset[Option]) -> frozenset[int]:
+    """Attributes of Table E.1-1 that hold numbers, addresses, institutions, and that no option retains."""
+    return frozenset(
+        int(r.tag, 16)
+        for r in table().rules
+        if r.tag.isalnum()
+        and "x" not in r.tag
+        and r.tag != "PRIVATE"
+        and _IDENTIFYING.search(r.name)
+        and "clean_descriptors" not in r.options
+        and not any(r.options.get(o) for o in options)
+        and vr_of(int(r.tag, 16)) in _VALUES
+    ) | {_BIRTH_DATE}
+
+
+@lru_cache(maxsize=1)
+def _described() -> frozenset[int]:
+    """Attributes that Clean Descriptors is about: prose, in which people are named who stand nowhere else."""
+    return frozenset(
+        int(r.tag, 16)
+        for r in table().rules
+        if "clean_descriptors" in r.options and vr_of(int(r.tag, 16)) in _VALUES | {"LT"}
     )
-    return re.compile(b"|".join(sorted(parts, key=lambda p: (-len(bytes(p)), p))), re.IGNORECASE)
 
 
-def _values(ds: Dataset) -> Iterator[bytes]:
-    for tag in ds.keys():  # noqa: SIM118  # iterating the dataset itself would convert every element
-        vr = vr_of(tag)
-        if vr == "SQ" and not tag.is_private:
-            element = ds[tag]
-            for item in element.value if element.VR == "SQ" and element.value else ():
-                yield from _values(item)
-        elif vr == "PN":
-            for word in _NAME_PARTS.split(encoded(ds, tag)):
-                yield from (w for w in _forms(word) if len(w) >= 3 and not w.isdigit())
-        elif tag in _TAGS:
-            for value in encoded(ds, tag).split(b"\\"):
-                word = value.strip(b" \0\r\n")
-                if len(word) >= (4 if word.isdigit() else 3):
-                    yield word
-
-
-def _forms(name: bytes) -> Iterator[bytes]:
-    """How people write one name: whole, in parts, glued together, or cut to fit."""
-    yield name
-    parts = re.split(rb"[-'._]", name)
-    if len(parts) > 1:
-        yield from parts
-        yield b"".join(parts)
-    yield from (p[:_CUT] for p in parts if len(p) > _CUT)
+def collect(header: Dataset, options: frozenset[Option] = frozenset()) -> Identifiers:
+    """Every identifier of one object, its sequences included."""
+    names: set[str] = set()
+    ids: set[str] = set()
+    phrases: set[str] = set()
+    for tag, text in _texts(header, _tags(options)):
+        if tag in _described():
+            for start, end in patterns.people(text):
+                names.update(f for f in _forms(text[start:end]) if len(f) >= _IN_PROSE and f not in ordinary())
+        elif vr_of(tag) == "PN":
+            for word in _NAME_PARTS.split(text):
+                names.update(_forms(word))
+        else:
+            for value in text.split("\\"):
+                _sort(value, ids, phrases)
+    return Identifiers(frozenset(names), frozenset(ids), frozenset(phrases))
 
 
 def encoded(ds: Dataset, tag: int) -> bytes:
@@ -80,3 +92,59 @@ def encoded(ds: Dataset, tag: int) -> bytes:
         return value.strip(b" \0")
     values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
     return "\\".join(str(v) for v in values if v is not None).encode(errors="replace")
+
+
+def decoded(ds: Dataset, tag: BaseTag) -> str:
+    """The element's value as text, in the file's character set; several values with a backslash between."""
+    value = ds.get_item(tag).value
+    if not isinstance(value, bytes):
+        value = ds[tag].value
+    elif value.isascii() and b"\x1b" not in value:
+        return value.decode("ascii").strip(" \0")
+    else:
+        element = ds[tag]
+        value = element.value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace").strip(" \0")
+    if isinstance(value, str) or not isinstance(value, Iterable) or hasattr(value, "components"):
+        return str(value if value is not None else "").strip(" \0")
+    return "\\".join(str(v) for v in value if v is not None)
+
+
+def _texts(ds: Dataset, wanted: frozenset[int]) -> Iterator[tuple[int, str]]:
+    for tag in ds.keys():  # noqa: SIM118  # iterating the dataset itself would convert every element
+        vr = vr_of(tag)
+        if vr == "PN" or tag in wanted or tag in _described():
+            yield tag, decoded(ds, tag)
+        elif vr == "SQ" and not tag.is_private:
+            element = ds[tag]
+            for item in element.value if element.VR == "SQ" and element.value else ():
+                yield from _texts(item, wanted)
+
+
+def _sort(value: str, ids: set[str], phrases: set[str]) -> None:
+    """One value of a number, an address or an institution: what of it can be told from ordinary text."""
+    whole = fold(value)
+    pieces = _PIECES.findall(whole)
+    glued = "".join(pieces)
+    digits = sum(c.isdigit() for c in glued)
+    if len(pieces) > 1 and any(len(p) > 2 and p.isalpha() for p in pieces):
+        for part in (whole, *whole.split(",")):
+            words = _PIECES.findall(part)
+            if len(words) > 1 and any(w.isdigit() or w not in ordinary() for w in words):
+                phrases.add(" ".join(words))
+    elif digits >= 3 and len(glued) >= (4 if glued.isdigit() else 5):
+        ids.add(glued)
+    elif not digits and len(pieces) == 1 and len(glued) >= 5 and glued not in ordinary():
+        phrases.add(glued)
+
+
+def _forms(name: str) -> Iterator[str]:
+    """How people write one name: whole, in parts, glued together, cut to fit, without accents, in Latin letters."""
+    for spelling in {name, latin(name)}:
+        word = fold(spelling).strip(" .\0*'`-_")
+        parts = [p for p in re.split(r"[-'\u2019._]", word) if p]
+        whole = "".join(parts)
+        for form in {whole, *parts, *(p[:_CUT] for p in parts if len(p) > _CUT)}:
+            if form not in NOBODY and not form.isdigit() and len(form) >= (3 if form.isascii() else 1):
+                yield form

@@ -1,9 +1,11 @@
 """A de-identification policy: which options of the profile apply, and which images may pass unseen by a person."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 
 from readingroom_hub.deid.table import BASIC_CODE, Option, table
+from readingroom_hub.errors import BadInput
 
 # Images of these kinds are made from raw data by the scanner, which draws no text into them.
 TEXT_FREE = frozenset({"CT", "MR", "PT", "NM", "SM", "SEG", "RTDOSE"})
@@ -12,25 +14,48 @@ TEXT_FREE = frozenset({"CT", "MR", "PT", "NM", "SM", "SEG", "RTDOSE"})
 BELIEVED = frozenset({"CR", "DX", "IO", "MG", "PX"})
 
 
+class UnsureText(StrEnum):
+    """What becomes of burnt-in text of which nobody can tell whether it identifies. Values stand in policy files."""
+
+    MASK = "mask"
+    QUARANTINE = "quarantine"
+    KEEP = "keep"
+
+
 @dataclass(frozen=True)
 class Policy:
-    """Basic Application Level Confidentiality Profile with `options`."""
+    """Basic Application Level Confidentiality Profile with `options`. Raises BadInput for options at odds."""
 
     options: frozenset[Option] = frozenset()
     text_free: frozenset[str] = TEXT_FREE
     """Modalities whose images pass, except captures and those that declare burnt-in text."""
     believed: frozenset[str] = BELIEVED
     """Modalities whose images pass where they declare BurnedInAnnotation NO."""
+    unsure_text: UnsureText = UnsureText.MASK
+    """With the Clean Pixel Data Option: for text that neither identifies nor is known to be harmless."""
+
+    def __post_init__(self) -> None:
+        """PS3.15 E.3.6: dates are kept, or modified, never both."""
+        if {Option.FULL_DATES, Option.MODIFIED_DATES} <= self.options:
+            one, other = Option.FULL_DATES.standard_name, Option.MODIFIED_DATES.standard_name
+            raise BadInput(f"{one} and {other} exclude each other: give one")
 
     @cached_property
     def codes(self) -> list[tuple[str, str]]:
         """CodeValue and CodeMeaning of profile and options (CID 7050), for (0012,0064)."""
-        return [BASIC_CODE, *(o.code for o in sorted(self.options))]
+        return [BASIC_CODE, *sorted(o.code for o in self.options)]
+
+    @cached_property
+    def dates(self) -> str:
+        """LongitudinalTemporalInformationModified (0028,0303)."""
+        if Option.FULL_DATES in self.options:
+            return "UNMODIFIED"
+        return "MODIFIED" if Option.MODIFIED_DATES in self.options else "REMOVED"
 
     @cached_property
     def method(self) -> list[str]:
         """The values of DeidentificationMethod (0012,0063), at most 64 characters each."""
-        return ["Reading Room 1", f"PS3.15 {table().edition}", *(meaning[:64] for _, meaning in self.codes)]
+        return ["Reading Room 1", f"PS3.15 {table().edition}", *(meaning[:64].strip() for _, meaning in self.codes)]
 
     @cached_property
     def profile(self) -> str:

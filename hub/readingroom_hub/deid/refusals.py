@@ -4,8 +4,10 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID, MediaStorageDirectoryStorage
 
+from readingroom_hub.deid import documents
 from readingroom_hub.deid.part10 import CannotDeidentify, Part10
 from readingroom_hub.deid.policy import Policy
+from readingroom_hub.deid.table import Option
 
 _REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"
@@ -20,8 +22,10 @@ def check(file: Part10, policy: Policy) -> None:
     _check_kind(header)
     if file.pixels or "PixelData" in header:
         _check_pixels(file)
-        _check_burned_in(header, policy)
-        _check_overlays(header)
+        if Option.CLEAN_PIXELS not in policy.options:
+            _check_burned_in(header, policy)
+            if overlay_bits(header):
+                raise CannotDeidentify("an overlay in the unused bits of its Pixel Data: text may be in it")
     elif "Rows" in header:
         raise CannotDeidentify("it describes an image but has no Pixel Data: cut short")
 
@@ -33,8 +37,8 @@ def _check_kind(header: Dataset) -> None:
     missing = [k for k in _REQUIRED if not str(header.get(k) or "").strip(" \0")]
     if missing:
         raise CannotDeidentify(f"no {' and no '.join(missing)}")
-    if sop_class.startswith(_ENCAPSULATED):
-        raise CannotDeidentify("an encapsulated document: its text cannot be cleaned")
+    if sop_class.startswith(_ENCAPSULATED) and sop_class not in documents.CLASSES:
+        raise CannotDeidentify("an encapsulated document: its content cannot be cleaned")
     if sop_class == _RAW_DATA:
         raise CannotDeidentify("Raw Data: its content is private to its maker")
     if sop_class.type != "SOP Class" or sop_class.is_private:
@@ -54,10 +58,31 @@ def _check_pixels(file: Part10) -> None:
         raise CannotDeidentify(f"Pixel Data is {file.pixel_length} bytes long, its attributes describe {expected}")
 
 
+def text_may_be_in(header: Dataset, policy: Policy) -> bool:
+    """Whether pixels have to be searched for text (Clean Pixel Data Option): what an image declares is no proof."""
+    try:
+        _check_burned_in(header, policy)
+    except CannotDeidentify:
+        return True
+    return str(header.get("Modality") or "").strip() in policy.believed
+
+
+def overlay_bits(header: Dataset) -> list[int]:
+    """The bits of stored values that hold retired overlays (PS3.5 8.1.2): they can show text."""
+    groups = (group << 16 for group in range(0x6000, 0x6100, 2))
+    return [
+        int(header[g | 0x0102].value if (g | 0x0102) in header else 0)
+        for g in groups
+        if (g | 0x0100) in header and (g | 0x3000) not in header
+    ]
+
+
 def _check_burned_in(header: Dataset, policy: Policy) -> None:
     declared = str(header.get("BurnedInAnnotation") or "").strip().upper()
     if declared == "YES":
-        raise CannotDeidentify("BurnedInAnnotation is YES: text in the pixels is not cleaned yet")
+        raise CannotDeidentify(
+            "BurnedInAnnotation is YES: text in the pixels is cleaned by the Clean Pixel Data Option"
+        )
     kind = "\\".join(str(v) for v in _many(header.get("ImageType"))).upper()
     captured = str(header.SOPClassUID).startswith(_SECONDARY_CAPTURE) or header.get("ConversionType")
     if captured or any(word in kind for word in _SCREENS):
@@ -67,13 +92,6 @@ def _check_burned_in(header: Dataset, policy: Policy) -> None:
         raise CannotDeidentify(f"{modality} without BurnedInAnnotation NO: text may be burnt in")
     if modality not in policy.text_free | policy.believed:
         raise CannotDeidentify(f"an image of modality {_known(modality)}: text may be burnt in")
-
-
-def _check_overlays(header: Dataset) -> None:
-    """Retired overlays in unused bits of Pixel Data (PS3.5 8.1.2) can show text, and pixels are not touched."""
-    for group in range(0x6000, 0x6100, 2):
-        if (group << 16 | 0x0100) in header and (group << 16 | 0x3000) not in header:
-            raise CannotDeidentify("an overlay in the unused bits of its Pixel Data: text may be in it")
 
 
 def _many(value: object) -> list[object]:

@@ -2,14 +2,20 @@
 
 import io
 import re
+from collections.abc import Iterator
 
 import pydicom
 from pydicom.charset import python_encoding
 from pydicom.dataset import Dataset
 from pydicom.pixels.common import PhotometricInterpretation
 
+from readingroom_hub.deid.actions import vr_of
+from readingroom_hub.deid.cleaner import NOBODY as NOBODY_ELSE
+from readingroom_hub.deid.cleaner import Others
+from readingroom_hub.deid.identifiers import Identifiers, encoded
 from readingroom_hub.deid.part10 import CannotDeidentify
-from readingroom_hub.deid.table import keyword
+from readingroom_hub.deid.table import Option, keyword
+from readingroom_hub.deid.words import NOBODY
 
 # What this software wrote itself: pseudonyms at any level, its own marks at the top.
 _PSEUDONYMS = frozenset({0x00100010, 0x00100020})
@@ -27,6 +33,10 @@ _TERMS = {
     0x00280004: frozenset(p.value.encode() for p in PhotometricInterpretation),
     0x00280301: frozenset({b"YES", b"NO"}),
 }
+_LONG_WORD = 6
+_PARTS = re.compile(rb"[\^=\\\\ ,;/()]+")
+_BETWEEN = rb"[^0-9A-Za-z]{0,2}"
+_TOKEN = re.compile(rb"[0-9A-Za-z]{5,}")
 _NUMBERS = frozenset({"UI", "DS", "IS", "FL", "FD", "SL", "SS", "UL", "US", "SV", "UV", "AT"})
 
 
@@ -37,41 +47,93 @@ def exempt(tag: int, value: bytes, *, top: bool) -> bool:
     return tag in _TERMS and all(v.strip(b" \0") in _TERMS[tag] for v in value.split(b"\\"))
 
 
-def check(header: bytes, identifiers: re.Pattern[bytes] | None) -> None:
+def pattern(header: Dataset, own: Identifiers) -> re.Pattern[bytes] | None:
+    """What finds an object's own identifiers in encoded text, whatever its case: the values as the file has them.
+
+    Made from the bytes of the source, before they are cleaned, and apart from what cleans decoded texts."""
+    words = {w for w in _encoded_names(header) if len(w) >= 3}
+    words |= {n.encode() for n in own.names if n.isascii()}
+    inside: list[bytes] = [bytes(re.escape(w)) for w in words if len(w) >= _LONG_WORD and not w.isdigit()]
+    alone: list[bytes] = [bytes(re.escape(w)) for w in words if len(w) < _LONG_WORD or w.isdigit()]
+    alone += [_BETWEEN.join(bytes(re.escape(c.encode())) for c in i) for i in own.ids if i.isascii()]
+    alone += [_BETWEEN.join(bytes(re.escape(w)) for w in p.encode().split()) for p in own.phrases if p.isascii()]
+    if not inside and not alone:
+        return None
+    if alone:
+        inside.append(rb"(?<![0-9A-Za-z])(?:" + b"|".join(sorted(alone)) + rb")(?![0-9A-Za-z])")
+    parts = sorted(inside, key=_longest_first)
+    return re.compile(b"|".join(parts), re.IGNORECASE)
+
+
+def _longest_first(part: bytes) -> tuple[int, bytes]:
+    return -len(part), part
+
+
+def _encoded_names(ds: Dataset) -> Iterator[bytes]:
+    for tag in ds.keys():  # noqa: SIM118  # iterating the dataset itself would convert every element
+        vr = vr_of(tag)
+        if vr == "SQ" and not tag.is_private:
+            element = ds[tag]
+            for item in element.value if element.VR == "SQ" and element.value else ():
+                yield from _encoded_names(item)
+        elif vr == "PN":
+            for word in _PARTS.split(encoded(ds, tag)):
+                plain = word.strip(b".'*`-_").lower()
+                if b"\x1b" not in plain and not plain.isdigit() and plain.decode("ascii", "ignore") not in NOBODY:
+                    yield plain
+
+
+def check(
+    header: bytes, own: re.Pattern[bytes] | None, others: Others = NOBODY_ELSE, options: frozenset[Option] = frozenset()
+) -> None:
     """Raise CannotDeidentify naming the attribute, where `header` (a file up to its Pixel Data) holds an identifier.
 
     A run of digits in a number or UID is no identifier, and the elements that this software writes are its own."""
-    if identifiers is None or not identifiers.search(header):
+    found = len(own.findall(header)) if own else 0
+    strangers = _strangers(header, others)
+    if not found and not strangers:
         return
-    result = pydicom.dcmread(io.BytesIO(header), stop_before_pixels=True)
-    hits, allowed = _scan(result, identifiers)
-    if not hits and allowed < len(identifiers.findall(header)):
-        hits = ["the encoded header"]
-    if hits:
-        raise CannotDeidentify(f"residual identifier in {', '.join(sorted(set(hits)))}")
+    scan = _Scan(own, others, options)
+    scan.run(pydicom.dcmread(io.BytesIO(header), stop_before_pixels=True))
+    if not scan.hits and scan.allowed < found:
+        scan.hits = ["the encoded header"]
+    if scan.hits:
+        raise CannotDeidentify(f"residual identifier in {', '.join(sorted(set(scan.hits)))}")
 
 
-def _scan(
-    ds: Dataset, identifiers: re.Pattern[bytes], *, top: bool = True, ours: bool = False
-) -> tuple[list[str], int]:
-    """Keywords of elements that hold one, and the number of finds that are allowed (all, in what is `ours`)."""
-    hits: list[str] = []
-    allowed = 0
-    for element in ds:
-        if element.VR == "SQ":
-            for item in element.value or ():
-                mine = ours or (top and element.tag in _MARKS)
-                more, fine = _scan(item, identifiers, top=False, ours=mine)
-                hits += more
-                allowed += fine
-            continue
-        raw = _bytes(element.value)
-        found = len(identifiers.findall(raw))
-        if found and (ours or element.VR in _NUMBERS or exempt(element.tag, raw, top=top)):
-            allowed += found
-        elif found:
-            hits.append(keyword(element.tag))
-    return hits, allowed
+def _strangers(raw: bytes, others: Others) -> bool:
+    """Whether `raw` holds a word that names another person of the batch."""
+    if not others.names and not others.ids:
+        return False
+    tokens = {t.decode().lower() for t in _TOKEN.findall(raw)}
+    return not (tokens.isdisjoint(others.names) and tokens.isdisjoint(others.ids))
+
+
+class _Scan:
+    """Keywords of elements that hold an identifier, and the number of finds that are allowed."""
+
+    def __init__(self, own: re.Pattern[bytes] | None, others: Others, options: frozenset[Option]) -> None:
+        self._own, self._others = own, others
+        dates = {Option.MODIFIED_DATES, Option.FULL_DATES} & options
+        self._plain = _NUMBERS | {"DA", "DT"} if dates else _NUMBERS
+        self.hits: list[str] = []
+        self.allowed = 0
+
+    def run(self, ds: Dataset, *, top: bool = True, ours: bool = False) -> None:
+        """Look at every element; all is allowed in what is `ours`."""
+        for element in ds:
+            if element.VR == "SQ":
+                for item in element.value or ():
+                    self.run(item, top=False, ours=ours or (top and element.tag in _MARKS))
+                continue
+            raw = _bytes(element.value)
+            found = len(self._own.findall(raw)) if self._own else 0
+            if not found and not _strangers(raw, self._others):
+                continue
+            if ours or element.VR in self._plain or exempt(element.tag, raw, top=top):
+                self.allowed += found
+            else:
+                self.hits.append(keyword(element.tag))
 
 
 def _bytes(value: object) -> bytes:

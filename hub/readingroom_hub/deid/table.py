@@ -5,22 +5,53 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
 from pydicom.datadict import dictionary_keyword
 
 
 class Option(StrEnum):
-    """Options of PS3.15 E.3 that the engine can apply so far. Values are those of the table's columns."""
+    """Options of PS3.15 E.3. Values are those of the table's columns; pixels have no column."""
 
+    CLEAN_PIXELS = "clean_pixel_data"
+    CLEAN_FACES = "clean_recognizable_visual_features"
+    CLEAN_GRAPHICS = "clean_graphics"
+    CLEAN_CONTENT = "clean_structured_content"
+    CLEAN_DESCRIPTORS = "clean_descriptors"
+    FULL_DATES = "retain_longitudinal_full_dates"
     MODIFIED_DATES = "retain_longitudinal_modified_dates"
+    PATIENT_CHARACTERISTICS = "retain_patient_characteristics"
+    DEVICE_IDENTITY = "retain_device_identity"
+    RETAIN_UIDS = "retain_uids"
+    SAFE_PRIVATE = "retain_safe_private"
+    INSTITUTION_IDENTITY = "retain_institution_identity"
 
     @property
     def code(self) -> tuple[str, str]:
         """CodeValue (scheme DCM) and CodeMeaning of CID 7050."""
-        return {
-            Option.MODIFIED_DATES: ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
-        }[self]
+        return _CODES[self]
 
+    @property
+    def standard_name(self) -> str:
+        """The standard's name without the word Option: what a policy file says."""
+        return self.code[1].removesuffix(" Option")
+
+
+_LONGITUDINAL = "Retain Longitudinal Temporal Information"
+_CODES = {
+    Option.CLEAN_PIXELS: ("113101", "Clean Pixel Data Option"),
+    Option.CLEAN_FACES: ("113102", "Clean Recognizable Visual Features Option"),
+    Option.CLEAN_GRAPHICS: ("113103", "Clean Graphics Option"),
+    Option.CLEAN_CONTENT: ("113104", "Clean Structured Content Option"),
+    Option.CLEAN_DESCRIPTORS: ("113105", "Clean Descriptors Option"),
+    Option.FULL_DATES: ("113106", f"{_LONGITUDINAL} Full Dates Option"),
+    Option.MODIFIED_DATES: ("113107", f"{_LONGITUDINAL} Modified Dates Option"),
+    Option.PATIENT_CHARACTERISTICS: ("113108", "Retain Patient Characteristics Option"),
+    Option.DEVICE_IDENTITY: ("113109", "Retain Device Identity Option"),
+    Option.RETAIN_UIDS: ("113110", "Retain UIDs Option"),
+    Option.SAFE_PRIVATE: ("113111", "Retain Safe Private Option"),
+    Option.INSTITUTION_IDENTITY: ("113112", "Retain Institution Identity Option"),
+}
 
 BASIC_CODE = ("113100", "Basic Application Confidentiality Profile")
 
@@ -36,13 +67,22 @@ class Rule:
     options: dict[str, str]
 
 
-class Table:
-    """The rules, by tag."""
+@dataclass(frozen=True, slots=True)
+class ContentRule:
+    """One row of Table E.3.4-1: what happens to the value of a content item with this concept name."""
 
-    def __init__(self) -> None:
-        content = json.loads((files(__package__) / "data" / "ps315_2026d.json").read_bytes())
+    basic: str
+    options: dict[str, str]
+
+
+class Table:
+    """The rules, by tag; raises KeyError where `content` is no such table."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
         self.edition: str = content["source"]["edition"]
         self.rules = tuple(Rule(r["tag"], r["name"], r["basic"], r["options"]) for r in content["rules"])
+        items = content["content_items"]
+        self.content = {(c["scheme"], c["code"]): ContentRule(c["basic"], c["options"]) for c in items}
         self._by_tag = {
             int(r.tag, 16): r for r in self.rules if r.tag.isalnum() and "x" not in r.tag and r.tag != "PRIVATE"
         }
@@ -68,7 +108,7 @@ class Table:
 @lru_cache(maxsize=1)
 def table() -> Table:
     """The one table of this version."""
-    return Table()
+    return Table(json.loads((files(__package__) / "data" / "ps315_2026d.json").read_bytes()))
 
 
 @lru_cache(maxsize=8192)

@@ -1,0 +1,186 @@
+"""The Clean Pixel Data Option of PS3.15 E.3.1: burnt-in text masked in every frame, then looked for again."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import pydicom
+
+from readingroom_hub.deid.part10 import CannotDeidentify, Part10
+from readingroom_hub.deid.pixels import ocr
+from readingroom_hub.deid.pixels.ocr import Line
+from readingroom_hub.deid.pixels.render import Rendered
+from readingroom_hub.deid.pixels.stored import Box, Pixels, Stored
+from readingroom_hub.deid.pixels.verdict import Judge, Verdict, identifying
+from readingroom_hub.deid.policy import Policy, UnsureText
+
+_ROUNDS = 3
+_SAME = 0.5
+_LEGIBLE, _LARGE = 0.5, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A part of every frame that shows one colour now."""
+
+    box: Box
+    verdict: Verdict
+    """What was found there. The text itself is nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What was done to the pixels of one object."""
+
+    frames: int
+    rows: int
+    columns: int
+    masks: tuple[Mask, ...]
+    kept: tuple[str, ...]
+    """Text that was read and is still there."""
+
+
+def _nobody(_text: str) -> bool:
+    return False
+
+
+def clean(file: Part10, policy: Policy, others: Callable[[str], bool] = _nobody) -> tuple[Part10, Cleaned]:
+    """Mask text in `file`; the rest of its stored values stay as they are.
+
+    `others` tells whether a text names somebody else of the batch.
+    Changes the header: BurnedInAnnotation, and what describes the encoding where that is another one.
+    Raises CannotDeidentify where pixels cannot be decoded, text stays, or the policy wants a person to look."""
+    header = file.header
+    look = _Look(header, policy, others)
+    stored = Stored(file)
+    before = stored.values.copy()
+    rendered = Rendered(stored, header)
+    dark = rendered.darkest()
+    found = [[line for image in scene for line in ocr.lines(image)] for scene in rendered.scenes()]
+    if _declared(header) and not any(found):
+        raise CannotDeidentify("BurnedInAnnotation is YES, and no text was found in its pixels")
+    masks = _distinct([mask for lines in found for mask in look.judge(lines, stored)])
+    for _ in range(_ROUNDS):
+        for mask in masks:
+            stored.fill(mask.box, dark)
+        result = stored.encode()
+        written = Stored(result)
+        _check_same(before, written, masks)
+        again = [line for s in Rendered(written, header).scenes() for image in s for line in ocr.lines_again(image)]
+        more = look.judge_again(again, written, masks)
+        if not more:
+            header.BurnedInAnnotation = "NO"
+            kept = tuple(dict.fromkeys(line.text for line in look.kept))
+            return result, Cleaned(stored.frames, stored.rows, stored.columns, tuple(masks), kept)
+        masks += more
+    raise CannotDeidentify("text in its pixels is still found after masking")
+
+
+def clear_overlays(file: Part10, bits: Iterable[int]) -> Part10:
+    """Set the bits of retired overlays in Pixel Data (PS3.5 8.1.2) to 0, and nothing else."""
+    stored = Stored(file)
+    for bit in bits:
+        stored.clear(bit)
+    return stored.encode()
+
+
+class _Look:
+    """What is decided about the lines of one object."""
+
+    def __init__(self, header: pydicom.Dataset, policy: Policy, others: Callable[[str], bool]) -> None:
+        self._judge = Judge(identifying(header), others)
+        self._unsure = policy.unsure_text
+        self._regions = list(_regions(header))
+        self.kept: list[Line] = []
+
+    def judge(self, lines: list[Line], stored: Stored) -> list[Mask]:
+        """Masks for what has to go from one scene; the others are `kept`."""
+        verdicts = [(line, self._judge(line.text)) for line in lines]
+        self.kept += [line for line, verdict in verdicts if not self._goes(verdict, line.box)]
+        return self._masks(verdicts, stored)
+
+    def judge_again(self, lines: list[Line], stored: Stored, masks: list[Mask]) -> list[Mask]:
+        """The same over what was written: masks for what has to go, too."""
+        found = self._masks([(line, self._judge(line.text)) for line in lines], stored)
+        return _distinct([f for f in found if not any(_covered(f.box, m.box) >= 1 for m in masks)])
+
+    def _masks(self, verdicts: list[tuple[Line, Verdict]], stored: Stored) -> list[Mask]:
+        """Two images of a scene, and two looks, read one text twice: where one reading is harmless, it is."""
+        return [
+            Mask(_grown(line.box, stored), verdict)
+            for line, verdict in verdicts
+            if self._goes(verdict, line.box)
+            and not (verdict is Verdict.UNSURE and (_texture(line, stored) or self._read_as_harmless(line)))
+        ]
+
+    def _read_as_harmless(self, line: Line) -> bool:
+        return any(_same(line.box, kept.box) for kept in self.kept)
+
+    def _goes(self, verdict: Verdict, box: Box) -> bool:
+        if verdict is Verdict.HARMLESS:
+            return False
+        if verdict is not Verdict.UNSURE or self._unsure is UnsureText.MASK:
+            return True
+        if self._unsure is UnsureText.QUARANTINE:
+            raise CannotDeidentify("text in its pixels that is not known to be harmless: a person has to look")
+        # Systems write who and when around the image, what was measured into it (PS3.3 C.8.5.5).
+        return bool(self._regions) and not any(_covered(box, region) > _SAME for region in self._regions)
+
+
+def _check_same(before: Pixels, written: Stored, masks: list[Mask]) -> None:
+    if before.shape != written.values.shape:
+        raise CannotDeidentify("its Pixel Data came out in another shape")
+    for index, frame in enumerate(before):
+        changed = (written.values[index] != frame).any(axis=-1)
+        for mask in masks:
+            changed[written.window(mask.box)[1:]] = False
+        if changed.any():
+            raise CannotDeidentify("pixels outside the masks changed when they were encoded again")
+
+
+def _regions(header: pydicom.Dataset) -> Iterator[Box]:
+    for item in header.get("SequenceOfUltrasoundRegions") or ():
+        corners = ("RegionLocationMinX0", "RegionLocationMinY0", "RegionLocationMaxX1", "RegionLocationMaxY1")
+        left, top, right, bottom = (int(item.get(k) or 0) for k in corners)
+        yield left, top, right + 1, bottom + 1
+
+
+def _declared(header: pydicom.Dataset) -> bool:
+    return str(header.get("BurnedInAnnotation") or "").strip().upper() == "YES"
+
+
+def _grown(box: Box, stored: Stored) -> Box:
+    """With a margin, since boxes are tight around letters and compression blurs their edges."""
+    left, top, right, bottom = box
+    margin = max(2, round(0.15 * min(bottom - top, right - left)))
+    return (
+        max(0, left - margin),
+        max(0, top - margin),
+        min(stored.columns, right + margin),
+        min(stored.rows, bottom + margin),
+    )
+
+
+def _covered(box: Box, other: Box) -> float:
+    """The part of `box` that `other` covers."""
+    width = min(box[2], other[2]) - max(box[0], other[0])
+    height = min(box[3], other[3]) - max(box[1], other[1])
+    area = max(1, (box[2] - box[0]) * (box[3] - box[1]))
+    return max(0, width) * max(0, height) / area
+
+
+def _texture(line: Line, stored: Stored) -> bool:
+    """Whether it is large and hardly legible: anatomy that looks like letters, not text."""
+    return line.score < _LEGIBLE and line.box[3] - line.box[1] > stored.rows * _LARGE
+
+
+def _same(box: Box, other: Box) -> bool:
+    return min(_covered(box, other), _covered(other, box)) > _SAME
+
+
+def _distinct(masks: list[Mask]) -> list[Mask]:
+    """Without those that lie in another one."""
+    kept: list[Mask] = []
+    for mask in sorted(masks, key=lambda m: ((m.box[0] - m.box[2]) * (m.box[3] - m.box[1]), m.box)):
+        if not any(_covered(mask.box, k.box) >= 1 for k in kept):
+            kept.append(mask)
+    return kept

@@ -1,0 +1,93 @@
+"""Frames as a person would see them: 8-bit RGB, and composites of many frames that show text which stands still."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pydicom
+from pydicom.pixels import apply_color_lut, convert_color_space
+
+from readingroom_hub.deid.pixels.stored import Pixels, Stored
+
+_WINDOW = 32
+_CUT_CHANGE, _CUT_SHARE = 24, 0.25  # a new scene: this share of the pixels changes by this much (of 255)
+
+
+class Rendered:
+    """The frames of `stored` as RGB."""
+
+    def __init__(self, stored: Stored, header: pydicom.Dataset) -> None:
+        self._stored, self._header = stored, header
+        self._high = int(header.get("HighBit") or 8 * stored.values.itemsize - 1)
+        self._bits = int(header.get("BitsStored") or 8 * stored.values.itemsize)
+        self._signed = bool(header.get("PixelRepresentation") or 0)
+        self._range = self._grey_range() if stored.photometric.startswith("MONOCHROME") else (0, 255)
+
+    def rgb(self, frame: int) -> Pixels:
+        """(rows, columns, 3) of unsigned 8 bit."""
+        values, photometric = self._stored.values[frame], self._stored.photometric
+        if photometric.startswith("MONOCHROME"):
+            return self._grey(values[..., 0])
+        if photometric == "PALETTE COLOR":
+            return _eight(apply_color_lut(values[..., 0], self._header))[..., :3]
+        if self._stored.paired:
+            luma, chroma = values[..., :2].reshape(values.shape[0], -1), np.repeat(values[..., 2:], 2, axis=1)
+            values = np.concatenate([luma[..., None], chroma], axis=-1)
+        colours = _eight(values)
+        if photometric.startswith("YBR"):
+            return np.asarray(convert_color_space(np.ascontiguousarray(colours), "YBR_FULL", "RGB"))
+        return colours
+
+    def darkest(self) -> Pixels:
+        """A stored colour that is dark on a screen: the darkest of the first frame, so that no new value comes in."""
+        frame = self.rgb(0).sum(axis=-1, dtype=np.int64)
+        row, column = np.unravel_index(int(frame.argmin()), frame.shape)
+        if not self._stored.paired:
+            return np.array(self._stored.values[0, row, column])
+        pair = np.array(self._stored.values[0, row, column // 2])
+        pair[:2] = pair[column % 2]
+        return pair
+
+    def scenes(self) -> Iterator[list[Pixels]]:
+        """Composite images, one or two a scene, that show, together, the text of all frames.
+
+        Frames of one scene give their minimum, on which bright text stands out whatever moves behind it, and their
+        maximum for dark text and for text that is there for a moment only."""
+        first = self.rgb(0)
+        low = high = last = first
+        count = 1
+        for index in range(1, self._stored.frames):
+            frame = self.rgb(index)
+            changed = np.abs(frame.astype(np.int16) - last).max(axis=-1) > _CUT_CHANGE
+            if count == _WINDOW or changed.mean() > _CUT_SHARE:
+                yield _pair(low, high)
+                low = high = frame
+                count = 0
+            low, high, last = np.minimum(low, frame), np.maximum(high, frame), frame
+            count += 1
+        yield _pair(low, high)
+
+    def _grey_range(self) -> tuple[int, int]:
+        lows, highs = zip(*((v.min(), v.max()) for v in map(self._meant, self._stored.values)), strict=True)
+        return int(min(lows)), int(max(highs))
+
+    def _meant(self, values: Pixels) -> Pixels:
+        """Stored values without unused bits (PS3.5 8.1.1), signed where they are."""
+        meant = (values.astype(np.int64) >> max(0, self._high + 1 - self._bits)) & ((1 << self._bits) - 1)
+        sign = 1 << (self._bits - 1)
+        return (meant ^ sign) - sign if self._signed else meant
+
+    def _grey(self, values: Pixels) -> Pixels:
+        low, high = self._range
+        grey = ((self._meant(values) - low) * 255 // max(1, high - low)).clip(0, 255).astype(np.uint8)
+        if self._stored.photometric == "MONOCHROME1":
+            grey = 255 - grey
+        return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def _eight(values: Pixels) -> Pixels:
+    return values if values.dtype == np.uint8 else (values >> 8 * (values.itemsize - 1)).astype(np.uint8)
+
+
+def _pair(low: Pixels, high: Pixels) -> list[Pixels]:
+    moves = (np.abs(high.astype(np.int16) - low).max(axis=-1) > _CUT_CHANGE).any()
+    return [low, high] if moves else [low]

@@ -1,0 +1,28 @@
+"""Words that are no names: of medicine, of the DICOM Standard, of everyday English; and eponyms such as Hodgkin."""
+
+from functools import lru_cache
+from importlib.resources import files
+
+# Words that stand where a name is missing, titles, suffixes. Hunting for them would find nobody.
+_NOBODY = (
+    "anon anonymous anonymized anonymised deidentified unknown unnamed none null nil test phantom patient person "
+    "removed name doctor doe study series image head brain chest body dr md phd mrs mr ms miss prof jr sr iii esq "
+    "rn pat med"
+)
+NOBODY = frozenset(_NOBODY.split())
+
+
+@lru_cache(maxsize=1)
+def ordinary() -> frozenset[str]:
+    """Lower-case words that another patient's name must not take out of a text: medicine, DICOM, English, eponyms."""
+    return _read("words.txt") | eponyms()
+
+
+@lru_cache(maxsize=1)
+def eponyms() -> frozenset[str]:
+    """Lower-case names that medicine uses for diseases, signs and anatomy."""
+    return _read("eponyms.txt")
+
+
+def _read(name: str) -> frozenset[str]:
+    return frozenset((files(__package__) / "data" / name).read_text("utf-8").split())
