@@ -14,7 +14,7 @@ from readingroom_hub.deid.pixels.verdict import Judge, Verdict, identifying
 from readingroom_hub.deid.policy import Policy, UnsureText
 
 _ROUNDS = 3
-_SAME = 0.5
+_FILLED, _MOST = 0.7, 0.5
 _LEGIBLE, _LARGE = 0.5, 0.1
 
 
@@ -113,7 +113,11 @@ class _Look:
         ]
 
     def _read_as_harmless(self, line: Line) -> bool:
-        return any(_same(line.box, kept.box) for kept in self.kept)
+        """Whether harmless lines fill its place: the same one, or several that are read as one now."""
+        left, top, right, bottom = line.box
+        inside = [k.box for k in self.kept if top < (k.box[1] + k.box[3]) / 2 < bottom]
+        shown = {x for box in inside for x in range(max(left, box[0]), min(right, box[2]))}
+        return len(shown) > _FILLED * (right - left)
 
     def _goes(self, verdict: Verdict, box: Box) -> bool:
         if verdict is Verdict.HARMLESS:
@@ -123,7 +127,7 @@ class _Look:
         if self._unsure is UnsureText.QUARANTINE:
             raise CannotDeidentify("text in its pixels that is not known to be harmless: a person has to look")
         # Systems write who and when around the image, what was measured into it (PS3.3 C.8.5.5).
-        return bool(self._regions) and not any(_covered(box, region) > _SAME for region in self._regions)
+        return bool(self._regions) and not any(_covered(box, region) > _MOST for region in self._regions)
 
 
 def _check_same(before: Pixels, written: Stored, masks: list[Mask]) -> None:
@@ -171,10 +175,6 @@ def _covered(box: Box, other: Box) -> float:
 def _texture(line: Line, stored: Stored) -> bool:
     """Whether it is large and hardly legible: anatomy that looks like letters, not text."""
     return line.score < _LEGIBLE and line.box[3] - line.box[1] > stored.rows * _LARGE
-
-
-def _same(box: Box, other: Box) -> bool:
-    return min(_covered(box, other), _covered(other, box)) > _SAME
 
 
 def _distinct(masks: list[Mask]) -> list[Mask]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pydicom
-from pydicom.pixels import apply_color_lut, convert_color_space
+from pydicom.pixels.processing import apply_color_lut, convert_color_space
 
 from readingroom_hub.deid.pixels.stored import Pixels, Stored
 
