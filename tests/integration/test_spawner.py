@@ -241,7 +241,7 @@ def test_kernel_computes_and_reads_its_data(server):
 
 
 SEARCH = """
-import glob, http.client, os, re, socket
+import glob, http.client, os, re, socket, sys
 candidates = set(re.findall(rb"[0-9a-zA-Z_-]{32,}", repr(dict(os.environ)).encode()))
 refused = []
 for path in glob.glob("/proc/[0-9]*/environ") + glob.glob("/proc/[0-9]*/mem") + glob.glob("/proc/[0-9]*/cmdline"):
@@ -250,7 +250,8 @@ for path in glob.glob("/proc/[0-9]*/environ") + glob.glob("/proc/[0-9]*/mem") + 
     except OSError as error:
         refused.append(path)
 for top in ("/home/researcher", "/tmp", "/dev/shm", "/run"):
-    for root, _, files in os.walk(top):
+    for root, folders, files in os.walk(top):
+        folders[:] = [f for f in folders if os.path.join(root, f) != sys.prefix]  # a checkout may lie below /tmp
         for name in files:
             try:
                 candidates |= set(re.findall(rb"[0-9a-zA-Z_-]{32,}", open(os.path.join(root, name), "rb").read()))
