@@ -165,7 +165,7 @@ def readable():
             if folder == "/proc":
                 folders[:] = [f for f in folders if f.isdigit()]
             folders[:] = [f for f in folders if f not in {"task", "data", "fd", "map_files", "net"}]
-            folders[:] = [f for f in folders if os.path.join(folder, f) != sys.prefix]  # a checkout may lie below /tmp
+            folders[:] = [f for f in folders if Path(folder, f) != Path(sys.prefix)]  # a checkout may lie below /tmp
             for name in names:
                 path = Path(folder, name)
                 if root != "/proc" or name in {"environ", "cmdline", "mountinfo", "status"}:
