@@ -16,6 +16,7 @@ from readingroom_hub.ports.records import AuditRepository
 from readingroom_hub.services.datasets import DatasetService
 from readingroom_hub.services.grants import GrantService
 from readingroom_hub.services.ingest import IngestService
+from readingroom_hub.services.keys import KeyService
 from readingroom_hub.services.projects import ProjectService
 from readingroom_hub.services.sessions import SessionService
 
@@ -100,6 +101,12 @@ def ingest(settings: Settings, record: AuditRepository) -> IngestService:
 def datasets(settings: Settings, record: AuditRepository) -> DatasetService:
     """The use cases of published versions."""
     return DatasetService(open_catalogue(settings).versions, objects(settings), custody(settings), record)
+
+
+def keys(settings: Settings, record: AuditRepository) -> KeyService:
+    """The use cases of key-encrypting keys."""
+    c = open_catalogue(settings)
+    return KeyService(c.versions, c.grants, custody(settings), record)
 
 
 def projects(settings: Settings, record: AuditRepository) -> ProjectService:

@@ -68,6 +68,15 @@ class CatalogueContract:
         with pytest.raises(NotFound):
             catalogue.versions.key(other.id)
 
+    def test_a_data_key_is_rewrapped(self, catalogue):
+        catalogue.projects.create(project())
+        first, key = version("a")
+        with pytest.raises(NotFound, match=key.id):
+            catalogue.versions.rewrap(key)
+        catalogue.versions.publish(first, key)
+        catalogue.versions.rewrap(replace(key, kek="kek-2", wrapped=b"anew"))
+        assert catalogue.versions.key(key.id) == WrappedKey(key.id, "kek-2", b"anew")
+
     def test_a_version_is_found_by_name_by_prefix_and_by_digest(self, catalogue):
         catalogue.projects.create(project())
         old, old_key = version("a")

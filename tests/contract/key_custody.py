@@ -5,8 +5,9 @@ import secrets
 
 import pytest
 
-from readingroom_hub.errors import IntegrityError, KeyUnavailable
+from readingroom_hub.errors import Conflict, IntegrityError, KeyUnavailable
 from readingroom_hub.model.ids import KeyId
+from readingroom_hub.model.keys import KeyState
 from readingroom_hub.ports.custody import KeyCustody
 
 
@@ -52,6 +53,40 @@ class KeyCustodyContract:
         wrapped = custody.wrap(KeyId.new(), secrets.token_bytes(32))
         with pytest.raises(KeyUnavailable, match="nobody-has-it"):
             custody.unwrap(dataclasses.replace(wrapped, kek="nobody-has-it"))
+
+    def test_rotation_wraps_anew_and_unwraps_what_was_wrapped(self, custody, reopened):
+        data_key, first = secrets.token_bytes(32), custody.current_kek()
+        wrapped = custody.wrap(KeyId.new(), data_key)
+        second = custody.rotate()
+        assert reopened.current_kek() == second != first
+        assert reopened.unwrap(wrapped) == data_key
+        assert custody.wrap(wrapped.id, data_key).kek == second
+        assert [(k.name, k.state) for k in reopened.keks()] == [
+            (first, KeyState.DEACTIVATED),
+            (second, KeyState.ACTIVE),
+        ]
+
+    def test_what_a_destroyed_kek_wrapped_is_gone_and_the_rest_is_not(self, custody, reopened):
+        data_key, secret = secrets.token_bytes(32), custody.derive("deid/a")
+        wrapped = custody.wrap(KeyId.new(), data_key)
+        custody.rotate()
+        kept = custody.wrap(KeyId.new(), data_key)
+        for _ in range(2):
+            custody.destroy(wrapped.kek)
+        for each in (custody, reopened):
+            with pytest.raises(KeyUnavailable, match="was destroyed on"):
+                each.unwrap(wrapped)
+            assert each.unwrap(kept) == data_key
+            assert each.derive("deid/a") == secret
+        assert [k.state for k in custody.keks()] == [KeyState.DESTROYED, KeyState.ACTIVE]
+
+    def test_the_active_kek_is_not_destroyed(self, custody):
+        wrapped = custody.wrap(KeyId.new(), bytes(32))
+        with pytest.raises(Conflict, match="is active"):
+            custody.destroy(wrapped.kek)
+        with pytest.raises(KeyUnavailable, match="nobody-has-it"):
+            custody.destroy("nobody-has-it")
+        assert custody.unwrap(wrapped) == bytes(32)
 
     def test_derived_secrets_differ_by_purpose(self, custody):
         a, b = custody.derive("deid/a"), custody.derive("deid/b")

@@ -176,6 +176,12 @@ class SqlVersions(_Table, Versions):
         r = self._one(select(t.keys).where(t.keys.c.id == id), f"there is no data key {id}")
         return WrappedKey(KeyId(r.id), r.kek, r.wrapped)
 
+    def rewrap(self, key: WrappedKey) -> None:
+        """See the port."""
+        self.key(key.id)
+        with self._begin() as c:
+            c.execute(update(t.keys).where(t.keys.c.id == key.id).values(kek=key.kek, wrapped=key.wrapped))
+
     def key_ids(self) -> set[KeyId]:
         """See the port."""
         return {KeyId(r.id) for r in self._rows(select(t.keys.c.id))}

@@ -2,7 +2,7 @@
 
 import typer
 
-from readingroom_hub.cli import audit, dataset, demo, doctor, grant, mount, portal, project, serve
+from readingroom_hub.cli import audit, dataset, deid, demo, doctor, grant, key, mount, portal, project, serve
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -12,8 +12,10 @@ app = typer.Typer(
 )
 app.add_typer(project.app, name="project")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(deid.app, name="deid")
 app.add_typer(grant.app, name="grant")
 app.add_typer(audit.app, name="audit")
+app.add_typer(key.app, name="key")
 app.add_typer(mount.app, name="mount")
 app.add_typer(portal.app, name="portal")
 app.command("doctor")(doctor.doctor)

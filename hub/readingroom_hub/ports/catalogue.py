@@ -71,6 +71,10 @@ class Versions(ABC):
         """Raises NotFound."""
 
     @abstractmethod
+    def rewrap(self, key: WrappedKey) -> None:
+        """Replace the wrapped form of a data key that is there; the data key itself stays. Raises NotFound."""
+
+    @abstractmethod
     def key_ids(self) -> set[KeyId]:
         """Every data key that a published version uses: other objects are left-overs of a killed ingest."""
 

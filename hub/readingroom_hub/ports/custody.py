@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 from readingroom_hub.model.dataset import WrappedKey
 from readingroom_hub.model.ids import KeyId
+from readingroom_hub.model.keys import Kek
 
 
 class KeyCustody(ABC):
@@ -12,6 +13,20 @@ class KeyCustody(ABC):
     @abstractmethod
     def current_kek(self) -> str:
         """The name of the KEK that wraps from now on."""
+
+    @abstractmethod
+    def keks(self) -> list[Kek]:
+        """Every KEK that ever was, oldest first, destroyed ones too."""
+
+    @abstractmethod
+    def rotate(self) -> str:
+        """Make a new KEK active and deactivate the one before; returns the new name. Nothing is rewrapped."""
+
+    @abstractmethod
+    def destroy(self, kek: str) -> None:
+        """Make a deactivated KEK, and all that is wrapped under it, useless for ever: crypto-erasure (NIST SP 800-88).
+
+        Raises Conflict where it is active; destroying a destroyed one changes nothing."""
 
     @abstractmethod
     def wrap(self, key_id: KeyId, data_key: bytes) -> WrappedKey:

@@ -1,0 +1,96 @@
+"""`readingroom key`: key-encrypting keys, from their making to their destruction."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from readingroom_hub import compose
+from readingroom_hub.cli.common import AsJson, command, load, operator, person, record, show
+from readingroom_hub.errors import BadInput
+
+app = typer.Typer(no_args_is_help=True, help="Key-encrypting keys: they protect the data key of each dataset version.")
+
+
+@app.command("list")
+@command
+def list_(as_json: AsJson = False) -> None:
+    """List key-encrypting keys, oldest first, with the dataset versions that each protects."""
+    settings = load()
+    rows = [
+        {
+            "key": kek.name,
+            "state": kek.state.value,
+            "since": kek.since,
+            "versions": [str(v.digest) for v in versions] if as_json else ", ".join(v.label for v in versions),
+        }
+        for kek, versions in compose.keys(settings, record(settings)).keks()
+    ]
+    show(rows, as_json, "There is no key yet.")
+
+
+@app.command()
+@command
+def rotate() -> None:
+    """Make a new key active. No stored object changes; `rewrap` then moves the data keys under it."""
+    settings = load()
+    audit = record(settings)
+    name = compose.keys(settings, audit).rotate(operator(audit))
+    typer.echo(f"{name} is active. Run `readingroom key rewrap` to move the data keys of published versions under it.")
+
+
+@app.command()
+@command
+def rewrap(
+    leave: Annotated[list[str] | None, typer.Option(help="A dataset version to leave under its old key.")] = None,
+) -> None:
+    """Wrap the data keys of all versions under the active key. No stored object changes; running sessions go on."""
+    settings = load()
+    audit = record(settings)
+    versions = compose.open_catalogue(settings).versions
+    left = {versions.find(label).digest for label in leave or ()}
+    done = compose.keys(settings, audit).rewrap(operator(audit), left)
+    typer.echo(f"{len(done)} data keys were wrapped anew.")
+
+
+@app.command()
+@command
+def destroy(
+    key: Annotated[str, typer.Argument(help="The key's name, from `readingroom key list`.")],
+    approved_by: Annotated[list[str], typer.Option(help="Who approved it; give it twice, for two people.")],
+    receipt: Annotated[Path, typer.Option(help="Where to write the signed receipt; must not exist yet.")],
+) -> None:
+    """Destroy a key for ever: the dataset versions that it protects cannot be read by anybody any more."""
+    settings = load()
+    audit = record(settings)
+    approvers = [person(audit, text) for text in approved_by]
+    done: dict[str, Any] = {}
+    try:
+        with receipt.open("x", encoding="utf-8") as file:
+            try:
+                done = compose.keys(settings, audit).destroy(key, approvers, operator(audit))
+            except BaseException:
+                receipt.unlink()
+                raise
+            json.dump(done, file, indent=1)
+    except OSError as error:
+        if done:  # it is destroyed, and nobody can make this receipt again
+            typer.echo(json.dumps(done))
+        raise BadInput(f"the receipt {receipt} cannot be written: {error.strerror}") from error
+    count = len(done["receipt"]["unreadable"])
+    typer.echo(f"{key} is destroyed; {count} dataset versions are unreadable for ever. The receipt is {receipt}.")
+
+
+@app.command()
+@command
+def check(receipt: Annotated[Path, typer.Argument(help="A receipt from `readingroom key destroy`.")]) -> None:
+    """Check the signature of a receipt, and show which dataset versions it names."""
+    settings = load()
+    try:
+        content: dict[str, Any] = json.loads(receipt.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{receipt} is no receipt: {error}") from error
+    said = compose.keys(settings, record(settings)).check(content)
+    typer.echo(f"Signed by this key custody: {said['kek']} was destroyed at {said['destroyed_at']}.")
+    show(said["unreadable"], False, "It protected no dataset version.")

@@ -1,0 +1,171 @@
+"""Key-encrypting keys from rotation, which touches no object, to crypto-erasure (NIST SP 800-57, SP 800-88)."""
+
+import base64
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import rfc8785
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.constant_time import bytes_eq
+
+from readingroom_hub.errors import BadInput, Conflict, IntegrityError, KeyUnavailable, ReadingRoomError
+from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
+from readingroom_hub.model.dataset import DatasetVersion, WrappedKey
+from readingroom_hub.model.ids import PersonId, VersionDigest
+from readingroom_hub.model.keys import Kek, KeyState
+from readingroom_hub.ports.catalogue import Grants, Versions
+from readingroom_hub.ports.custody import KeyCustody
+from readingroom_hub.ports.records import AuditRepository
+
+RECEIPT_FORMAT = "readingroom-destruction/1"
+_PURPOSE = "destruction-receipts"
+
+
+class KeyService:
+    """Lists, rotates, rewraps and destroys. `by` is the person who orders it."""
+
+    def __init__(self, versions: Versions, grants: Grants, custody: KeyCustody, audit: AuditRepository) -> None:
+        self._versions = versions
+        self._grants = grants
+        self._custody = custody
+        self._audit = audit
+
+    def keks(self) -> list[tuple[Kek, list[DatasetVersion]]]:
+        """Every KEK with the versions whose data keys it wraps, oldest first."""
+        wrapped: dict[str, list[DatasetVersion]] = {}
+        for version in self._versions.all():
+            wrapped.setdefault(self._versions.key(version.key).kek, []).append(version)
+        return [(kek, wrapped.get(kek.name, [])) for kek in self._custody.keks()]
+
+    def rotate(self, by: PersonId) -> str:
+        """Make a new KEK active; returns its name. What is wrapped stays wrapped, and readable."""
+        subject = {"kek": self._custody.current_kek()}
+        self._audit.append([AuditRecord(AuditEvent.KEY_ROTATED, person=by, subject=subject)])
+        return self._custody.rotate()
+
+    def rewrap(self, by: PersonId, leave: Collection[VersionDigest] = ()) -> list[DatasetVersion]:
+        """Wrap every data key under the active KEK, but those of `leave`; returns what was changed.
+
+        Stopped at any point, it goes on where it was. No object is read or written.
+        Raises KeyUnavailable where an old KEK is gone; then the others stay as they are."""
+        current, done = self._custody.current_kek(), []
+        destroyed = {k.name for k in self._custody.keks() if k.state is KeyState.DESTROYED}
+        for version in self._versions.all():
+            old = self._versions.key(version.key)
+            if old.kek == current or old.kek in destroyed or version.digest in leave:
+                continue
+            data_key = self._custody.unwrap(old)
+            new = self._custody.wrap(version.key, data_key)
+            if not bytes_eq(self._custody.unwrap(new), data_key):
+                raise IntegrityError(
+                    f"the data key of {version.label} came back changed from key custody; stop using it"
+                )
+            self._audit.append([_record(AuditEvent.KEY_REWRAPPED, by, version, {"kek": new.kek})])
+            self._versions.rewrap(new)
+            done.append(version)
+        return done
+
+    def destroy(self, kek: str, approved_by: Collection[PersonId], by: PersonId) -> dict[str, Any]:
+        """Destroy a deactivated KEK, and so make every version that it wraps unreadable; returns the signed receipt.
+
+        Raises BadInput unless two people approved; Conflict where the KEK is active or destroyed, or somebody may
+        still read one of its versions; KeyUnavailable where there is no such KEK, or it could not be destroyed."""
+        approvers = sorted(set(approved_by))
+        if len(approvers) < 2:
+            raise BadInput("destroying a key needs the approval of two different people")
+        versions = self._destructible(kek)
+        wrapped = [self._versions.key(v.key) for v in versions]
+        stored = self._audit.append(_destroyed(kek, versions, approvers, by))[-1]
+        try:
+            self._custody.destroy(kek)
+            self._check_gone(kek, wrapped)
+        except ReadingRoomError as error:
+            self._audit.append([_failed(kek, by, error)])
+            raise
+        return self._signed(_receipt(kek, versions, approvers, by, stored))
+
+    def check(self, receipt: dict[str, Any]) -> dict[str, Any]:
+        """What a receipt says, where this key custody signed it. Raises IntegrityError."""
+        try:
+            said = dict(receipt["receipt"])
+            self._signer().public_key().verify(base64.b64decode(receipt["signature"]), rfc8785.dumps(said))
+        except (InvalidSignature, LookupError, TypeError, ValueError) as error:
+            raise IntegrityError("this receipt was changed, or is not of this key custody") from error
+        return said
+
+    def _destructible(self, kek: str) -> list[DatasetVersion]:
+        """What destroying `kek` takes away."""
+        found = next((row for row in self.keks() if row[0].name == kek), None)
+        if found is None:
+            raise KeyUnavailable(f"there is no key-encrypting key {kek}; see `readingroom key list`")
+        if found[0].state is not KeyState.DEACTIVATED:
+            what = {KeyState.ACTIVE: "active: rotate and rewrap first", KeyState.DESTROYED: "destroyed already"}
+            raise Conflict(f"the key-encrypting key {kek} is {what[found[0].state]}")
+        now, digests = datetime.now(UTC), {v.digest for v in found[1]}
+        current = [g for g in self._grants.all() if g.version in digests and g.is_current(now)]
+        if current:
+            readers = ", ".join(sorted({f"{g.dataset}@{g.version.short} by {g.project}" for g in current}))
+            raise Conflict(f"{kek} is still needed: {readers} may be read. Revoke these grants, or rewrap, first")
+        return found[1]
+
+    def _check_gone(self, kek: str, wrapped: Iterable[WrappedKey]) -> None:
+        for key in wrapped:
+            try:
+                self._custody.unwrap(key)
+            except KeyUnavailable:
+                continue
+            raise IntegrityError(f"key custody says that {kek} is destroyed, and still unwraps with it")
+
+    def _signer(self) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(self._custody.derive(_PURPOSE))
+
+    def _signed(self, receipt: dict[str, Any]) -> dict[str, Any]:
+        signer = self._signer()
+        return {
+            "receipt": receipt,
+            "public_key": base64.b64encode(signer.public_key().public_bytes_raw()).decode(),
+            "signature": base64.b64encode(signer.sign(rfc8785.dumps(receipt))).decode(),
+        }
+
+
+def _record(event: AuditEvent, by: PersonId, version: DatasetVersion, subject: dict[str, object]) -> AuditRecord:
+    about: dict[str, object] = {"dataset": version.dataset, "version": version.digest}
+    return AuditRecord(event, person=by, project=version.project, subject=about | subject)
+
+
+def _destroyed(kek: str, versions: list[DatasetVersion], approvers: list[PersonId], by: PersonId) -> list[AuditRecord]:
+    """One record a version, for whoever looks at it; then one for the key itself."""
+    subject: dict[str, object] = {"kek": kek, "approved_by": approvers}
+    of_versions = [_record(AuditEvent.KEY_DESTROYED, by, v, subject) for v in versions]
+    whole = AuditRecord(AuditEvent.KEY_DESTROYED, person=by, subject=subject | {"count": len(versions)})
+    return [*of_versions, whole]
+
+
+def _failed(kek: str, by: PersonId, error: ReadingRoomError) -> AuditRecord:
+    reason = f"not-destroyed: {error}"
+    return AuditRecord(AuditEvent.KEY_DESTROYED, Outcome.FAILURE, by, reason=reason, subject={"kek": kek})
+
+
+def _receipt(
+    kek: str, versions: list[DatasetVersion], approvers: list[PersonId], by: PersonId, stored: Receipt
+) -> dict[str, Any]:
+    return {
+        "format": RECEIPT_FORMAT,
+        "kek": kek,
+        "destroyed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "approved_by": list(approvers),
+        "ordered_by": by,
+        "record": {"index": stored.index, "leaf_hash": stored.leaf_hash.hex()},
+        "unreadable": [
+            {
+                "dataset": v.dataset,
+                "version": v.digest,
+                "project": v.project,
+                "data_key": v.key,
+                "instances": v.instances,
+            }
+            for v in versions
+        ],
+    }
