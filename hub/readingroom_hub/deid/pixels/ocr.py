@@ -21,8 +21,8 @@ class Line:
     """How sure the recogniser is, 0 to 1."""
 
 
-@lru_cache(maxsize=2)
-def _engine(side: int) -> Any:
+@lru_cache(maxsize=1)
+def _engine() -> Any:
     """Models are loaded once a process. One thread: the ingest runs one process a core."""
     from rapidocr import RapidOCR
 
@@ -33,7 +33,6 @@ def _engine(side: int) -> Any:
             "Global.log_level": "critical",  # its warnings are about images without text
             "Global.use_cls": False,
             "Global.text_score": 0.0,  # what is hard to read is for the verdict to weigh
-            "Global.max_side_len": side,
             "Det.box_thresh": 0.4,
         }
     )
@@ -57,7 +56,9 @@ def lines_again(image: Pixels) -> list[Line]:
 
 
 def _read(image: Pixels, scale: float, side: int) -> list[Line]:
-    found = _engine(side)(image)
+    engine = _engine()
+    engine.max_side_len = side
+    found = engine(image)
     if getattr(found, "boxes", None) is None or getattr(found, "txts", None) is None:
         return []
     result = []

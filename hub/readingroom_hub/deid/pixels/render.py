@@ -8,7 +8,7 @@ from pydicom.pixels.processing import apply_color_lut, convert_color_space
 
 from readingroom_hub.deid.pixels.stored import Pixels, Stored
 
-_WINDOW = 32
+_WINDOW, _BLOCK = 32, 8
 _CUT_CHANGE, _CUT_SHARE = 24, 0.25  # a new scene: this share of the pixels changes by this much (of 255)
 
 
@@ -57,8 +57,7 @@ class Rendered:
         count = 1
         for index in range(1, self._stored.frames):
             frame = self.rgb(index)
-            changed = np.abs(frame.astype(np.int16) - last).max(axis=-1) > _CUT_CHANGE
-            if count == _WINDOW or changed.mean() > _CUT_SHARE:
+            if count == _WINDOW or _another_scene(last, frame):
                 yield _pair(low, high)
                 low = high = frame
                 count = 0
@@ -86,6 +85,19 @@ class Rendered:
 
 def _eight(values: Pixels) -> Pixels:
     return values if values.dtype == np.uint8 else (values >> 8 * (values.itemsize - 1)).astype(np.uint8)
+
+
+def _another_scene(before: Pixels, after: Pixels) -> bool:
+    changed = np.abs(_coarse(before) - _coarse(after)).max(axis=-1) > _CUT_CHANGE
+    return bool(changed.mean() > _CUT_SHARE)
+
+
+def _coarse(image: Pixels) -> Pixels:
+    """Means of blocks, in which noise and speckle cancel."""
+    block = min(_BLOCK, *image.shape[:2])
+    rows, columns = image.shape[0] // block, image.shape[1] // block
+    blocks = image[: rows * block, : columns * block].reshape(rows, block, columns, block, 3)
+    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
 
 
 def _pair(low: Pixels, high: Pixels) -> list[Pixels]:
