@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from readingroom_hub.adapters import catalogue_sql
-from readingroom_hub.adapters.audit_offline import Verified
 from readingroom_hub.adapters.catalogue_tables import open_database
-from readingroom_hub.config import Settings
+from readingroom_hub.config import Paths, Settings
+from readingroom_hub.ledger.bundle import Verified, Wanted
+from readingroom_hub.ledger.note import VKey
+from readingroom_hub.ledger.policy import Policy
 from readingroom_hub.ports.catalogue import Grants, Projects, Sessions, Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.mounts import Mounts
@@ -56,19 +58,23 @@ def serve_audit(settings: Settings) -> None:
     serve(settings.paths.audit, settings.paths.keys, settings.paths.audit_socket)
 
 
-def verify_log(folder: Path, log: Path | None, vkeys: Sequence[str], kept: Sequence[str]) -> Verified:
-    """Verify `log`, or the log in `folder`, against `vkeys` or the key in `folder`, and checkpoints kept elsewhere."""
+def verify_log(paths: Paths, log: Path | None, policy: Policy | None, kept: Sequence[str]) -> Verified:
+    """Verify a bundle, a log file or the log of `paths`, by `policy` or the key there, and by kept checkpoints."""
+    from readingroom_hub.adapters.audit_keys import read_tag_secret
     from readingroom_hub.adapters.audit_log import LOG_FILE
     from readingroom_hub.adapters.audit_offline import log_vkey, verify
 
-    return verify(log or folder / LOG_FILE, vkeys or [log_vkey(folder)], kept)
+    trusted = policy or Policy.of_keys([VKey.parse(log_vkey(paths.audit))])
+    secret = None if log else read_tag_secret(paths.keys)
+    return verify(log or paths.audit / LOG_FILE, trusted, kept, secret)
 
 
-def export_log(settings: Settings, target: Path | None) -> int:
-    """Write all audit records to `target` or stdout; returns how many."""
-    from readingroom_hub.adapters.audit_offline import export
+def write_bundle(settings: Settings, wanted: Wanted, target: Path) -> tuple[int, int]:
+    """Write the auditor's single file; returns how many records it shows, and of how many."""
+    from readingroom_hub.adapters.audit_bundle import write_bundle as write
+    from readingroom_hub.adapters.audit_keys import read_tag_secret
 
-    return export(settings.paths.audit, target)
+    return write(settings.paths.audit, read_tag_secret(settings.paths.keys), wanted, target)
 
 
 def custody(settings: Settings) -> KeyCustody:

@@ -25,7 +25,7 @@ def running():
     with audit_process() as (server, client):
         yield server, client
         server.stop()
-        checked = verify_log(server.paths.audit, None, [], [])
+        checked = verify_log(server.paths, None, None, [])
         assert [str(f) for f in checked.findings] == []
 
 

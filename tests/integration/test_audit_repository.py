@@ -25,6 +25,7 @@ from readingroom_hub.errors import AuditUnavailable
 from readingroom_hub.ledger.merkle import Frontier, leaf_hash
 from readingroom_hub.ledger.note import Checkpoint, Signer
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
+from readingroom_hub.model.ids import ProjectId
 from readingroom_hub.ports.records import Filter
 
 is_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small tmpfs or to become another user")
@@ -40,7 +41,8 @@ def cli(state, *arguments):
 
 def stored(paths):
     with closing(LogReader(paths.audit / "log.sqlite")) as reader:
-        return {json.loads(leaf)["id"]: (index, hash, json.loads(leaf)) for index, leaf, hash in reader.entries()}
+        rows = [(e.idx, e.hash, json.loads(e.record)) for e in reader.entries()]
+        return {row["id"]: (index, hash, row) for index, hash, row in rows}
 
 
 def until(condition, seconds=20.0):
@@ -253,23 +255,31 @@ def change(state, *statements, file="log.sqlite"):
 
 def leaf_of(state, index):
     with closing(LogReader(state / "audit" / "log.sqlite")) as reader:
-        return next(leaf for i, leaf, _ in reader.entries() if i == index)
+        return next(e.leaf for e in reader.entries() if e.idx == index)
 
 
 def forged(state, index):
-    return leaf_of(state, index).replace(b'"success"', b'"failure"')
+    return leaf_of(state, index).replace(b'"class":"access"', b'"class":"control"')
 
 
 def one_byte(state):
     path = state / "audit" / "log.sqlite"
-    data = path.read_bytes()
-    leaf = leaf_of(state, 5)
-    place = data.index(leaf) + leaf.index(b'"success"') + 1
-    path.write_bytes(data[:place] + b"S" + data[place + 1 :])
+    leaf = leaf_of(state, 5)  # also where SQLite left an old copy of its page
+    path.write_bytes(path.read_bytes().replace(leaf, leaf.replace(b'"access"', b'"Access"')))
 
 
 TAMPERING = {
     "one byte": (one_byte, "record 5: its bytes were changed"),
+    "contents edited": (
+        lambda s: change(
+            s, ("UPDATE entry SET record = CAST(replace(record, 'success', 'failure') AS BLOB) WHERE idx = 5",)
+        ),
+        "record 5: its contents were changed",
+    ),
+    "contents removed": (
+        lambda s: change(s, ("UPDATE entry SET record = NULL, salt = NULL WHERE idx = 5",)),
+        "record 5: its contents are missing",
+    ),
     "leaf edited": (
         lambda s: change(s, ("UPDATE entry SET leaf = ? WHERE idx = 5", forged(s, 5))),
         "record 5: its bytes were changed",
@@ -301,7 +311,7 @@ TAMPERING = {
     ),
     "tail cut": (lambda s: change(s, ("DELETE FROM entry WHERE idx >= 9",)), "record 9: it is missing"),
     "replayed": (
-        lambda s: change(s, ("INSERT INTO entry SELECT 12, leaf, hash FROM entry WHERE idx = 5",)),
+        lambda s: change(s, ("INSERT INTO entry SELECT 12, leaf, hash, salt, record FROM entry WHERE idx = 5",)),
         "record 12: its id occurs twice",
     ),
     "checkpoint edited": (
@@ -347,8 +357,8 @@ def resign(state, size):
     )
     frontier = Frontier()
     with closing(LogReader(state / "audit" / "log.sqlite")) as reader:
-        for _, _, hash in reader.entries():
-            frontier.append(hash)
+        for entry in reader.entries():
+            frontier.append(entry.hash)
     body = Checkpoint(origin, size, frontier.root()).body()
     change(state, ("INSERT INTO checkpoint VALUES(?, ?)", size, f"{body}\n{signer.sign(body)}"))
     (state / "audit" / "index.sqlite").unlink()
@@ -367,7 +377,7 @@ def test_a_thief_of_the_key_is_found_by_a_checkpoint_kept_elsewhere(state, whole
 
 def test_another_key_does_not_verify(state):
     stranger = Signer("host/readingroom-audit/0", Ed25519PrivateKey.generate())
-    checked = cli(state, "verify", "--log", str(state / "audit" / "log.sqlite"), "--key", str(stranger.vkey))
+    checked = cli(state, "verify", str(state / "audit" / "log.sqlite"), "--key", str(stranger.vkey))
     assert checked.exit_code == 1
 
 
@@ -449,28 +459,32 @@ def test_query_refuses_what_it_cannot_search_for(running, arguments):
     assert "Error:" in result.output
 
 
-def test_an_export_verifies_anywhere_and_a_changed_one_does_not(running, tmp_path):
-    server, _ = running
-    target = tmp_path / "out.jsonl"
-    assert cli(server.paths.state, "export", "--out", str(target)).exit_code == 0
-    vkey = (server.paths.audit / "vkey").read_text().strip()
-    lines = target.read_text().splitlines()
-    assert json.loads(lines[-1])["checkpoint"].startswith(vkey.partition("+")[0])
-    assert json.loads(lines[-2])["record"]["event"] == "record-searched"
-    result = cli(tmp_path, "verify", "--log", str(target), "--key", vkey)
+def test_a_bundle_of_a_project_verifies_anywhere_and_its_making_is_on_record(running, tmp_path):
+    server, client = running
+    project, study = ProjectId("lung-study"), {"study": "1.2.3"}
+    client.append([a_record(project=project, subject=study), a_record(project=ProjectId("other-study"))])
+    target = tmp_path / "lung.bundle"
+    made = cli(server.paths.state, "bundle", str(target), "--project", "lung-study", "--from", "2020-01-01")
+    assert made.exit_code == 0, made.output
+    (searched,) = client.query(Filter(events=("record-searched",), limit=1), None)
+    assert searched.record["subject"]["project"] == ["lung-study"]
+    (tmp_path / "policy").write_text(f"log {(server.paths.audit / 'vkey').read_text()}quorum none\n")
+    result = cli(tmp_path, "verify", str(target), "--policy", str(tmp_path / "policy"))
     assert result.exit_code == 0, result.output
-    assert [p.name for p in tmp_path.iterdir()] == ["out.jsonl"]
-    target.write_text("\n".join([lines[0], lines[1].replace("526000", "526001"), *lines[2:]]) + "\n")
-    result = cli(tmp_path, "verify", "--log", str(target), "--key", vkey)
+    assert "1 of them belong to project lung-study, and no other." in result.output
+    assert b"other-study" not in target.read_bytes()
+    target.write_bytes(target.read_bytes().replace(b'"study":"1.2.3"', b'"study":"1.2.4"'))
+    result = cli(tmp_path, "verify", str(target), "--policy", str(tmp_path / "policy"))
     assert result.exit_code == 1
-    assert "record 1: its bytes were changed" in result.output
+    assert "its contents were changed" in result.output
+    assert cli(server.paths.state, "bundle", str(target), "--project", "x1", "--study", "1.2").exit_code == 1
 
 
-@pytest.mark.parametrize("text", ["", "{}\n", '{"checkpoint": "x"}\n', "SQLite format 3\0 but not really"])
+@pytest.mark.parametrize("text", ["", "{}\n", "SQLite format 3\0 but not really"])
 def test_what_is_no_log_is_refused(running, tmp_path, text):
     (tmp_path / "bad").write_text(text)
     vkey = (running[0].paths.audit / "vkey").read_text().strip()
-    assert cli(tmp_path, "verify", "--log", str(tmp_path / "bad"), "--key", vkey).exit_code == 1
+    assert cli(tmp_path, "verify", str(tmp_path / "bad"), "--key", vkey).exit_code == 1
 
 
 def test_verify_works_while_records_come_in(running):

@@ -9,11 +9,15 @@ from readingroom_hub.adapters.audit_keys import open_signer, publish_vkey
 from readingroom_hub.adapters.audit_log import AuditLog, LogReader
 from readingroom_hub.adapters.identities import Identities, commitment
 from readingroom_hub.errors import AuditUnavailable, BadInput, Conflict, KeyUnavailable, SystemUnfit
+from readingroom_hub.ledger.leaf import Sealed
 from readingroom_hub.ledger.merkle import leaf_hash, root_of
 from readingroom_hub.ledger.note import Checkpoint, Signer, open_note
+from readingroom_hub.ledger.policy import Policy
 from readingroom_hub.ledger.verify import LogVerifier
 
 SIGNER = Signer("host/log", Ed25519PrivateKey.from_private_bytes(b"1" * 32))
+
+A, B = Sealed(b"a", b"salt", b"{}"), Sealed(b"b", b"salt", b"{}")
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ def log(tmp_path):
 def findings(folder):
     reader = LogReader(folder / "log.sqlite")
     try:
-        verifier = LogVerifier([SIGNER.vkey], read_leaves=False)
+        verifier = LogVerifier(Policy.of_keys([SIGNER.vkey]), read_leaves=False)
         return [str(f) for f in verifier.findings(reader.entries(), reader.checkpoints())]
     finally:
         reader.close()
@@ -39,21 +43,21 @@ def other_connection(folder):
 
 
 def test_a_commit_gives_receipts_and_a_signed_checkpoint(log):
-    receipts = log.append([b"a", b"b"])
+    receipts = log.append([A, B])
     assert [(r.index, r.leaf_hash) for r in receipts] == [(0, leaf_hash(b"a")), (1, leaf_hash(b"b"))]
     body, _ = open_note(log.checkpoint, [SIGNER.vkey])
     assert Checkpoint.parse(body) == Checkpoint("host/log", 2, root_of([leaf_hash(b"a"), leaf_hash(b"b")]))
 
 
 def test_commits_are_durable_and_rows_are_append_only(log, tmp_path):
-    log.append([b"a"])
+    log.append([A])
     assert log._connection.execute("PRAGMA synchronous").get == 2  # FULL
     assert log._connection.execute("PRAGMA journal_mode").get == "wal"
     other = other_connection(tmp_path)
     for sql in (
         "UPDATE entry SET leaf = x'00'",
         "DELETE FROM entry",
-        "INSERT INTO entry VALUES(5, x'00', x'00')",
+        "INSERT INTO entry VALUES(5, x'00', x'00', NULL, NULL)",
         "UPDATE checkpoint SET note = ''",
         "DELETE FROM checkpoint",
     ):
@@ -63,26 +67,26 @@ def test_commits_are_durable_and_rows_are_append_only(log, tmp_path):
 
 
 def test_it_goes_on_where_it_stopped(log, tmp_path):
-    log.append([b"a", b"b", b"c"])
+    log.append([A, B, Sealed(b"c", b"", b"")])
     root = log.root
     log.close()
     again = AuditLog(tmp_path, SIGNER)
     assert (again.size, again.root, again.damage) == (3, root, None)
-    assert again.append([b"d"])[0].index == 3
+    assert again.append([A])[0].index == 3
     again.close()
     assert findings(tmp_path) == []
 
 
 def test_a_commit_that_fails_leaves_no_trace_and_the_next_one_works(log, tmp_path):
-    log.append([b"a"])
+    log.append([A])
     other = other_connection(tmp_path)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(AuditUnavailable, match=r"could not store 1 record\(s\)"):
-        log.append([b"lost"])
+        log.append([B])
     assert log.size == 1
     other.execute("ROLLBACK")
     other.close()
-    assert log.append([b"b"])[0].index == 1
+    assert log.append([B])[0].index == 1
     assert findings(tmp_path) == []
 
 
@@ -94,20 +98,20 @@ def test_a_commit_that_worked_though_it_reported_an_error_counts(log, monkeypatc
         raise apsw.IOError("the reply got lost")
 
     monkeypatch.setattr(log, "_commit", commit_then_fail)
-    assert log.append([b"a"])[0].index == 0
+    assert log.append([A])[0].index == 0
     monkeypatch.undo()
-    assert log.append([b"b"])[0].index == 1
+    assert log.append([B])[0].index == 1
 
 
 def test_somebody_else_s_row_stops_the_log(log, tmp_path):
-    log.append([b"a"])
+    log.append([A])
     other = other_connection(tmp_path)
-    other.execute("INSERT INTO entry VALUES(1, ?, ?)", (b"x", leaf_hash(b"x")))
+    other.execute("INSERT INTO entry VALUES(1, ?, ?, NULL, NULL)", (b"x", leaf_hash(b"x")))
     other.close()
     with pytest.raises(AuditUnavailable, match="changed under its writer"):
-        log.append([b"b"])
+        log.append([B])
     with pytest.raises(AuditUnavailable, match="takes no records"):
-        log.append([b"b"])
+        log.append([B])
 
 
 def test_a_second_writer_is_refused(log, tmp_path):

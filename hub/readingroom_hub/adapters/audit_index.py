@@ -16,8 +16,9 @@ from typing import Any
 import apsw
 
 from readingroom_hub.adapters.audit_log import LOG_FILE
-from readingroom_hub.errors import AuditUnavailable
+from readingroom_hub.errors import AuditUnavailable, IntegrityError
 from readingroom_hub.ledger.canonical import from_leaf
+from readingroom_hub.ledger.leaf import check_envelope, payload_hash
 from readingroom_hub.ledger.record import Finding
 from readingroom_hub.ports.records import Filter
 
@@ -29,7 +30,7 @@ _NICE = 10
 _COLUMNS = ("id", "time", "event", "person", "project", "session", "dataset")
 _NAMES = ", ".join(_COLUMNS)
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS record(idx INTEGER PRIMARY KEY, id TEXT NOT NULL, time TEXT NOT NULL, event TEXT NOT NULL,
+CREATE TABLE IF NOT EXISTS record(idx INTEGER PRIMARY KEY, id TEXT NOT NULL, time TEXT NOT NULL, event TEXT,
     person TEXT, project TEXT, session TEXT, dataset TEXT) STRICT;
 CREATE INDEX IF NOT EXISTS record_id ON record(id);
 CREATE INDEX IF NOT EXISTS record_time ON record(time);
@@ -40,8 +41,10 @@ CREATE INDEX IF NOT EXISTS record_session ON record(session) WHERE session IS NO
 CREATE INDEX IF NOT EXISTS record_dataset ON record(dataset) WHERE dataset IS NOT NULL;
 """
 _PATHS = {"dataset": "subject.dataset"}
-_DERIVED = "SELECT idx, {} FROM (SELECT idx, CAST(leaf AS TEXT) AS t FROM log.entry)".format(  # noqa: S608  # fixed
-    ", ".join(f"t ->> '$.{_PATHS.get(c, c)}' AS {c}" for c in _COLUMNS)
+_DERIVED = (  # of a record without contents the leaf still tells id and time
+    "SELECT idx, {} FROM (SELECT idx, CAST(coalesce(record, leaf) AS TEXT) AS t FROM log.entry)".format(  # noqa: S608
+        ", ".join(f"t ->> '$.{_PATHS.get(c, c)}' AS {c}" for c in _COLUMNS)
+    )
 )
 _FILL = f"INSERT INTO record {_DERIVED} WHERE idx >= ? ORDER BY idx LIMIT {_CHUNK}"
 _DIFFERING = f"""
@@ -204,9 +207,10 @@ class IndexReader:
             values.append(before)
         where = "WHERE " + " AND ".join(terms) if terms else ""
         sql = f"SELECT idx FROM record {where} ORDER BY idx DESC LIMIT ?"  # noqa: S608  # terms are fixed texts
-        sql = f"SELECT e.idx, e.leaf FROM ({sql}) AS r JOIN log.entry AS e ON e.idx = r.idx ORDER BY e.idx DESC"  # noqa: S608
+        sql = f"""SELECT e.idx, e.leaf, e.salt, e.record FROM ({sql}) AS r JOIN log.entry AS e ON e.idx = r.idx
+            WHERE e.record IS NOT NULL ORDER BY e.idx DESC"""  # noqa: S608
         try:
-            return [(int(i), from_leaf(leaf)) for i, leaf in self._connection.execute(sql, (*values, wanted.limit))]
+            return [_shown(*row) for row in self._connection.execute(sql, (*values, wanted.limit))]
         except apsw.Error as error:
             raise AuditUnavailable(f"the index cannot be searched: {error}") from error
 
@@ -216,7 +220,15 @@ class IndexReader:
             self._connection.close()
 
 
-def _moment(at: datetime) -> str:
+def _shown(index: int, leaf: bytes, salt: bytes, record: bytes) -> tuple[int, dict[str, Any]]:
+    """Raises IntegrityError where the contents are not those of the leaf: never show an edited record as one."""
+    if check_envelope(from_leaf(leaf)).payload != payload_hash(salt, record):
+        raise IntegrityError(f"audit record {index} was changed in the store: run `readingroom audit verify`")
+    return index, from_leaf(record)
+
+
+def wire_moment(at: datetime) -> str:
+    """A time as records spell it."""
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -226,8 +238,8 @@ def _where(wanted: Filter) -> tuple[list[str], list[Any]]:
         "project = ?": wanted.project,
         "dataset = ?": wanted.dataset,
         "session = ?": wanted.session,
-        "time >= ?": wanted.since and _moment(wanted.since),
-        "time < ?": wanted.until and _moment(wanted.until),
+        "time >= ?": wanted.since and wire_moment(wanted.since),
+        "time < ?": wanted.until and wire_moment(wanted.until),
     }
     terms = [t for t, v in given.items() if v is not None]
     values: list[Any] = [v for v in given.values() if v is not None]

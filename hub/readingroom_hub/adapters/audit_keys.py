@@ -12,6 +12,7 @@ from readingroom_hub.errors import IntegrityError, KeyUnavailable
 from readingroom_hub.ledger.note import Signer
 
 KEY_FILE = "audit-log.key"
+TAG_FILE = "audit-tags.key"
 ORIGIN_FILE = "origin"
 VKEY_FILE = "vkey"
 _SEED_LENGTH = 32
@@ -62,6 +63,25 @@ def open_signer(audit: Path, keys: Path) -> Signer:
         if not path.exists():
             raise KeyUnavailable(f"{path} is missing, but {used[0]} exists: restore it from backup")
     return Signer(origin_path.read_text().strip(), _read_key(key_path))
+
+
+def read_tag_secret(keys: Path) -> bytes:
+    """The secret under which records are tagged. Raises KeyUnavailable."""
+    path = keys / TAG_FILE
+    try:
+        secret = path.read_bytes()
+    except OSError as error:
+        raise KeyUnavailable(f"the log's tag secret {path} cannot be read: {error.strerror}. Restore it") from error
+    if len(secret) != _SEED_LENGTH:
+        raise KeyUnavailable(f"the log's tag secret {path} has {len(secret)} bytes, not {_SEED_LENGTH}: restore it")
+    return secret
+
+
+def open_tag_secret(audit: Path, keys: Path) -> bytes:
+    """As `read_tag_secret`; made at the first start."""
+    if not (audit / VKEY_FILE).exists() and not (keys / TAG_FILE).exists():
+        _write_new(keys / TAG_FILE, secrets.token_bytes(_SEED_LENGTH))
+    return read_tag_secret(keys)
 
 
 def publish_vkey(audit: Path, signer: Signer) -> None:

@@ -6,24 +6,29 @@ out of here: an index in the commit costs two thirds of the throughput, and coul
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 import apsw
 
 from readingroom_hub.errors import AuditUnavailable, Conflict, IntegrityError, SystemUnfit
+from readingroom_hub.ledger.leaf import Sealed
 from readingroom_hub.ledger.merkle import Frontier, leaf_hash
 from readingroom_hub.ledger.note import Checkpoint, Signer, VKey
+from readingroom_hub.ledger.policy import Policy
 from readingroom_hub.ledger.record import Finding
-from readingroom_hub.ledger.verify import LogVerifier
+from readingroom_hub.ledger.verify import Entry, LogVerifier
 from readingroom_hub.model.audit import Receipt
 
 LOG_FILE = "log.sqlite"
 _SQLITE_NEEDED = (3, 51, 3)
 """Before it, a WAL reset under two connections could lose committed writes (sqlite.org/wal.html#walresetbug)."""
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS entry(idx INTEGER PRIMARY KEY, leaf BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS entry(idx INTEGER PRIMARY KEY, leaf BLOB NOT NULL, hash BLOB NOT NULL,
+    salt BLOB, record BLOB) STRICT;
 CREATE TABLE IF NOT EXISTS checkpoint(size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS cosigned(size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
 CREATE TRIGGER IF NOT EXISTS entry_no_update BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'append only'); END;
 CREATE TRIGGER IF NOT EXISTS entry_no_delete BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'append only'); END;
 CREATE TRIGGER IF NOT EXISTS entry_no_gap BEFORE INSERT ON entry
@@ -57,15 +62,35 @@ class LogReader:
         except apsw.Error as error:
             raise IntegrityError(f"{path} cannot be read as an audit log: {error}") from error
 
-    def entries(self, start: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
-        """Index, leaf, leaf hash, from `start` on. Raises IntegrityError where the file is damaged."""
-        sql = "SELECT idx, leaf, hash FROM entry WHERE idx >= ? ORDER BY idx"
-        yield from self._rows(sql, start)
+    def entries(self, start: int = 0) -> Iterator[Entry]:
+        """What is stored from index `start` on. Raises IntegrityError where the file is damaged."""
+        sql = "SELECT idx, leaf, hash, salt, record FROM entry WHERE idx >= ? ORDER BY idx"
+        return starmap(Entry, self._rows(sql, start))
+
+    def leaves(self, start: int = 0) -> Iterator[Entry]:
+        """As `entries`, without the contents, which the tree does not need."""
+        return starmap(Entry, self._rows("SELECT idx, leaf, hash FROM entry WHERE idx >= ? ORDER BY idx", start))
 
     def checkpoints(self) -> Iterator[str]:
-        """Every checkpoint, smallest size first."""
-        for (note,) in self._rows("SELECT note FROM checkpoint ORDER BY size"):
+        """Every checkpoint, smallest size first; with its cosignatures, where it has them."""
+        sql = "SELECT coalesce(w.note, c.note) FROM checkpoint AS c LEFT JOIN cosigned AS w USING(size) ORDER BY size"
+        for (note,) in self._rows(sql):
             yield str(note)
+
+    def cosigned(self) -> str | None:
+        """The newest checkpoint with cosignatures of witnesses, None where there is none."""
+        for (note,) in self._rows("SELECT note FROM cosigned ORDER BY size DESC LIMIT 1"):
+            return str(note)
+        return None
+
+    def places(self, since: str, until: str) -> tuple[int, int]:
+        """First index and the one behind the last, of records with a time from `since` to before `until`; (0, 0): none.
+
+        Both are RFC 3339 in UTC, with microseconds."""
+        sql = """SELECT coalesce(min(idx), 0), coalesce(max(idx) + 1, 0) FROM
+            (SELECT idx, CAST(leaf AS TEXT) ->> '$.time' AS time FROM entry) WHERE time >= ? AND time < ?"""
+        first, end = next(self._rows(sql, since, until))
+        return int(first), int(end)
 
     def newest(self) -> str | None:
         """The newest checkpoint, None in a log without one."""
@@ -73,7 +98,7 @@ class LogReader:
             return str(note)
         return None
 
-    def _rows(self, sql: str, *values: int) -> Iterator[Any]:
+    def _rows(self, sql: str, *values: int | str) -> Iterator[Any]:
         try:
             yield from self._connection.execute(sql, values)
         except apsw.Error as error:
@@ -124,6 +149,7 @@ class AuditLog:
             connection.set_busy_timeout(200)
             connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
             connection.execute(_SCHEMA)
+            connection.execute("SELECT record FROM entry LIMIT 0; SELECT note FROM cosigned LIMIT 0")
         except apsw.Error as error:
             raise AuditUnavailable(f"the audit log {self._path} cannot be opened: {error}") from error
         return connection
@@ -134,14 +160,14 @@ class AuditLog:
         try:
             newest = reader.newest()
             notes = [newest] if newest else []
-            if not notes and not any(reader.entries()):
+            if not notes and not any(reader.leaves()):
                 return
-            vkeys = [self._signer.vkey]
-            quick = LogVerifier(vkeys, read_leaves=False)
-            self.damage = next(quick.findings(reader.entries(), notes), None)
+            policy = Policy((self._signer.vkey,))
+            quick = LogVerifier(policy, read_leaves=False)
+            self.damage = next(quick.findings(reader.leaves(), notes), None)
             if self.damage:
-                full = LogVerifier(vkeys, read_leaves=False)
-                self.damage = next(full.findings(reader.entries(), reader.checkpoints()), self.damage)
+                full = LogVerifier(policy, read_leaves=False)
+                self.damage = next(full.findings(reader.leaves(), reader.checkpoints()), self.damage)
             self._frontier, self._note = quick.frontier, newest
         except IntegrityError as error:
             self.damage = Finding(self._frontier.size, "it cannot be read", "a readable file", str(error))
@@ -168,16 +194,16 @@ class AuditLog:
         """The public key that verifies the checkpoints."""
         return self._signer.vkey
 
-    def append(self, leaves: Sequence[bytes]) -> list[Receipt]:
-        """Store these canonical leaves in one commit: all of them durably, or none.
+    def append(self, records: Sequence[Sealed]) -> list[Receipt]:
+        """Store these records in one commit: all of them durably, or none.
 
         Raises AuditUnavailable where the commit failed (disk full, for example) or the log is damaged."""
         self.reopen()
         frontier = self._frontier.copy()  # a failed commit must leave no trace in the tree
         rows = []
-        for leaf in leaves:
+        for leaf, salt, record in records:
             hash = leaf_hash(leaf)
-            rows.append((frontier.size, leaf, hash))
+            rows.append((frontier.size, leaf, hash, salt, record))
             frontier.append(hash)
         body = Checkpoint(self._signer.vkey.name, frontier.size, frontier.root()).body()
         note = f"{body}\n{self._signer.sign(body)}"
@@ -190,13 +216,13 @@ class AuditLog:
             if self.size != frontier.size:
                 raise AuditUnavailable(f"the audit log could not store {len(rows)} record(s): {error}") from error
         self._frontier, self._proposed, self._note = frontier, None, note
-        return [Receipt(index, hash) for index, _, hash in rows]
+        return [Receipt(index, hash) for index, _, hash, _, _ in rows]
 
-    def _commit(self, rows: list[tuple[int, bytes, bytes]], size: int, note: str) -> None:
+    def _commit(self, rows: list[tuple[int, bytes, bytes, bytes, bytes]], size: int, note: str) -> None:
         assert self._connection is not None  # noqa: S101  # reopen() raises otherwise
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
-        self._connection.executemany("INSERT INTO entry VALUES(?, ?, ?)", rows)
+        self._connection.executemany("INSERT INTO entry VALUES(?, ?, ?, ?, ?)", rows)
         execute("INSERT INTO checkpoint VALUES(?, ?)", (size, note))
         execute("COMMIT")
 
@@ -219,9 +245,9 @@ class AuditLog:
         try:
             note = reader.newest()
             tail = self._frontier.copy()
-            for _, leaf, hash in reader.entries(tail.size):
-                if leaf_hash(leaf) == hash:
-                    tail.append(hash)
+            for entry in reader.leaves(tail.size):
+                if leaf_hash(entry.leaf) == entry.hash:
+                    tail.append(entry.hash)
         finally:
             reader.close()
         self._adopt(tail, note)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from readingroom_hub.adapters.audit_index import AuditIndex, IndexReader
-from readingroom_hub.adapters.audit_keys import check_log_is_there, open_signer, publish_vkey
+from readingroom_hub.adapters.audit_keys import check_log_is_there, open_signer, open_tag_secret, publish_vkey
 from readingroom_hub.adapters.audit_log import LOG_FILE, AuditLog, LogReader
 from readingroom_hub.adapters.identities import Identities
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
-from readingroom_hub.ledger.canonical import from_leaf, to_leaf
+from readingroom_hub.ledger.canonical import from_leaf
+from readingroom_hub.ledger.leaf import Sealed, Sealer
 from readingroom_hub.ledger.record import check_record
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
 from readingroom_hub.model.ids import PersonId
@@ -35,12 +36,12 @@ Done = Callable[[list[Receipt] | ReadingRoomError], None]
 class _Job:
     """The records of one request: all or none."""
 
-    leaves: list[tuple[str, bytes]]
+    leaves: list[tuple[str, Sealed]]
     done: Done
 
     @property
     def bytes(self) -> int:
-        return sum(len(leaf) for _, leaf in self.leaves)
+        return sum(len(s.leaf) + len(s.record) for _, s in self.leaves)
 
 
 class AuditService:
@@ -52,6 +53,7 @@ class AuditService:
         A damaged log opens too: see `damage`."""
         check_log_is_there(folder)
         signer = open_signer(folder, keys)
+        self._sealer = Sealer(open_tag_secret(folder, keys))
         self._folder = folder
         self._log = AuditLog(folder, signer)
         self._waiting: deque[_Job] = deque()
@@ -92,7 +94,7 @@ class AuditService:
             if not isinstance(row, dict):
                 raise BadInput(f"{row!r:.80} is no audit record")
             check_record(row)
-            leaves.append((row["id"], to_leaf(row)))
+            leaves.append((row["id"], self._sealer.seal(row)))
         self._waiting.append(_Job(leaves, done))
 
     def commit_waiting(self) -> bool:
@@ -120,7 +122,7 @@ class AuditService:
         for job in jobs:
             job.done([stored[id] for id, _ in job.leaves])
 
-    def _store(self, leaves: list[tuple[str, bytes]]) -> dict[str, Receipt]:
+    def _store(self, leaves: list[tuple[str, Sealed]]) -> dict[str, Receipt]:
         """Receipts by id. An id that is stored already, or comes twice, is stored once."""
         self._log.reopen()
         self._remember()
@@ -147,8 +149,8 @@ class AuditService:
         if self._known < self._log.size:
             reader = LogReader(self._folder / LOG_FILE)
             try:
-                for index, leaf, hash in reader.entries(self._known):
-                    self._recent[from_leaf(leaf)["id"]] = Receipt(index, hash)
+                for entry in reader.leaves(self._known):
+                    self._recent[from_leaf(entry.leaf)["id"]] = Receipt(entry.idx, entry.hash)
             finally:
                 reader.close()
             self._known = self._log.size
@@ -157,8 +159,8 @@ class AuditService:
     def record(self, record: AuditRecord) -> Receipt:
         """Store a record of the repository's own, at once. Raises AuditUnavailable."""
         source = {"process": PROCESS, "epoch": self._epoch, "seq": self._seq}
-        leaf = to_leaf(record.to_wire() | {"source": source})
-        receipt = self._store([(record.id, leaf)])[record.id]
+        sealed = self._sealer.seal(record.to_wire() | {"source": source})
+        receipt = self._store([(record.id, sealed)])[record.id]
         self._seq += 1  # only now: a number that was not stored would look like a lost record
         return receipt
 

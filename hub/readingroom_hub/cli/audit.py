@@ -10,8 +10,12 @@ import typer
 from readingroom_hub import compose
 from readingroom_hub.cli.common import AsJson, command, load, moment, operator, person, record, show
 from readingroom_hub.errors import BadInput
+from readingroom_hub.ledger.bundle import Wanted
+from readingroom_hub.ledger.note import printable
+from readingroom_hub.ledger.policy import Policy
+from readingroom_hub.ledger.verify import keys
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
-from readingroom_hub.model.ids import DatasetName, ProjectId, SessionId
+from readingroom_hub.model.ids import UID, DatasetName, ProjectId, SessionId
 from readingroom_hub.ports.records import Filter, Found
 
 app = typer.Typer(no_args_is_help=True, help="The audit record: who read what, and proof that nobody changed it.")
@@ -91,7 +95,7 @@ def _short(found: Found) -> dict[str, str]:
         "object": _object(subject),
         "bytes": str(subject.get("bytes", "")),
     }
-    return {name: _printable(cell) for name, cell in cells.items()}
+    return {name: printable(cell) for name, cell in cells.items()}
 
 
 def _object(subject: dict[str, Any]) -> str:
@@ -99,31 +103,29 @@ def _object(subject: dict[str, Any]) -> str:
     return "/".join(str(subject[k]) for k in places)
 
 
-def _printable(text: str) -> str:
-    """Control and direction characters shown as escapes: a record must not steer the reader's terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 @app.command()
 @command
 def verify(
-    log: Annotated[Path | None, typer.Option(help="A log file or an export, instead of this machine's log.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A bundle or a log file, instead of this machine's log.")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="Whom you trust: a C2SP tlog-policy file.")] = None,
     key: Annotated[
-        list[str] | None, typer.Option(help="The log's public key (vkey); witnesses' keys after it.")
+        list[str] | None, typer.Option(help="Instead of a policy: the log's public key (vkey); witnesses' after it.")
     ] = None,
     kept: Annotated[list[Path] | None, typer.Option(help="A checkpoint that you kept from earlier.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check every record, hash, root and signature. Exit code 1 names the first bad record."""
-    if log is not None and not key:
-        raise BadInput("--log needs --key: the public key that you got when the log was set up")
-    folder = load().paths.audit
-    result = compose.verify_log(folder, log, key or [], [_text(k) for k in kept or []])
-    findings = [_printable(str(f)) for f in result.findings]
+    if bundle is not None and not key and policy is None:
+        raise BadInput("a bundle is checked against keys that you trust: give --policy, or --key with the log's key")
+    trusted = Policy.parse(_text(policy)) if policy else keys(key) if key else None
+    result = compose.verify_log(load().paths, bundle, trusted, [_text(k) for k in kept or []])
+    findings = [printable(str(f)) for f in result.findings]
     if as_json:
         typer.echo(json.dumps({"size": result.size, "root": result.root.hex(), "findings": findings}))
     elif not findings:
-        typer.echo(f"The log is whole: {result.size} records, root {result.root.hex()}")
+        typer.echo(printable(result.summary()))
     else:
         typer.echo(f"FAILED: {findings[0]}", err=True)
         for finding in findings[1:20]:
@@ -135,21 +137,36 @@ def _text(path: Path) -> str:
     try:
         return path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"the checkpoint {path} cannot be read: {error}") from error
+        raise BadInput(f"{path} cannot be read: {error}") from error
 
 
 @app.command()
 @command
-def export(
-    out: Annotated[Path | None, typer.Option(help="The file to write; standard output if left out.")] = None,
+def bundle(
+    out: Annotated[Path, typer.Argument(help="The file to write.")],
+    project: Annotated[str, typer.Option(help="Show this project's records only.")] = "",
+    study: Annotated[list[str] | None, typer.Option(help="Show this study's records only; may be repeated.")] = None,
+    user: Annotated[str, typer.Option(help="Show this person's records only: name, subject or person id.")] = "",
+    from_: Annotated[str, typer.Option("--from", help="From this day or moment on (UTC).")] = "",
+    to: Annotated[str, typer.Option(help="Up to the end of this day, or this moment (UTC).")] = "",
 ) -> None:
-    """Write all records as JSON lines, with the checkpoint as the last line. The export is recorded first."""
+    """Write the auditor's single file: records, and proof that none is left out. It is recorded first."""
     settings = load()
     audit = record(settings)
-    subject = {"path": str(out) if out else "standard output", "export": True}
+    kinds = {
+        "project": [str(ProjectId(project))] if project else [],
+        "study": [str(UID(s)) for s in study or []],
+        "person": [str(person(audit, user))] if user else [],
+    }
+    given = [(kind, tuple(values)) for kind, values in kinds.items() if values]
+    if len(given) > 1:
+        raise BadInput("a bundle is of one project, or of studies, or of one person: give one of these options")
+    kind, values = given[0] if given else ("", ())
+    wanted = Wanted(kind, values, _start(from_) if from_ else None, moment(to) if to else None)
+    subject = {"path": str(out), "export": True, kind or "all": list(values)}
     audit.append([AuditRecord(AuditEvent.RECORD_SEARCHED, person=operator(audit), subject=subject)])
-    size = compose.export_log(settings, out)
-    typer.echo(f"{size} records written to {out or 'standard output'}", err=True)
+    shown, size = compose.write_bundle(settings, wanted, out)
+    typer.echo(f"{out} shows {shown} of {size} records, and proves that no other one belongs to them", err=True)
 
 
 @app.command()

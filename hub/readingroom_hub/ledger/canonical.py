@@ -44,14 +44,14 @@ def _check_scalar(value: object, where: str) -> None:
         raise BadInput(f"{where} is of type {kind}: an audit record holds text, integers, booleans, lists and maps")
 
 
-def canonical(value: Mapping[str, Any]) -> bytes:
+def canonical(value: Mapping[str, Any], limit: int = MAX_LEAF) -> bytes:
     """The canonical bytes of a checked value. Raises BadInput for text that is not Unicode, or too many bytes."""
     try:
         leaf = _encode(value).encode()
     except UnicodeEncodeError as error:
         raise BadInput(f"the audit record holds text that is not Unicode: {error.reason}") from error
-    if len(leaf) > MAX_LEAF:
-        raise BadInput(f"the audit record is {len(leaf)} bytes long: at most {MAX_LEAF} are stored. Name fewer objects")
+    if len(leaf) > limit:
+        raise BadInput(f"the audit record is {len(leaf)} bytes long: at most {limit} are stored. Name fewer objects")
     return leaf
 
 
@@ -71,14 +71,20 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _decode = json.JSONDecoder(object_pairs_hook=_no_duplicates).decode
 
 
-def from_leaf(leaf: bytes) -> dict[str, Any]:
-    """Parse strictly. Raises BadInput unless `leaf` is the canonical form of a map that a leaf may hold."""
+def parse(leaf: bytes, limit: int) -> dict[str, Any]:
+    """Parse strictly. Raises BadInput for what is not the canonical form of a map, or more than `limit` bytes."""
     try:
         value = _decode(leaf.decode())
     except (ValueError, RecursionError) as error:
         raise BadInput(f"the leaf is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise BadInput("the leaf is no JSON object")
-    if to_leaf(value) != leaf:
+    check_values(value)
+    if canonical(value, limit) != leaf:
         raise BadInput("the leaf is not in canonical form")
     return value
+
+
+def from_leaf(leaf: bytes) -> dict[str, Any]:
+    """Parse a leaf or a record. Raises BadInput."""
+    return parse(leaf, MAX_LEAF)

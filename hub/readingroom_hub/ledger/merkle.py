@@ -37,6 +37,17 @@ class Frontier:
         self.hashes.append(hash)
         self.size += 1
 
+    def append_subtree(self, level: int, hash: bytes) -> None:
+        """Add the root of a complete subtree of 2^level leaves. Raises IndexError where it does not fit there."""
+        if not 0 <= level < 64 or self.size % (1 << level):
+            raise IndexError(f"a subtree of 2^{level} leaves cannot follow {self.size} leaves")
+        n = self.size >> level
+        while n & 1:
+            hash = node_hash(self.hashes.pop(), hash)
+            n >>= 1
+        self.hashes.append(hash)
+        self.size += 1 << level
+
     def root(self) -> bytes:
         """The tree's root."""
         if not self.hashes:
@@ -45,6 +56,27 @@ class Frontier:
         for hash in reversed(self.hashes[:-1]):
             root = node_hash(hash, root)
         return root
+
+
+class Subtrees:
+    """The complete subtrees that lead from a tree of `start` leaves on: what stands for leaves that are not shown."""
+
+    def __init__(self, start: int) -> None:
+        self._start = self.size = start
+        self._nodes: list[tuple[int, bytes]] = []
+
+    def append(self, hash: bytes) -> None:
+        """Add one leaf hash; two neighbours that share a parent in the tree become it."""
+        level, self.size = 0, self.size + 1
+        while self._nodes and self._nodes[-1][0] == level and not (self.size - (2 << level)) % (2 << level):
+            hash = node_hash(self._nodes.pop()[1], hash)
+            level += 1
+        self._nodes.append((level, hash))
+
+    @property
+    def nodes(self) -> list[tuple[int, bytes]]:
+        """Level and hash, left to right: what `Frontier.append_subtree` takes."""
+        return list(self._nodes)
 
 
 def _split(n: int) -> int:

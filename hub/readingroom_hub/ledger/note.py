@@ -47,6 +47,11 @@ def check_name(name: str) -> None:
         raise BadInput(f"{name[:80]!r} cannot name a log or its key: no spaces, plus signs or control characters")
 
 
+def printable(text: str) -> str:
+    """Control and direction characters shown as escapes: a record must not steer its reader's terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """The state of a log: `size` records with this root. No extension lines, which cosignatures do not cover."""

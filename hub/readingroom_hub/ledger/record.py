@@ -50,7 +50,12 @@ def check_record(row: Mapping[str, Any]) -> Source:
     for key, kind in _OPTIONAL.items():
         if key in row and type(row[key]) is not kind:
             raise _wrong(key, row[key], kind.__name__)
-    _check_time(row["time"])
+    check_time(row["time"])
+    return source_of(row)
+
+
+def source_of(row: Mapping[str, Any]) -> Source:
+    """The source of a record or a leaf. Raises BadInput."""
     source = row.get("source")
     if type(source) is not dict:
         raise _wrong("source", source, "a map")
@@ -60,7 +65,8 @@ def check_record(row: Mapping[str, Any]) -> Source:
     return Source(process, epoch, seq)
 
 
-def _check_time(text: str) -> None:
+def check_time(text: str) -> None:
+    """Raises BadInput for what is no RFC 3339 time in UTC."""
     try:
         datetime.fromisoformat(text)
     except ValueError as error:
@@ -71,6 +77,7 @@ def _check_time(text: str) -> None:
 
 @dataclass(slots=True)
 class _Counter:
+    first: int = 0
     next: int = 0
     missing: dict[int, int] = field(default_factory=dict)
     """Number that has not come yet -> index of the record that jumped over it. A late one may still fill it."""
@@ -81,7 +88,9 @@ class SourceTracker:
 
     Memory: the last 100,000 ids, one counter a source. An older duplicate is still seen by its source's number."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = True) -> None:
+        """`whole=False` is for a part of a log: the first number seen of a source is then its first."""
+        self._whole = whole
         self._ids: OrderedDict[str, int] = OrderedDict()
         self._counters: dict[tuple[str, str], _Counter] = {}
 
@@ -92,8 +101,9 @@ class SourceTracker:
         self._ids[id] = index
         if len(self._ids) > _IDS_KEPT:
             self._ids.popitem(last=False)
-        counter = self._counters.setdefault((source.process, source.epoch), _Counter())
-        replayed = source.seq < counter.next and counter.missing.pop(source.seq, None) is None
+        first = 0 if self._whole else source.seq
+        counter = self._counters.setdefault((source.process, source.epoch), _Counter(first, first))
+        replayed = counter.first <= source.seq < counter.next and counter.missing.pop(source.seq, None) is None
         if replayed or source.seq - counter.next > _GAP_LIMIT:
             yield self._jump(index, source, counter.next)
         else:

@@ -5,15 +5,61 @@ Needs no database: give it records and checkpoints in order, it reads each once 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from readingroom_hub.errors import BadInput, IntegrityError
 from readingroom_hub.ledger.canonical import from_leaf
+from readingroom_hub.ledger.leaf import KINDS, Envelope, check_envelope, payload_hash, scope_key, scope_values, tag
 from readingroom_hub.ledger.merkle import Frontier, leaf_hash
 from readingroom_hub.ledger.note import Checkpoint, VKey, open_note, split_note
+from readingroom_hub.ledger.policy import Policy
+from readingroom_hub.ledger.purges import Purges
 from readingroom_hub.ledger.record import Finding, SourceTracker, check_record
 
-Entry = tuple[int, bytes, bytes]
-"""Index, leaf bytes, leaf hash, as stored."""
+
+class Entry(NamedTuple):
+    """One record as stored. `salt` and `record` are None where its contents were purged or are not shown."""
+
+    idx: int
+    leaf: bytes
+    hash: bytes
+    salt: bytes | None = None
+    record: bytes | None = None
+
+
+class Subtree(NamedTuple):
+    """Stands for 2^level leaves that are not shown, behind the last entry."""
+
+    level: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose records must be shown: those with the tag of one of `keys` (value and key), or all without a `kind`.
+
+    `secret`: the log's tag secret, where the reader may check all tags."""
+
+    kind: str = ""
+    keys: tuple[tuple[str, bytes], ...] = ()
+    secret: bytes | None = None
+
+    def belongs(self, envelope: Envelope) -> bool:
+        """Whether the record is within the scope."""
+        if not self.kind:
+            return True
+        found = envelope.tags[KINDS.index(self.kind)]
+        return any(tag(key, envelope.id) == found for _, key in self.keys)
+
+    def check_tags(self, envelope: Envelope, row: dict[str, Any]) -> None:
+        """Raises BadInput where the tags do not say what the contents say, as far as the keys at hand can tell."""
+        given = dict(self.keys)
+        for kind, value, found in zip(KINDS, scope_values(row), envelope.tags, strict=True):
+            key = scope_key(self.secret, kind, value) if self.secret and value else None
+            if kind == self.kind and value in given:
+                key = given[value]
+            if key is not None and tag(key, envelope.id) != found:
+                raise BadInput(f"its {kind} tag does not belong to {value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +72,31 @@ class _Signed:
 class LogVerifier:
     """One pass over one log. After `findings` is exhausted, `size` and `root` tell what was read."""
 
-    def __init__(self, vkeys: Sequence[VKey], *, read_leaves: bool = True) -> None:
-        """`vkeys`: the log's keys and, where wanted, witnesses'; the first one's name is the log's origin.
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        read_leaves: bool = True,
+        start: Frontier | None = None,
+        scope: Scope | None = None,
+    ) -> None:
+        """`read_leaves=False` leaves out the contents and checks hashes, tree and signatures only.
 
-        `read_leaves=False` leaves out the contents and checks hashes, tree and signatures only."""
-        if not vkeys:
-            raise BadInput("no verifier key was given: a log can only be verified against its public key")
-        self._vkeys = vkeys
-        self._origin = vkeys[0].name
+        `start`: the tree before the first entry, for a part of a log."""
+        self._policy = policy
         self._read_leaves = read_leaves
-        self._frontier = Frontier()
-        self._sources = SourceTracker()
-        self._signed_size = 0
-        self._kept_size = 0
-        self._split = False
+        self._frontier = start.copy() if start else Frontier()
+        self._scope = scope or Scope()
+        self._sources = SourceTracker(whole=not self._frontier.size)
+        self._purges = Purges()
+        self._signed_size = self._kept_size = self._start = self._frontier.size
+        self._split = self._is_signed = False
+        self.belonging = 0
+        """Records within the scope."""
+        self.anchored: set[str] = set()
+        """Values of the scope that the contents of a record with their tag confirm."""
+        self.cosigned: dict[VKey, int | None] = {}
+        """Who signed the last checkpoint of the log, with the POSIX times of cosignatures."""
 
     @property
     def frontier(self) -> Frontier:
@@ -57,11 +114,12 @@ class LogVerifier:
         return self._frontier.root()
 
     def findings(
-        self, entries: Iterable[Entry], checkpoints: Iterable[str], prior: Iterable[str] = ()
+        self, entries: Iterable[Entry | Subtree | str], checkpoints: Iterable[str], prior: Iterable[str] = ()
     ) -> Iterator[Finding]:
         """Yield what is wrong, the first bad record first; nothing where the log is whole.
 
-        `checkpoints` ascend by size, and the last covers the whole log. `prior` are checkpoints kept elsewhere: they
+        `checkpoints` ascend by size, and the last covers the whole log; a checkpoint may also stand among the entries,
+        behind the records that it covers. `prior` are checkpoints kept elsewhere: they
         show a log that was rolled back or rewritten by somebody who holds its key."""
         own = (self._open(note, kept=False) for note in checkpoints)
         kept = sorted((self._open(note, kept=True) for note in prior), key=lambda s: s.state.size)
@@ -71,61 +129,98 @@ class LogVerifier:
         except BadInput as error:
             yield Finding(self.size, "a checkpoint cannot be read", "a C2SP checkpoint", str(error))
 
-    def _walk(self, entries: Iterable[Entry], signed: Iterator[_Signed]) -> Iterator[Finding]:
+    def _walk(self, entries: Iterable[Entry | Subtree | str], signed: Iterator[_Signed]) -> Iterator[Finding]:
         coming = next(signed, None)
-        if coming is None:
-            yield Finding(0, "the log has no checkpoint", "a signed checkpoint", "none")
-        for index, leaf, hash in entries:
-            if index != self.size:
-                yield Finding(self.size, "it is missing", f"record {self.size}", f"record {index}")
+        for entry in entries:
+            if isinstance(entry, str):
+                yield from self._state(self._open(entry, kept=False))
+                continue
+            if isinstance(entry, Subtree):
+                self._frontier.append_subtree(entry.level, entry.hash)
+            elif entry.idx != self.size:
+                yield Finding(self.size, "it is missing", f"record {self.size}", f"record {entry.idx}")
                 return
-            yield from self._entry(index, leaf, hash)
+            else:
+                yield from self._entry(entry)
             while coming and coming.state.size <= self.size:
                 yield from self._state(coming)
                 coming = next(signed, None)
         if coming:
             size = max(s.state.size for s in (coming, *signed))
             yield Finding(self.size, "it is missing", f"{size} records as signed", f"{self.size} records")
+        elif not self._is_signed:
+            yield Finding(self._start, "the log has no checkpoint", "a signed checkpoint", "none")
         elif self._signed_size < self.size and not self._split:
             yield Finding(self._signed_size, "no checkpoint covers it", "a signed checkpoint", "none")
+        yield from self._purges.uncovered()
         yield from self._sources.gaps()
 
-    def _entry(self, index: int, leaf: bytes, hash: bytes) -> Iterator[Finding]:
-        computed = leaf_hash(leaf)
-        if computed != hash:
-            yield Finding(index, "its bytes were changed", f"leaf hash {hash.hex()}", computed.hex())
+    def _entry(self, entry: Entry) -> Iterator[Finding]:
+        computed = leaf_hash(entry.leaf)
+        if computed != entry.hash:
+            yield Finding(entry.idx, "its bytes were changed", f"leaf hash {entry.hash.hex()}", computed.hex())
         if self._read_leaves:
-            yield from self._content(index, leaf)
-        self._frontier.append(hash)
+            yield from self._content(entry)
+        self._frontier.append(entry.hash)
 
-    def _content(self, index: int, leaf: bytes) -> Iterator[Finding]:
+    def _content(self, entry: Entry) -> Iterator[Finding]:
         try:
-            row = from_leaf(leaf)
-            source = check_record(row)
+            envelope = check_envelope(from_leaf(entry.leaf))
+            yield from self._sources.see(entry.idx, envelope.id, envelope.source)
+            belongs = self._scope.belongs(envelope)
+            self.belonging += belongs
+            if entry.record is None or entry.salt is None:
+                if belongs:
+                    self._purges.missing(entry.idx, envelope)
+            elif (computed := payload_hash(entry.salt, entry.record)) != envelope.payload:
+                yield Finding(entry.idx, "its contents were changed", f"contents {envelope.payload}", computed)
+            else:
+                self._record(entry.idx, envelope, from_leaf(entry.record))
         except BadInput as error:
-            yield Finding(index, "it is malformed", "a version 1 audit record", str(error))
-        else:
-            yield from self._sources.see(index, row["id"], source)
+            yield Finding(entry.idx, "it is malformed", "a version 1 audit record", str(error))
+
+    def _record(self, index: int, envelope: Envelope, row: dict[str, Any]) -> None:
+        """Raises BadInput."""
+        source = check_record(row)
+        if (row["id"], row["time"], source) != (envelope.id, envelope.time, envelope.source):
+            raise BadInput("its leaf has another id, time or source than its contents")
+        self._scope.check_tags(envelope, row)
+        if self._scope.kind:
+            value = scope_values(row)[KINDS.index(self._scope.kind)]
+            self.anchored.update(v for v, _ in self._scope.keys if v == value)
+        self._purges.see(index, row)
 
     def _open(self, note: str, *, kept: bool) -> _Signed:
         state = Checkpoint.parse(split_note(note)[0])
-        if state.origin != self._origin:
-            return _Signed(state, f"it is of the log {state.origin}, the key of {self._origin}", kept)
+        logs = [v for v in self._policy.logs if v.name == state.origin]
+        if not logs:
+            names = ", ".join(sorted({v.name for v in self._policy.logs}))
+            return _Signed(state, f"it is of the log {state.origin}, the key of {names}", kept)
         try:
-            _, signers = open_note(note, self._vkeys)
-        except IntegrityError as error:
+            _, signers = open_note(note, [*logs, *self._policy.witnesses.values()])
+            signing = [v for v in signers if v in logs]
+            for vkey in signing:
+                self._policy.check_log_key(vkey, state.size)
+        except (BadInput, IntegrityError) as error:
             return _Signed(state, str(error), kept)
-        if not any(v.name == self._origin for v in signers):
+        if not signing:
             return _Signed(state, "only witnesses signed it, not the log", kept)
+        if not kept:
+            self.cosigned = signers
         return _Signed(state, None, kept)
 
     def _state(self, signed: _Signed) -> Iterator[Finding]:
         """Compare one checkpoint, of at most the present size, with the tree; `entries` reach every size in turn."""
         state = signed.state
         last = max(state.size - 1, 0)
+        self._is_signed = self._is_signed or not signed.kept
         if signed.problem:
             yield Finding(
                 last, f"the checkpoint of size {state.size} is not valid", "a valid signature", signed.problem
+            )
+        elif state.size < self._start:
+            yield Finding(
+                last, "a checkpoint is older than this part of the log", f"size {self._start} or more", f"{state.size}"
             )
         elif state.size != self.size:
             yield Finding(last, "a checkpoint is out of order", f"size {self.size}", f"size {state.size}")
@@ -144,3 +239,23 @@ class LogVerifier:
         whose = "in a checkpoint kept elsewhere" if signed.kept else "signed"
         root = f"root {signed.state.root.hex()}"
         return Finding(first, f"it is not what was {whose}{others}", root, self.root.hex())
+
+
+def quorum_findings(policy: Policy, verifier: LogVerifier, now: int) -> Iterator[Finding]:
+    """Yield what the policy asks of the last checkpoint and does not find: witnesses, and how fresh they are."""
+    times = {v: t for v, t in verifier.cosigned.items() if t is not None}
+    last = max(verifier.size - 1, 0)
+    names = ", ".join(sorted(v.name for v in times)) or "nobody"
+    if not policy.is_met(times):
+        yield Finding(last, "too few witnesses cosigned the last checkpoint", f"quorum {policy.quorum}", names)
+    elif policy.freshness is not None:
+        fresh = [v for v, t in times.items() if now - t <= policy.freshness]
+        if not policy.is_met(fresh):
+            newest = max(times.values(), default=0)
+            limit = f"at most {policy.freshness} s old"
+            yield Finding(last, "the last checkpoint was cosigned too long ago", limit, f"{now - newest} s old")
+
+
+def keys(vkeys: Sequence[str]) -> Policy:
+    """A policy of verifier keys alone. Raises BadInput."""
+    return Policy.of_keys([VKey.parse(v) for v in vkeys])

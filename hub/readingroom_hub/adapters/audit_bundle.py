@@ -1,0 +1,105 @@
+"""Writes the auditor's single file from a log's file: see `ledger.bundle` for its form."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from readingroom_hub.adapters.audit_index import wire_moment
+from readingroom_hub.adapters.audit_log import LOG_FILE, LogReader
+from readingroom_hub.errors import BadInput, StoreUnavailable
+from readingroom_hub.ledger.bundle import Header, Wanted, checkpoint_line, entry_line, last_line
+from readingroom_hub.ledger.canonical import from_leaf
+from readingroom_hub.ledger.leaf import CONTROL, check_envelope
+from readingroom_hub.ledger.merkle import Frontier, Subtrees
+from readingroom_hub.ledger.note import Checkpoint, split_note
+from readingroom_hub.ledger.purges import EVENT as PURGED
+from readingroom_hub.ledger.verify import Entry, Scope
+
+_HISTORY = 1000
+"""Records between two checkpoints of the history that goes along, but for cosigned ones, which all do."""
+_FAR = "9999-12-31T23:59:59.999999Z"
+
+
+def write_bundle(folder: Path, secret: bytes, wanted: Wanted, target: Path) -> tuple[int, int]:
+    """Write the bundle to `target`, whole or not at all; returns how many records it shows, and of how many.
+
+    Raises IntegrityError where the log cannot be read, BadInput for a time without records, StoreUnavailable."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    with contextlib.closing(LogReader(folder / LOG_FILE)) as reader:
+        try:
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123  # mode
+                counted = _write(reader, wanted, secret, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        except OSError as error:
+            raise StoreUnavailable(f"the bundle {target} cannot be written: {error.strerror}") from error
+        finally:
+            part.unlink(missing_ok=True)
+    return counted
+
+
+def _range(reader: LogReader, wanted: Wanted, size: int) -> tuple[int, int]:
+    if wanted.since is None and wanted.until is None:
+        return 0, size
+    since = wire_moment(wanted.since) if wanted.since else ""
+    first, end = reader.places(since, wire_moment(wanted.until) if wanted.until else _FAR)
+    if first >= min(end, size):
+        raise BadInput("the log has no record of that time")
+    return first, min(end, size)
+
+
+def _write(reader: LogReader, wanted: Wanted, secret: bytes, file: BinaryIO) -> tuple[int, int]:
+    newest = reader.newest()
+    if newest is None:
+        raise BadInput("the log is empty: there is nothing to prove")
+    note = reader.cosigned() or newest  # what witnesses have seen proves more than what came in since
+    size = _size(note)
+    first, end = _range(reader, wanted, size)
+    scope = wanted.scope(secret)
+    history = _thinned(reader.checkpoints(), first, end)
+    coming = next(history, None)
+    before, after, shown = Frontier(), Subtrees(end), 0
+    for entry in islice(reader.entries(), size):
+        if entry.idx < first:
+            before.append(entry.hash)
+            continue
+        if entry.idx == first:
+            file.write(Header(first, end, before.hashes, scope).line())
+        if entry.idx >= end:
+            after.append(entry.hash)
+            continue
+        is_shown = _is_shown(scope, entry)
+        shown += is_shown
+        file.write(entry_line(entry, shown=is_shown))
+        while coming and _size(coming) == entry.idx + 1:
+            file.write(checkpoint_line(coming))
+            coming = next(history, None)
+    file.write(last_line(after.nodes, note))
+    return shown, end - first
+
+
+def _is_shown(scope: Scope, entry: Entry) -> bool:
+    """Contents in scope, and purge records, without which missing contents could not be explained."""
+    envelope = check_envelope(from_leaf(entry.leaf))
+    if scope.belongs(envelope):
+        return True
+    return envelope.retention == CONTROL and entry.record is not None and from_leaf(entry.record)["event"] == PURGED
+
+
+def _size(note: str) -> int:
+    return Checkpoint.parse(split_note(note)[0]).size
+
+
+def _thinned(notes: Iterator[str], first: int, end: int) -> Iterator[str]:
+    """The checkpoints that lie in the range: cosigned ones, and one in a thousand records; never the last."""
+    last = first
+    for note in notes:
+        body, signatures = split_note(note)
+        size = Checkpoint.parse(body).size
+        if first < size < end and (len(signatures) > 1 or size - last >= _HISTORY):
+            last = size
+            yield note
