@@ -147,13 +147,24 @@ def test_the_name_goes_and_the_rest_stays(photometric, kind, syntax):
 
 
 def test_a_name_in_some_frames_only_is_masked_in_all_frames():
-    noise = np.random.default_rng(1).integers(0, 60, (3, 200, 320), dtype="u1")
+    noise = np.random.default_rng(1).integers(0, 25, (3, 200, 320), dtype="u1")
     stored = np.maximum(noise, grey(text="", harmless=""))
     stored[2] = np.maximum(stored[2], grey(harmless=""))
     result, cleaned = clean(part10.read(as_file(capture("MONOCHROME2", stored))), Policy())
     assert cleaned.frames == 3
     assert Verdict.IDENTIFIER in {m.verdict for m in cleaned.masks}
     assert (part(Stored(result).values[..., 0], NAME_BOX).std(axis=(1, 2)) == 0).all()
+
+
+@pytest.mark.parametrize(("entries", "scale"), [("<u2", 257), (">u2", 257), ("<u2", 256), (">u2", 256), ("<u2", 1)])
+def test_palettes_of_16_bits_show_their_colours(entries, scale):
+    ds = capture("PALETTE COLOR", values("PALETTE COLOR", grey())[None])
+    for colour in ("Red", "Green", "Blue"):
+        setattr(ds, f"{colour}PaletteColorLookupTableDescriptor", [8, 0, 16])
+        table = (np.arange(0, 256, 32) * scale).astype(entries).tobytes()
+        setattr(ds, f"{colour}PaletteColorLookupTableData", table)
+    file = part10.read(as_file(ds, ExplicitVRLittleEndian if entries[0] == "<" else ExplicitVRBigEndian))
+    assert np.array_equal(Rendered(Stored(file), file.header).rgb(0)[..., 1], grey() // 32 * 32)
 
 
 def test_noise_is_one_scene_and_another_screen_another():
@@ -318,3 +329,25 @@ def test_verdicts(text, verdict):
 
 def test_somebody_else_of_the_batch_counts_too():
     assert Judge(set(), lambda text: "pole" in text.lower())("LONG POLE") is IDENTIFIER
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"BodyPartExamined": "HEAD"}, "head or neck"),
+        ({"BodyPartExamined": "SKULL", "Modality": "MR"}, "head or neck"),
+        ({"BodyPartExamined": "CHEST", "SeriesDescription": "Kopf-Hals nativ"}, "head or neck"),
+        ({}, "what part of the body"),
+        ({"Modality": "XC", "BodyPartExamined": "HAND"}, "photograph"),
+        ({"BodyPartExamined": "CHEST"}, None),
+        ({"Modality": "NM"}, None),
+    ],
+)
+def test_where_faces_have_to_go_heads_are_left_out(elements, reason):
+    clean_it = deidentifier(options=frozenset({Option.CLEAN_FACES}), text_free=frozenset({"CT", "MR", "NM", "XC"}))
+    data = as_file(ct_image(**elements))
+    if reason is None:
+        assert "113102" in [c.CodeValue for c in read(clean_it(data).data).DeidentificationMethodCodeSequence]
+    else:
+        with pytest.raises(CannotDeidentify, match=reason):
+            clean_it(data)

@@ -28,7 +28,7 @@ class Rendered:
         if photometric.startswith("MONOCHROME"):
             return self._grey(values[..., 0])
         if photometric == "PALETTE COLOR":
-            return _eight(apply_color_lut(values[..., 0], self._header))[..., :3]
+            return self._coloured(values[..., 0])
         if self._stored.paired:
             luma, chroma = values[..., :2].reshape(values.shape[0], -1), np.repeat(values[..., 2:], 2, axis=1)
             values = np.concatenate([luma[..., None], chroma], axis=-1)
@@ -74,6 +74,13 @@ class Rendered:
         meant = (values.astype(np.int64) >> max(0, self._high + 1 - self._bits)) & ((1 << self._bits) - 1)
         sign = 1 << (self._bits - 1)
         return (meant ^ sign) - sign if self._signed else meant
+
+    def _coloured(self, values: Pixels) -> Pixels:
+        """By the tables of PS3.3 C.7.9, of which some are half filled, and pydicom reads one byte order only."""
+        colours = apply_color_lut(values, self._header)[..., :3]
+        if colours.itemsize == 2 and self._header.original_encoding[1] is False:
+            colours = colours.byteswap()
+        return colours.astype(np.uint8) if colours.max() < 256 else _eight(colours)
 
     def _grey(self, values: Pixels) -> Pixels:
         low, high = self._range
