@@ -141,7 +141,7 @@ def without(*keywords):
         (image(PixelData=bytes(30)), "30 bytes long"),
         (image(PixelData=bytes(34)), "34 bytes long"),
         (without("SOPInstanceUID"), "no SOPInstanceUID"),
-        (without("StudyInstanceUID", "SeriesInstanceUID"), "no StudyInstanceUID and no SeriesInstanceUID"),
+        (without("SOPClassUID", "SOPInstanceUID"), "no SOPClassUID and no SOPInstanceUID"),
         (image(BurnedInAnnotation="YES"), "BurnedInAnnotation"),
         (image(Modality="US"), "modality US"),
         (image(Modality="US", BurnedInAnnotation="NO"), "modality US"),

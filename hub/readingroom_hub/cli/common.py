@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time
 from functools import wraps
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, Self, TypeVar
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from readingroom_hub import compose
@@ -77,6 +78,26 @@ def moment(text: str) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
+class Bar:
+    """A progress bar on stderr; calling what it gives moves it."""
+
+    def __init__(self, text: str, *, hidden: bool) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=errors, disable=hidden, transient=True)
+        self._task = self._progress.add_task(text, total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that `done` of `total` are done."""
+        self._progress.update(self._task, completed=done, total=total)
+
+
 def show(rows: Sequence[dict[str, Any]], as_json: bool, empty: str) -> None:
     """Print rows as a table or as JSON."""
     if as_json:
@@ -101,4 +122,4 @@ def _cell(value: object) -> str:
     return "" if value is None else escape(str(value))
 
 
-__all__ = ["AsJson", "command", "load", "moment", "operator", "person", "record", "show"]
+__all__ = ["AsJson", "Bar", "command", "load", "moment", "operator", "person", "record", "show"]

@@ -2,16 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from readingroom_hub import compose
-from readingroom_hub.cli.common import AsJson, command, errors, load, operator, record, show
+from readingroom_hub.cli.common import AsJson, Bar, command, load, operator, record, show
+from readingroom_hub.deid import policy_file
 from readingroom_hub.errors import IntegrityError
 from readingroom_hub.model.dataset import DatasetVersion
 from readingroom_hub.model.ids import DatasetName, ProjectId
+from readingroom_hub.services.deid_report import plain
 from readingroom_hub.services.ingest import NothingTakenIn
 from readingroom_hub.services.intake_files import LeftOut
 
@@ -21,18 +22,22 @@ app = typer.Typer(no_args_is_help=True, help="Datasets: take DICOM in, look at v
 @app.command()
 @command
 def ingest(
-    source: Annotated[Path, typer.Argument(help="Folder with DICOM files, at any depth.")],
+    source: Annotated[Path, typer.Argument(help="Folder with DICOM files, at any depth, or a zip archive.")],
     project: Annotated[str, typer.Option(help="The project that they are de-identified for.")],
     name: Annotated[str, typer.Option(help="The dataset's name: a folder below /data.")],
+    policy: Annotated[str, typer.Option(help="A policy file (TOML), or one that ships: basic, research.")] = "basic",
     as_json: AsJson = False,
 ) -> None:
     """De-identify, encrypt and publish a folder of DICOM files as a dataset version."""
+    rules = policy_file.load(policy)
     settings = load()
     audit = record(settings)
     service = compose.ingest(settings, audit)
     try:
-        with _Bar("Taking in", hidden=as_json) as advance:
-            done = service.ingest(source, ProjectId(project), DatasetName(name), operator(audit), progress=advance)
+        with Bar("Taking in", hidden=as_json) as advance:
+            done = service.ingest(
+                source, ProjectId(project), DatasetName(name), operator(audit), policy=rules, progress=advance
+            )
     except NothingTakenIn as error:
         if not as_json:
             _show_left_out(error.left_out)
@@ -40,7 +45,7 @@ def ingest(
     if as_json:
         row = _row(done.version) | {"unchanged": done.unchanged, "files": done.files, "seconds": round(done.seconds, 2)}
         typer.echo(
-            json.dumps(row | {"left_out": [[_plain(o.path), o.reason] for o in done.left_out]}, indent=1, default=str)
+            json.dumps(row | {"left_out": [[plain(o.path), o.reason] for o in done.left_out]}, indent=1, default=str)
         )
         return
     _show_left_out(done.left_out)
@@ -92,31 +97,12 @@ def verify(version: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")
     settings = load()
     audit = record(settings)
     found = compose.open_catalogue(settings).versions.find(version)
-    with _Bar("Checking", hidden=as_json) as advance:
+    with Bar("Checking", hidden=as_json) as advance:
         damages = compose.datasets(settings, audit).verify(found, operator(audit), advance)
     rows = [{"object": d.object, "reason": d.reason} for d in damages]
     show(rows, as_json, f"{found.label} is whole: {found.instances} instances are what was stored.")
     if damages:
         raise IntegrityError(f"{found.label} has {len(damages)} damaged objects; restore them from a backup")
-
-
-class _Bar:
-    """A progress bar on stderr; calling what it gives moves it."""
-
-    def __init__(self, text: str, *, hidden: bool) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=errors, disable=hidden, transient=True)
-        self._task = self._progress.add_task(text, total=None)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        self._progress.update(self._task, completed=done, total=total)
 
 
 def _row(version: DatasetVersion, *, whole: bool = True) -> dict[str, Any]:
@@ -136,10 +122,4 @@ def _row(version: DatasetVersion, *, whole: bool = True) -> dict[str, Any]:
 def _show_left_out(left_out: tuple[LeftOut, ...]) -> None:
     if left_out:
         typer.echo("Left out:")
-        show([{"file": _plain(o.path), "reason": o.reason} for o in left_out], as_json=False, empty="")
-
-
-def _plain(path: str) -> str:
-    """A path as text, whatever bytes and control characters its name has."""
-    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+        show([{"file": plain(o.path), "reason": o.reason} for o in left_out], as_json=False, empty="")

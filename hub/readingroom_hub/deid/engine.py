@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -82,6 +83,7 @@ class Deidentifier:
 
     def _run(self, file: part10.Part10, cleaned: Cleaned | None) -> Deidentified:
         header = file.header
+        self._complete(header)
         patient = next(
             p for k in ("PatientID", "PatientName", "StudyInstanceUID") if (p := str(header.get(k) or "").strip())
         )
@@ -115,6 +117,12 @@ class Deidentifier:
             pixels=cleaned,
         )
 
+    def _complete(self, header: Dataset) -> None:
+        """Give an object without study or series (type 1, PS3.3 C.7.2.1, C.7.3.1) ones of its own."""
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+            if not str(header.get(keyword) or "").strip(" \0"):
+                setattr(header, keyword, self._uids(f"{keyword} of {header.SOPInstanceUID}"))
+
     def _cleaner(self, own: Identifiers, days: int | None) -> Cleaner:
         """The cleaner for one patient's objects, kept for the next ones: the texts of a series are mostly the same."""
         key = own, days
@@ -138,6 +146,18 @@ def _code(value: str, meaning: str) -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
     return item
+
+
+def survey(stream: BinaryIO, options: frozenset[Option]) -> Identifiers:
+    """What identifies people in one file, Pixel Data unread; nothing where it cannot be read.
+
+    A file that cannot be read is no reason to stop here: it is left out, with its reason, when its turn comes."""
+    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        try:
+            return identifiers.collect(part10.header(stream), options)
+        except Exception:  # noqa: BLE001  # damaged elements raise anything at all
+            return Identifiers()
 
 
 def _number(header: Dataset) -> int:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
+from pydicom.valuerep import PersonName
 
 from readingroom_hub.deid import patterns
 from readingroom_hub.deid.actions import vr_of
@@ -77,7 +78,7 @@ def collect(header: Dataset, options: frozenset[Option] = frozenset()) -> Identi
             for start, end in patterns.people(text):
                 names.update(f for f in _forms(text[start:end]) if len(f) >= _IN_PROSE and f not in ordinary())
         elif vr_of(tag) == "PN":
-            for word in _NAME_PARTS.split(text):
+            for word in (*_NAME_PARTS.split(text), *_glued(text)):
                 names.update(_forms(word))
         else:
             for value in text.split("\\"):
@@ -90,8 +91,13 @@ def encoded(ds: Dataset, tag: int) -> bytes:
     value = ds.get_item(tag).value
     if isinstance(value, bytes):
         return value.strip(b" \0")
-    values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
-    return "\\".join(str(v) for v in values if v is not None).encode(errors="replace")
+    single = isinstance(value, str | PersonName) or not isinstance(value, Iterable)
+    return b"\\".join(_original(v) for v in ([value] if single else value) if v is not None)
+
+
+def _original(value: object) -> bytes:
+    kept = getattr(value, "original_string", None)  # PersonName, DS and IS know what the file has
+    return kept if isinstance(kept, bytes) else str(kept or value).encode(errors="replace")
 
 
 def decoded(ds: Dataset, tag: BaseTag) -> str:
@@ -106,7 +112,7 @@ def decoded(ds: Dataset, tag: BaseTag) -> str:
         value = element.value
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace").strip(" \0")
-    if isinstance(value, str) or not isinstance(value, Iterable) or hasattr(value, "components"):
+    if isinstance(value, str | PersonName) or not isinstance(value, Iterable):
         return str(value if value is not None else "").strip(" \0")
     return "\\".join(str(v) for v in value if v is not None)
 
@@ -137,6 +143,15 @@ def _sort(value: str, ids: set[str], phrases: set[str]) -> None:
         ids.add(glued)
     elif not digits and len(pieces) == 1 and len(glued) >= 5 and glued not in ordinary():
         phrases.add(glued)
+
+
+def _glued(text: str) -> Iterator[str]:
+    """Family and given name without a blank, as Chinese, Japanese and Korean are written; each may be one character."""
+    for group in re.split(r"[=\\]", text):
+        family, _, rest = group.partition("^")
+        given = rest.split("^")[0]
+        if given and not group.isascii():
+            yield from (family + given, given + family)
 
 
 def _forms(name: str) -> Iterator[str]:

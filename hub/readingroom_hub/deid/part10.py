@@ -3,7 +3,7 @@
 import io
 import struct
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -64,6 +64,16 @@ def read(data: bytes) -> Part10:
         raise
     except Exception as error:  # a parser of hostile input may raise anything; all of it means the same here
         raise CannotDeidentify(f"not readable as DICOM ({type(error).__name__})") from error
+
+
+def header(stream: BinaryIO) -> Dataset:
+    """The elements before Pixel Data, which is not read, of a file that may be damaged. Raises what pydicom does."""
+    start = stream.read(132)
+    named = start[128:] == b"DICM"
+    if not named and start[:2] not in _FIRST_GROUPS:
+        raise CannotDeidentify("not a DICOM file")
+    stream.seek(0)
+    return pydicom.dcmread(stream, stop_before_pixels=True, force=not named)
 
 
 def write(header: Dataset, pixels: bytes | memoryview) -> bytes:

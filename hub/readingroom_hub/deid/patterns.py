@@ -34,14 +34,14 @@ _YEAR = r"(?:1[89]|20)\d\d"
 _DAY, _NUMBER = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
 _BORN = r"\b(?:d\.?o\.?b\.?|born|birth ?date|date of birth|geb(?:\.|oren)?|ne\(?e?\)? le|nac(?:\.|ido)?)[ :.=#on]{0,5}"
 _DATES = (
-    rf"(?<![\d.])(?P<y>{_YEAR})(?P<s>[-/.])(?P<m>{_NUMBER})(?P=s)(?P<d>{_DAY})(?![\d.]\d)",
+    rf"(?<![\d.])(?P<y>{_YEAR})(?P<s>[-/.])(?P<m>{_NUMBER})(?P=s)(?P<d>{_DAY})(?!\d)(?!\.\d)",
     rf"(?<![\d.])(?P<y2>{_YEAR})(?P<m2>0[1-9]|1[0-2])(?P<d2>0[1-9]|[12]\d|3[01])(?!\d)",
     rf"(?<![^\W_])(?P<n3>{_MONTH})[ .,-]*(?P<d3>{_DAY})(?:st|nd|rd|th)?[ .,-]+(?P<y3>{_YEAR})(?!\d)",
     rf"(?<![^\W_])(?P<d4>{_DAY})(?:st|nd|rd|th|\.)?[ -]*(?:of )?(?P<n4>{_MONTH})[ .,-]*(?P<y4>{_YEAR})(?!\d)",
 )
 # Which number is the day cannot be told, or a part is missing: such dates are taken out.
 _UNCLEAR = (
-    rf"(?<![\d./-])\d{{1,2}}(?P<t>[-/])\d{{1,2}}(?P=t)(?:{_YEAR}|\d\d)(?![\d/-])",
+    rf"(?<![\d./-])\d{{1,2}}(?P<t>[-/])\d{{1,2}}(?P=t)(?:{_YEAR}|\d\d)(?!\d)(?![/-]\d)",
     rf"(?<![\d.])\d{{1,2}}\.\d{{1,2}}\.{_YEAR}(?![\d.]\d)",
     rf"(?<![\d./-]){_NUMBER}/{_YEAR}(?![\d/-])",
     rf"(?<![^\W_]){_MONTH}[ .,-]*{_YEAR}(?!\d)",
@@ -65,7 +65,7 @@ _CONTACTS = (
         r"(?P<id>(?=[a-z0-9/-]*\d[a-z0-9/-]*\d[a-z0-9/-]*\d)[a-z0-9/-]{5,})"
     ),
     (
-        rf"{_BORN}(?P<born>[\w./ -]{{0,8}}\d{{1,4}}[-./ \d]{{2,12}}|{_DAY}[ -]*{_MONTH}[ .,-]*\d{{2,4}}|"
+        rf"{_BORN}(?P<born>[\w./ -]{{0,8}}\d{{1,4}}[-./ \d]{{1,11}}\d|{_DAY}[ -]*{_MONTH}[ .,-]*\d{{2,4}}|"
         rf"{_MONTH}[ .,-]*{_DAY}(?:st|nd|rd|th)?[ .,-]+\d{{4}})"
     ),
     (

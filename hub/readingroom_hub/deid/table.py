@@ -91,6 +91,15 @@ class Table:
         self._curves = patterns["50xxxxxx"]
         self._overlays = {0x3000: patterns["60xx3000"], 0x4000: patterns["60xx4000"]}
 
+    def changes(self, other: "Table") -> list[dict[str, str]]:
+        """What `other` says otherwise: one row for each attribute and content item that is new, gone or changed."""
+        mine, theirs = _lines(self), _lines(other)
+        return [
+            {"what": key, "here": mine.get(key, "(not listed)"), "there": theirs.get(key, "(not listed)")}
+            for key in sorted(mine.keys() | theirs.keys())
+            if mine.get(key) != theirs.get(key)
+        ]
+
     def rule(self, tag: int) -> Rule | None:
         """The row for `tag` (group and element as one number), None where the table has none.
 
@@ -103,6 +112,15 @@ class Table:
         if group & 0xFF00 == 0x6000:
             return self._overlays.get(tag & 0xFFFF)
         return self._by_tag.get(tag)
+
+
+def _lines(of: Table) -> dict[str, str]:
+    lines = {f"{r.tag} {r.name}": _line(r.basic, r.options) for r in of.rules}
+    return lines | {f"{scheme} {code}": _line(c.basic, c.options) for (scheme, code), c in of.content.items()}
+
+
+def _line(basic: str, options: dict[str, str]) -> str:
+    return ", ".join([basic, *(f"{option} {code}" for option, code in sorted(options.items()))])
 
 
 @lru_cache(maxsize=1)

@@ -131,8 +131,10 @@ class IngestService:
         try:
             with self._locks.hold() as key_id:
                 secret = self._custody.derive(f"deid/{project}")
-                job = intake_pool.Job(source, policy, secret, secrets.token_bytes(32), key_id)
-                self._store(job, files, batch, progress, workers or len(os.sched_getaffinity(0)))
+                folder, workers = intake_files.folder_of(source), workers or len(os.sched_getaffinity(0))
+                job = intake_pool.Job(folder, policy, secret, secrets.token_bytes(32), key_id)
+                job = intake_pool.survey(job, files, workers)
+                self._store(job, files, batch, progress, workers)
                 version = self._publish(job, project, dataset, by, batch)
                 if version.key != key_id:
                     self._objects.delete(key_id)

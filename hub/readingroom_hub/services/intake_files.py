@@ -1,12 +1,24 @@
-"""Which files an ingest takes from a folder: every regular file below it, in one order, no link followed."""
+"""Which files an ingest takes: every regular file of a folder and of the zip archives in it, in one order, no link."""
 
 import os
+import re
+import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from stat import S_ISREG
+from pathlib import Path, PurePosixPath
+from stat import S_IFMT, S_ISREG
+from typing import BinaryIO
 
 from readingroom_hub.errors import BadInput
+
+# What stands between an archive's path and that of a file in it.
+_MEMBER = re.compile(r"(?<=\.zip)!/", re.IGNORECASE)
+_MOST_MEMBERS = 200_000
+_LARGEST = 4 << 30
+# DEFLATE reaches about 1000:1 (RFC 1951); images reach 20:1 at most, and a little more where they are empty.
+_STEEPEST = 200
+_SMALL = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +30,95 @@ class LeftOut:
 
 
 def find(source: Path) -> tuple[list[str], list[LeftOut]]:
-    """Relative paths of files, and what is no regular file. Raises BadInput where `source` is no readable folder."""
-    if not source.is_dir():
-        raise BadInput(f"{source} is not a folder: give the folder that holds the DICOM files")
+    """Relative paths of files, and what is no regular file.
+
+    Raises BadInput where `source` is neither a readable folder nor a zip archive."""
+    if source.is_file() and _is_archive(source.name):
+        entries = [(source.name, source.stat())]
+    elif source.is_dir():
+        entries = sorted(_walk(source, ""))
+    else:
+        raise BadInput(f"{source} is not a folder: give the folder (or the .zip) that holds the DICOM files")
     files: list[str] = []
     left_out: list[LeftOut] = []
-    for relative, entry in sorted(_walk(source, "")):
-        if S_ISREG(entry.st_mode):
-            files.append(relative)
-        else:
+    for relative, entry in entries:
+        if not S_ISREG(entry.st_mode):
             left_out.append(LeftOut(relative, "a link or special file: only regular files are taken in"))
+        elif _is_archive(relative):
+            _look_into(folder_of(source), relative, files, left_out)
+        else:
+            files.append(relative)
     return files, left_out
 
 
-def read(source: Path, relative: str) -> bytes:
-    """A file's bytes. A link that has taken its place since is not followed: OSError."""
-    fd = os.open(source / relative, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(fd, "rb", buffering=0) as file:  # noqa: PTH123  # takes over the descriptor
+def folder_of(source: Path) -> Path:
+    """The folder that paths found in `source` are relative to."""
+    return source.parent if source.is_file() else source
+
+
+@contextmanager
+def opened(folder: Path, relative: str) -> Iterator[BinaryIO]:
+    """A file, or a file in an archive, for reading. Raises OSError, also for what an archive gets wrong.
+
+    A link that has taken the place of a file since is not followed."""
+    path, *member = _MEMBER.split(relative, maxsplit=1)
+    fd = os.open(folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(fd, "rb") as file:  # noqa: PTH123  # takes over the descriptor
+        if not member:
+            yield file
+            return
+        try:
+            with zipfile.ZipFile(file) as zipped, zipped.open(member[0]) as inner:
+                yield inner  # type: ignore[misc]  # seeks and reads like a file
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, KeyError, EOFError, ValueError) as error:
+            raise OSError(None, "its archive is damaged") from error
+
+
+def read(folder: Path, relative: str) -> bytes:
+    """A file's bytes. Raises OSError."""
+    with opened(folder, relative) as file:
         return file.read()
+
+
+def _is_archive(name: str) -> bool:
+    return name.lower().endswith(".zip")
+
+
+def _look_into(folder: Path, relative: str, files: list[str], left_out: list[LeftOut]) -> None:
+    try:
+        with zipfile.ZipFile(folder / relative) as zipped:
+            members = [m for m in zipped.infolist() if not m.is_dir()]
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+        left_out.append(LeftOut(relative, f"a zip archive that cannot be read ({type(error).__name__})"))
+        return
+    if len(members) > _MOST_MEMBERS:
+        left_out.append(LeftOut(relative, f"a zip archive of more than {_MOST_MEMBERS} files: split it"))
+        return
+    seen: set[str] = set()
+    for member in sorted(members, key=lambda m: m.filename):
+        name = f"{relative}!/{member.filename}"
+        reason = _trick(member) or ("a second file of the same name" if member.filename in seen else "")
+        seen.add(member.filename)
+        if reason:
+            left_out.append(LeftOut(name, f"in a zip archive: {reason}"))
+        else:
+            files.append(name)
+
+
+def _trick(member: zipfile.ZipInfo) -> str:
+    """Why a member is not taken; empty where nothing is wrong with it. Nothing is ever written by a member's name."""
+    path = PurePosixPath(member.filename)
+    kind = S_IFMT(member.external_attr >> 16)
+    steep = member.file_size > max(_SMALL, _STEEPEST * member.compress_size)
+    tricks = (
+        (path.is_absolute() or ".." in path.parts or "\\" in member.filename, "its name leads out of the archive"),
+        (kind and not S_ISREG(kind), "a link or special file"),
+        (member.flag_bits & 1, "it is encrypted: unpack it with its password first"),
+        (_is_archive(member.filename), "an archive within an archive: unpack it first"),
+        (member.file_size > _LARGEST, "it is larger than 4 GiB"),
+        (steep, "it would grow more than two hundredfold (a zip bomb)"),
+    )
+    return next((reason for found, reason in tricks if found), "")
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:

@@ -4,32 +4,45 @@ import multiprocessing
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import TypeVar
 
 from readingroom_hub.crypto.envelope import seal
 from readingroom_hub.deid.actions import Action
+from readingroom_hub.deid.cleaner import NOBODY, Others
 from readingroom_hub.deid.engine import Deidentifier
+from readingroom_hub.deid.engine import survey as survey_file
+from readingroom_hub.deid.identifiers import Identifiers
 from readingroom_hub.deid.part10 import CannotDeidentify
 from readingroom_hub.deid.policy import Policy
+from readingroom_hub.errors import BadInput
 from readingroom_hub.model.dataset import Instance
 from readingroom_hub.model.ids import KeyId
 from readingroom_hub.services.intake_describe import describe
-from readingroom_hub.services.intake_files import LeftOut, read
+from readingroom_hub.services.intake_files import LeftOut, opened, read
+
+T = TypeVar("T")
+R = TypeVar("R")
+_CHUNK = 32
+_MOST_VALUES = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """One de-identified instance, encrypted."""
+    """One de-identified instance, encrypted (as it is, where the job has no data key)."""
 
     path: str
     instance: Instance
     sealed: bytes
     actions: Counter[tuple[str, Action]]
+    masks: int
+    """How many places of its pixels were masked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,40 +53,70 @@ class Job:
     policy: Policy
     secret: bytes
     key: bytes
+    """The data key; empty where results are not encrypted."""
     key_id: KeyId
+    others: Others = NOBODY
+    """What identifies the people of the batch."""
+
+
+def survey(job: Job, paths: Iterable[str], workers: int) -> Job:
+    """First pass, over headers only: the job, knowing what identifies the people of all files.
+
+    Raises BadInput where they are too many to be kept in memory."""
+    names: set[str] = set()
+    ids: set[str] = set()
+    phrases: set[str] = set()
+    todo = list(paths)
+    chunks = [tuple(todo[i : i + _CHUNK]) for i in range(0, len(todo), _CHUNK)]
+    for chunk, found in _each(job, _survey, chunks, workers):
+        # A file that ended its process ends it again when its turn comes, alone: it is left out then.
+        for part in [found] if found else [f for _, f in _each(job, _survey, [(c,) for c in chunk], 1) if f]:
+            names |= part.names
+            ids |= part.ids
+            phrases |= part.phrases
+        if len(names) + len(ids) + len(phrases) > _MOST_VALUES:
+            raise BadInput(f"more than {_MOST_VALUES} names and numbers in one batch: take it in in parts")
+    people = Identifiers(frozenset(names), frozenset(ids), frozenset(phrases))
+    return replace(job, others=Others(people))
 
 
 def run(job: Job, paths: Iterable[str], workers: int) -> Iterator[Sealed | LeftOut]:
     """De-identify and seal each file; results come in the order of `paths`, a few files ahead at most."""
-    todo = deque(paths)
+    for path, result in _each(job, _work, list(paths), workers):
+        yield result or LeftOut(path, "its de-identification process died (out of memory, or a fault in a decoder)")
+
+
+def _each(job: Job, work: Callable[[T], R], items: list[T], workers: int) -> Iterator[tuple[T, R | None]]:
+    """`work` done to each item by a pool, in order; None for an item that ends the process it is done in."""
+    todo = deque(items)
     while todo:
-        under_way: deque[tuple[str, Future[Sealed | LeftOut]]] = deque()
+        under_way: deque[tuple[T, Future[R]]] = deque()
         with _pool(job, min(workers, len(todo))) as pool:
             try:
                 while todo or under_way:
                     while todo and len(under_way) < 2 * workers:
-                        under_way.append((todo[0], pool.submit(_work, todo[0])))
+                        under_way.append((todo[0], pool.submit(work, todo[0])))
                         todo.popleft()
-                    yield under_way[0][1].result()
+                    yield under_way[0][0], under_way[0][1].result()
                     under_way.popleft()
             except BrokenProcessPool:
-                suspects = [path for path, _ in under_way]
+                suspects = [item for item, _ in under_way]
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
             else:
                 return
-        for path in suspects:
-            yield _alone(job, path)
+        for item in suspects:
+            yield item, _alone(job, work, item)
 
 
-def _alone(job: Job, path: str) -> Sealed | LeftOut:
-    """One file in a process of its own, to tell which of several under way ended their process."""
+def _alone(job: Job, work: Callable[[T], R], item: T) -> R | None:
+    """One item in a process of its own, to tell which of several under way ended their process."""
     try:
         with _pool(job, 1) as pool:
-            return pool.submit(_work, path).result()
+            return pool.submit(work, item).result()
     except BrokenProcessPool:
-        return LeftOut(path, "its de-identification process died (out of memory, or a fault in a decoder)")
+        return None
 
 
 def _pool(job: Job, workers: int) -> ProcessPoolExecutor:
@@ -88,7 +131,7 @@ _worker: tuple[Job, Deidentifier] | None = None
 
 def _start(job: Job) -> None:
     global _worker  # noqa: PLW0603  # how a pool's processes keep their state
-    _worker = job, Deidentifier(job.policy, job.secret)
+    _worker = job, Deidentifier(job.policy, job.secret, job.others)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -111,4 +154,15 @@ def _work(path: str) -> Sealed | LeftOut:
     except OSError as error:
         return LeftOut(path, f"it cannot be read: {error.strerror}")
     instance = describe(done)
-    return Sealed(path, instance, seal(job.key, job.key_id, instance.instance, done.data), done.actions)
+    data = seal(job.key, job.key_id, instance.instance, done.data) if job.key else done.data
+    return Sealed(path, instance, data, done.actions, len(done.pixels.masks) if done.pixels else 0)
+
+
+def _survey(paths: tuple[str, ...]) -> Identifiers:
+    assert _worker is not None  # noqa: S101  # the pool's initializer ran
+    job, _ = _worker
+    found = Identifiers()
+    for path in paths:
+        with suppress(OSError), opened(job.source, path) as file:
+            found |= survey_file(file, job.policy.options)
+    return found

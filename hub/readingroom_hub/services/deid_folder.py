@@ -1,0 +1,106 @@
+"""De-identification from folder to folder, outside the hub: the ingest's own engine, without a store."""
+
+import os
+import secrets
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from readingroom_hub.deid.actions import Action
+from readingroom_hub.deid.policy import Policy
+from readingroom_hub.errors import BadInput
+from readingroom_hub.model.ids import KeyId
+from readingroom_hub.services import intake_files, intake_pool
+from readingroom_hub.services.deid_report import Report
+from readingroom_hub.services.intake_files import LeftOut
+
+SECRET_BYTES = 32
+Progress = Callable[[int, int], None]
+
+
+def secret(path: Path) -> bytes:
+    """The key of pseudonyms, dates and UIDs in file `path`, made where there is none. Raises BadInput.
+
+    Who has it can redo the replacements; without it nothing leads back."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return _kept(path)
+    except OSError as error:
+        raise BadInput(f"the key {path} cannot be made: {error.strerror}") from error
+    made = secrets.token_bytes(SECRET_BYTES)
+    with os.fdopen(fd, "w") as file:
+        file.write(made.hex() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return made
+
+
+def _kept(path: Path) -> bytes:
+    try:
+        if path.stat().st_mode & 0o077:
+            raise BadInput(f"others may read the key {path}: chmod 600 it")
+        found = bytes.fromhex(path.read_text("ascii").strip())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} holds no key: it should be {2 * SECRET_BYTES} hexadecimal digits") from error
+    if len(found) != SECRET_BYTES:
+        raise BadInput(f"{path} holds {len(found)} bytes, a key has {SECRET_BYTES}")
+    return found
+
+
+def run(
+    source: Path, target: Path, policy: Policy, key: bytes, progress: Progress, workers: int | None = None
+) -> Report:
+    """De-identify every file of `source` into `target`/STUDY/SERIES/INSTANCE.dcm. Same input, policy, key: same bytes.
+
+    `target` must not exist, and appears only when the run is whole. Raises BadInput."""
+    started = time.monotonic()
+    if target.exists():
+        raise BadInput(f"{target} exists: give a folder that does not exist yet")
+    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+        raise BadInput(f"{target} lies in {source}: the next run would take its own results in")
+    files, left_out = intake_files.find(source)
+    workers = workers or len(os.sched_getaffinity(0))
+    job = intake_pool.Job(intake_files.folder_of(source), policy, key, b"", KeyId.new())
+    job = intake_pool.survey(job, files, workers)
+    unfinished = target.with_name(f"{target.name}.unfinished-{secrets.token_hex(4)}")
+    try:
+        unfinished.mkdir(mode=0o700, parents=True)
+        report = _write(job, files, left_out, unfinished, progress, workers, started)
+        unfinished.rename(target)
+    except OSError as error:
+        raise BadInput(f"{target} cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return report
+
+
+def _write(
+    job: intake_pool.Job,
+    files: list[str],
+    left_out: list[LeftOut],
+    folder: Path,
+    progress: Progress,
+    workers: int,
+    started: float,
+) -> Report:
+    actions: Counter[tuple[str, Action]] = Counter()
+    instances = size = masks = 0
+    for done, result in enumerate(intake_pool.run(job, files, workers), start=1):
+        progress(done, len(files))
+        if isinstance(result, LeftOut):
+            left_out.append(result)
+            continue
+        one = result.instance
+        path = folder / one.study / one.series / f"{one.instance}.dcm"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            left_out.append(LeftOut(result.path, "an instance of the same SOP Instance UID came before"))
+            continue
+        path.write_bytes(result.sealed)
+        actions += result.actions
+        instances, size, masks = instances + 1, size + len(result.sealed), masks + result.masks
+    ordered = tuple(sorted(left_out, key=lambda o: o.path))
+    return Report(job.policy, len(files), instances, size, masks, actions, ordered, time.monotonic() - started)

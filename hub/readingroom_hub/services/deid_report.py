@@ -1,0 +1,107 @@
+"""The report of a de-identification run, as JSON and as one page that needs nothing else."""
+
+import html
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from readingroom_hub.deid.actions import Action
+from readingroom_hub.deid.policy import Policy
+from readingroom_hub.deid.reasons import reason
+from readingroom_hub.services.intake_files import LeftOut
+
+FORMAT = "readingroom-deid-report/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did. Paths of files left out are for the steward's eyes only: they may name patients."""
+
+    policy: Policy
+    files: int
+    instances: int
+    bytes: int
+    masks: int
+    actions: Counter[tuple[str, Action]]
+    left_out: tuple[LeftOut, ...]
+    seconds: float
+
+    def content(self) -> dict[str, Any]:
+        """As JSON: attributes by keyword, with how often which action was done and why."""
+        return {
+            "format": FORMAT,
+            "profile": self.policy.profile,
+            "method": self.policy.method,
+            "options": sorted(o.standard_name for o in self.policy.options),
+            "files": self.files,
+            "instances": self.instances,
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 2),
+            "files_per_second": round(self.files / self.seconds, 1) if self.seconds else None,
+            "masked_places": self.masks,
+            "attributes": [
+                {"attribute": keyword, "action": action.value, "count": n, "why": reason(self.policy, keyword, action)}
+                for (keyword, action), n in sorted(self.actions.items())
+            ],
+            "left_out_by_reason": dict(Counter(o.reason for o in self.left_out).most_common()),
+            "left_out": [{"file": plain(o.path), "reason": o.reason} for o in self.left_out],
+        }
+
+    def json(self) -> str:
+        """The content, indented."""
+        return json.dumps(self.content(), indent=1, ensure_ascii=False) + "\n"
+
+    def page(self) -> str:
+        """The content as one HTML page without script, style sheet or image from elsewhere."""
+        c = self.content()
+        facts = [
+            ("Profile", c["profile"]),
+            ("Files", f"{c['files']}, of which {c['instances']} de-identified and {len(c['left_out'])} left out"),
+            ("Masked places in pixels", c["masked_places"]),
+            ("Time", f"{c['seconds']} s, {c['files_per_second']} files a second"),
+        ]
+        return _PAGE.format(
+            facts="".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in facts),
+            left_out=_table(("file", "reason"), c["left_out"]) if c["left_out"] else "<p>Nothing was left out.</p>",
+            reasons=_table(
+                ("reason", "files"), [{"reason": r, "files": n} for r, n in c["left_out_by_reason"].items()]
+            ),
+            attributes=_table(("attribute", "action", "count", "why"), c["attributes"]),
+        )
+
+
+def plain(path: str) -> str:
+    """A path as text, whatever bytes and control characters its name has."""
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _table(columns: tuple[str, ...], rows: Iterable[dict[str, Any]]) -> str:
+    head = "".join(f"<th scope=col>{_text(c)}</th>" for c in columns)
+    body = "".join("<tr>" + "".join(f"<td>{_text(row[c])}</td>" for c in columns) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>De-identification report</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1a1a1a }}
+dt {{ font-weight: 600 }} table {{ border-collapse: collapse; width: 100% }}
+th, td {{ text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #ccc; vertical-align: top }}
+td {{ overflow-wrap: anywhere }}
+</style></head><body><main>
+<h1>De-identification report</h1>
+<p>This page may name files after patients: keep it where the originals are.</p>
+<dl>{facts}</dl>
+<h2>Left out, and why</h2>{reasons}{left_out}
+<h2>What was done to which attribute, and why</h2>
+<p>Attributes that are not listed were kept as they were.</p>{attributes}
+</main></body></html>
+"""
