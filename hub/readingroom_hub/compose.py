@@ -7,6 +7,7 @@ from pathlib import Path
 from readingroom_hub.adapters import catalogue_sql
 from readingroom_hub.adapters.catalogue_tables import open_database
 from readingroom_hub.config import Paths, Settings
+from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.bundle import Verified, Wanted
 from readingroom_hub.ledger.note import VKey
 from readingroom_hub.ledger.policy import Policy
@@ -78,7 +79,16 @@ def write_bundle(settings: Settings, wanted: Wanted, target: Path) -> tuple[int,
 
 
 def custody(settings: Settings) -> KeyCustody:
-    """Where the key-encrypting key lives."""
+    """Where the key-encrypting key lives. Raises BadInput where a token is named by half."""
+    if settings.pkcs11_module_file is not None:
+        from readingroom_hub.adapters.keys_pkcs11 import Pkcs11KeyCustody
+
+        if settings.pkcs11_pin_file is None or not settings.pkcs11_token:
+            raise BadInput(
+                "READINGROOM_PKCS11_MODULE_FILE needs READINGROOM_PKCS11_TOKEN and READINGROOM_PKCS11_PIN_FILE"
+            )
+        module, pin = settings.pkcs11_module_file, settings.pkcs11_pin_file
+        return Pkcs11KeyCustody(module, settings.pkcs11_token, pin, settings.paths.keys)
     from readingroom_hub.adapters.keys_file import FileKeyCustody
 
     return FileKeyCustody(settings.paths.keys)

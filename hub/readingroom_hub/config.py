@@ -142,6 +142,11 @@ class Settings:
     """Images that one session may hold open at once."""
     session_mb_per_minute: int = 60000
     """Megabytes of images that the mount daemon gives one session in a minute; the kernel's cache does not count."""
+    pkcs11_module_file: Path | None = None
+    """PKCS#11 library of the token that holds the key-encrypting keys; without it they lie in a file (development)."""
+    pkcs11_token: str = ""
+    """The token's label."""
+    pkcs11_pin_file: Path | None = None
     mount_metrics_port: int = 0
     """Loopback port where Prometheus may read the mount daemon's metrics; 0: nowhere."""
 
