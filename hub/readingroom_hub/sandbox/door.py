@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -89,9 +90,11 @@ def _start(plan: Plan, door: Door) -> tuple[subprocess.Popen[bytes], int]:
     """bwrap, and the descriptor that it tells its state on."""
     status, status_in = os.pipe()
     filters = bubblewrap.memory_file(seccomp.build())
-    options = bubblewrap.memory_file("\0".join(bubblewrap.options(plan.sandbox, filters, status_in)).encode())
+    before = limits.inside(plan.limits, grouped=bool(plan.groups))
+    sandbox = replace(plan.sandbox, argv=(*before, *plan.sandbox.argv))
+    options = bubblewrap.memory_file("\0".join(bubblewrap.options(sandbox, filters, status_in)).encode())
     process = subprocess.Popen(
-        bubblewrap.command(plan.sandbox, options),
+        bubblewrap.command(sandbox, options),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -205,7 +208,6 @@ def run(plan: Plan) -> int:
 
 
 def _staged(plan: Plan) -> Plan:
-    from dataclasses import replace
 
     return replace(plan, sandbox=stage.arrange(plan.sandbox, plan.home_image))
 

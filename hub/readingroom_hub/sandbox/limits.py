@@ -138,6 +138,14 @@ def apply_rlimits(limits: Limits, grouped: bool) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits.home_mb * MIB, limits.home_mb * MIB))
     if not grouped:
-        # Counted for each user namespace since Linux 5.14, so the sandbox is alone in it.
-        resource.setrlimit(resource.RLIMIT_NPROC, (limits.processes, limits.processes))
         resource.setrlimit(resource.RLIMIT_AS, (limits.memory_mb * MIB, limits.memory_mb * MIB))
+
+
+def inside(limits: Limits, grouped: bool) -> tuple[str, ...]:
+    """What comes before the program inside the sandbox, so that its processes are counted there.
+
+    RLIMIT_NPROC counts for each user namespace since Linux 5.14, but what is set before the namespace is made also
+    counts everything that the account runs outside: on an ordinary user's machine a browser alone would use it up."""
+    if grouped:
+        return ()
+    return ("/usr/bin/prlimit", f"--nproc={limits.processes}:{limits.processes}", "--")
