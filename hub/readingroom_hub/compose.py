@@ -1,5 +1,6 @@
 """The composition root: settings in, adapters and services out. Nothing else names an adapter."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.bundle import Verified, Wanted
 from readingroom_hub.ledger.note import VKey
 from readingroom_hub.ledger.policy import Policy
+from readingroom_hub.model.ids import PersonId
 from readingroom_hub.ports.catalogue import Grants, Projects, Sessions, Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.mounts import Mounts
@@ -52,11 +54,44 @@ def audit(settings: Settings, process: str) -> AuditRepository:
     return SocketAuditRepository(settings.paths.audit_socket, process, settings.audit_timeout_ms)
 
 
+def forget(settings: Settings, person: PersonId, reason: str, by: PersonId, approved_by: PersonId) -> None:
+    """Erase the identity behind a person id; it is recorded first. Raises BadInput, AuditUnavailable."""
+    from readingroom_hub.adapters.audit_client import SocketAuditRepository
+
+    client = SocketAuditRepository(settings.paths.audit_socket, "command-line", settings.audit_timeout_ms)
+    client.forget(person, reason, by, approved_by)
+
+
 def serve_audit(settings: Settings) -> None:
     """Run the audit record repository in this process until it is told to stop."""
     from readingroom_hub.adapters.audit_server import serve
+    from readingroom_hub.adapters.audit_witnessing import Witnessing
 
-    serve(settings.paths.audit, settings.paths.keys, settings.paths.audit_socket)
+    paths, witnessing = settings.paths, None
+    if settings.audit_policy_file is not None:
+        policy = read_policy(settings.audit_policy_file)
+        witnessing = Witnessing(policy, settings.audit_witness_limit_minutes * 60.0)
+    serve(paths.audit, paths.keys, paths.audit_socket, witnessing, float(settings.audit_witness_seconds))
+
+
+def read_policy(path: Path) -> Policy:
+    """A C2SP tlog-policy file. Raises BadInput."""
+    try:
+        return Policy.parse(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"the policy {path} cannot be read: {error}") from error
+
+
+def serve_witness(folder: Path, name: str, policy: Policy, port: int) -> None:
+    """Run a witness of the policy's logs on a loopback port until it is interrupted. Raises KeyUnavailable."""
+    from readingroom_hub.adapters.witness import Witness, open_cosigner
+    from readingroom_hub.adapters.witness_http import WitnessServer
+
+    signer = open_cosigner(folder, name)
+    with WitnessServer(port, Witness(folder, signer, policy)) as server:
+        sys.stderr.write(f"witness ready at http://127.0.0.1:{server.server_port}/\n{signer.vkey}\n")
+        sys.stderr.flush()
+        server.serve_forever()
 
 
 def verify_log(paths: Paths, log: Path | None, policy: Policy | None, kept: Sequence[str]) -> Verified:

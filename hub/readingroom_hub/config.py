@@ -124,6 +124,12 @@ class Settings:
     role_group_prefix: str = "rr-role-"
     session_hours: int = 12
     audit_timeout_ms: int = 2000
+    audit_policy_file: Path | None = None
+    """Witnesses of the audit record with their addresses, and the quorum (C2SP tlog-policy)."""
+    audit_witness_seconds: int = 10
+    """Between two rounds of cosignatures."""
+    audit_witness_limit_minutes: int = 60
+    """Without a quorum for longer than this, no new access is given."""
     internal_port: int = 8481
     """The first of three loopback ports: the hub's own API, the edge's API, the portal."""
     demo_provider_port: int = 0

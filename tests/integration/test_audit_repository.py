@@ -480,6 +480,30 @@ def test_a_bundle_of_a_project_verifies_anywhere_and_its_making_is_on_record(run
     assert cli(server.paths.state, "bundle", str(target), "--project", "x1", "--study", "1.2").exit_code == 1
 
 
+def test_a_person_is_erased_on_record_and_the_log_still_verifies():
+    with audit_process() as (server, client):
+        gone = client.identify("https://idp.example", "gone-1", "Gone Example")
+        officer = client.identify("https://idp.example", "officer", "Officer Example")
+        client.append([a_record(person=gone)])
+        state, reason = server.paths.state, ("--reason", "asked for erasure")
+        for refused in (("Gone Example", "--approved-by", "Gone Example"), ("Officer Example", "--approved-by", "x")):
+            assert cli(state, "forget", *refused, *reason).exit_code == 1
+        assert cli(state, "forget", gone, "--reason", " ", "--approved-by", "officer").exit_code == 1
+        assert client.people(gone)
+        done = cli(state, "forget", "Gone Example", *reason, "--approved-by", "Officer Example")
+        assert done.exit_code == 0, done.output
+        assert client.people(gone) == []
+        (found,) = client.query(Filter(events=("person-forgotten",)), None)
+        assert found.record["subject"] == {"erased": gone, "approved_by": officer}
+        (read,) = client.query(Filter(person=gone), None)
+        assert read.person_name is None
+        for path in state.glob("audit/identities.sqlite*"):
+            assert b"gone-1" not in path.read_bytes()
+            assert b"Gone Example" not in path.read_bytes()
+        assert client.identify("https://idp.example", "gone-1", "Gone Example") != gone
+        assert cli(state, "verify").exit_code == 0
+
+
 @pytest.mark.parametrize("text", ["", "{}\n", "SQLite format 3\0 but not really"])
 def test_what_is_no_log_is_refused(running, tmp_path, text):
     (tmp_path / "bad").write_text(text)

@@ -190,6 +190,10 @@ class SocketAuditRepository(AuditRepository):
         rows = self._call("people", self._seconds, text=text)["people"]
         return [Identity(PersonId(r["person"]), r["issuer"], r["subject"], r["name"]) for r in rows]
 
+    def forget(self, person: PersonId, reason: str, by: PersonId, approved_by: PersonId) -> None:
+        """Erase the identity behind a person id, after putting it on record. Raises BadInput, AuditUnavailable."""
+        self._call("forget", self._seconds, person=person, reason=reason, by=by, approved_by=approved_by)
+
     def query(self, wanted: Filter, asked_by: PersonId | None) -> list[Found]:
         """See the port. Large results come in several searches."""
         found: list[Found] = []
@@ -208,9 +212,14 @@ class SocketAuditRepository(AuditRepository):
         return str(self._call("checkpoint", self._seconds)["note"])
 
     def status(self) -> dict[str, Any]:
-        """Size, root (hexadecimal), index_lag (records), damage (text or None)."""
+        """Size, root (hexadecimal), index_lag (records), damage and witnesses_late (texts or None)."""
         reply = self._call("status", self._seconds)
-        return {k: reply[k] for k in ("size", "root", "index_lag", "damage")}
+        return {k: reply[k] for k in ("size", "root", "index_lag", "damage", "witnesses_late")}
+
+    def witnesses_late(self) -> str | None:
+        """See the port."""
+        late = self.status()["witnesses_late"]
+        return None if late is None else str(late)
 
     def _call(self, op: str, seconds: float, **fields: object) -> dict[str, Any]:
         answers: Answers = queue.SimpleQueue()

@@ -62,7 +62,7 @@ def _open(folder: Path, *, write: bool) -> apsw.Connection:
     connection = apsw.Connection(str(folder / INDEX_FILE), flags=flags)
     connection.set_busy_timeout(5000)
     if write:  # synchronous=OFF: after a power cut the check at the next start finds and rebuilds a torn file
-        connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF")
+        connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF").fetchall()
         connection.execute(_SCHEMA)
     connection.execute("ATTACH ? AS log", ((folder / LOG_FILE).absolute().as_uri() + "?mode=ro",))
     return connection

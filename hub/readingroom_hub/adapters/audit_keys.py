@@ -18,7 +18,7 @@ VKEY_FILE = "vkey"
 _SEED_LENGTH = 32
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def write_new(path: Path, data: bytes) -> None:
     """Whole or not at all, mode 0600, durable."""
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -37,7 +37,8 @@ def _write_new(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def _read_key(path: Path) -> Ed25519PrivateKey:
+def read_key(path: Path) -> Ed25519PrivateKey:
+    """A signing key that nobody else may read. Raises KeyUnavailable."""
     if path.stat().st_mode & 0o077:
         raise KeyUnavailable(f"others may read the log's signing key {path}: chmod 600 it, and think of a new log")
     seed = path.read_bytes()
@@ -55,14 +56,14 @@ def open_signer(audit: Path, keys: Path) -> Signer:
     key_path, origin_path = keys / KEY_FILE, audit / ORIGIN_FILE
     used = [p for p in (audit / VKEY_FILE, audit / LOG_FILE) if p.exists()]
     if not used and not key_path.exists():
-        _write_new(key_path, secrets.token_bytes(_SEED_LENGTH))
+        write_new(key_path, secrets.token_bytes(_SEED_LENGTH))
     if not used and not origin_path.exists():
         host = "".join(c for c in socket.gethostname() if c.isalnum() or c in ".-") or "localhost"
-        _write_new(origin_path, f"{host}/readingroom-audit/{secrets.token_hex(8)}\n".encode())
+        write_new(origin_path, f"{host}/readingroom-audit/{secrets.token_hex(8)}\n".encode())
     for path in (key_path, origin_path):
         if not path.exists():
             raise KeyUnavailable(f"{path} is missing, but {used[0]} exists: restore it from backup")
-    return Signer(origin_path.read_text().strip(), _read_key(key_path))
+    return Signer(origin_path.read_text().strip(), read_key(key_path))
 
 
 def read_tag_secret(keys: Path) -> bytes:
@@ -80,7 +81,7 @@ def read_tag_secret(keys: Path) -> bytes:
 def open_tag_secret(audit: Path, keys: Path) -> bytes:
     """As `read_tag_secret`; made at the first start."""
     if not (audit / VKEY_FILE).exists() and not (keys / TAG_FILE).exists():
-        _write_new(keys / TAG_FILE, secrets.token_bytes(_SEED_LENGTH))
+        write_new(keys / TAG_FILE, secrets.token_bytes(_SEED_LENGTH))
     return read_tag_secret(keys)
 
 
@@ -88,7 +89,7 @@ def publish_vkey(audit: Path, signer: Signer) -> None:
     """Write the public key for verifiers, once. Raises IntegrityError where another one is there."""
     path = audit / VKEY_FILE
     if not path.exists():
-        _write_new(path, f"{signer.vkey}\n".encode())
+        write_new(path, f"{signer.vkey}\n".encode())
     elif path.read_text().strip() != str(signer.vkey):
         raise IntegrityError(f"{path} is not the public key of the log's signing key: one of them was swapped")
 

@@ -147,7 +147,7 @@ class AuditLog:
         try:
             connection = apsw.Connection(str(self._path))
             connection.set_busy_timeout(200)
-            connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL").fetchall()
             connection.execute(_SCHEMA)
             connection.execute("SELECT record FROM entry LIMIT 0; SELECT note FROM cosigned LIMIT 0")
         except apsw.Error as error:
@@ -217,6 +217,15 @@ class AuditLog:
                 raise AuditUnavailable(f"the audit log could not store {len(rows)} record(s): {error}") from error
         self._frontier, self._proposed, self._note = frontier, None, note
         return [Receipt(index, hash) for index, _, hash, _, _ in rows]
+
+    def keep_cosigned(self, size: int, note: str) -> None:
+        """Store a checkpoint with its witnesses' cosignatures. Raises AuditUnavailable."""
+        self.reopen()
+        assert self._connection is not None  # noqa: S101  # reopen() raises otherwise
+        try:
+            self._connection.execute("INSERT OR REPLACE INTO cosigned VALUES(?, ?)", (size, note))
+        except apsw.Error as error:
+            raise AuditUnavailable(f"the cosigned checkpoint could not be stored: {error}") from error
 
     def _commit(self, rows: list[tuple[int, bytes, bytes, bytes, bytes]], size: int, note: str) -> None:
         assert self._connection is not None  # noqa: S101  # reopen() raises otherwise

@@ -4,6 +4,7 @@ Appends are committed in the loop itself: while a commit runs, the kernel keeps 
 takes all of it. Searches and identities run in threads."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 
 from readingroom_hub.adapters.audit_service import AuditService
 from readingroom_hub.adapters.audit_wire import Frames, error_fields, filter_fields, filter_of, message
+from readingroom_hub.adapters.audit_witnessing import Witnessing
 from readingroom_hub.errors import BadInput, ReadingRoomError, SystemUnfit
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Receipt
 from readingroom_hub.model.ids import PersonId
@@ -129,6 +131,10 @@ class AuditServer:
                 return {"person": await loop.run_in_executor(threads, self._service.identify, *values)}
             case "people":
                 return {"people": await loop.run_in_executor(threads, self._service.people, str(request["text"]))}
+            case "forget":
+                people = [PersonId(request[k]) for k in ("person", "by", "approved_by")]
+                self._service.forget(people[0], str(request["reason"]), people[1], people[2])
+                return {}
             case "query":
                 return await self._query(request)
             case "checkpoint":
@@ -160,13 +166,30 @@ class AuditServer:
         self._service.record(AuditRecord(AuditEvent.RECORD_SEARCHED, person=asked_by, subject=subject))
         return {"found": rows, "more": len(rows) < len(found)}
 
-    async def run(self, listening: socket.socket) -> None:
+    async def _witness(self, seconds: float, stop: asyncio.Event) -> None:
+        """Ask the witnesses again and again; one that hangs holds up nobody but the next round."""
+        loop = asyncio.get_running_loop()
+        while not stop.is_set():
+            try:
+                done = await loop.run_in_executor(self._threads, self._service.ask_witnesses)
+                if done is not None:
+                    self._service.witnessed(done)
+            except ReadingRoomError as error:
+                sys.stderr.write(f"audit record repository: the witnesses were not asked: {error}\n")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), seconds)
+
+    async def run(self, listening: socket.socket, witness_seconds: float | None = None) -> None:
         """Serve until SIGTERM or SIGINT, then answer what is under way."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         server = await loop.create_unix_server(lambda: _Connection(self), sock=listening)
+        if witness_seconds is not None:
+            task = loop.create_task(self._witness(witness_seconds, stop))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         try:
             trouble = f" READ ONLY, {self._service.damage}" if self._service.damage else ""
             sys.stderr.write(
@@ -195,12 +218,18 @@ def _listen(path: Path) -> socket.socket:
     return listening
 
 
-def serve(folder: Path, keys: Path, socket_path: Path) -> None:
+def serve(
+    folder: Path,
+    keys: Path,
+    socket_path: Path,
+    witnessing: Witnessing | None = None,
+    witness_seconds: float | None = None,
+) -> None:
     """Run the repository until it is told to stop. Raises what AuditService raises."""
     os.umask(0o077)
-    service = AuditService(folder, keys)
+    service = AuditService(folder, keys, witnessing)
     try:
-        asyncio.run(AuditServer(service).run(_listen(socket_path)))
+        asyncio.run(AuditServer(service).run(_listen(socket_path), witness_seconds if witnessing else None))
     finally:
         service.close()
         socket_path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 from readingroom_hub.adapters.audit_index import AuditIndex, IndexReader
 from readingroom_hub.adapters.audit_keys import check_log_is_there, open_signer, open_tag_secret, publish_vkey
 from readingroom_hub.adapters.audit_log import LOG_FILE, AuditLog, LogReader
+from readingroom_hub.adapters.audit_witnessing import Round, Witnessing
 from readingroom_hub.adapters.identities import Identities
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
 from readingroom_hub.ledger.canonical import from_leaf
@@ -47,7 +48,7 @@ class _Job:
 class AuditService:
     """The repository behind the socket."""
 
-    def __init__(self, folder: Path, keys: Path) -> None:
+    def __init__(self, folder: Path, keys: Path, witnessing: Witnessing | None = None) -> None:
         """Open everything in `folder`. Raises Conflict, KeyUnavailable, IntegrityError, SystemUnfit, AuditUnavailable.
 
         A damaged log opens too: see `damage`."""
@@ -56,6 +57,8 @@ class AuditService:
         self._sealer = Sealer(open_tag_secret(folder, keys))
         self._folder = folder
         self._log = AuditLog(folder, signer)
+        self._witnessing = witnessing
+        self._alarmed = False
         self._waiting: deque[_Job] = deque()
         self._recent: OrderedDict[str, Receipt] = OrderedDict()
         self._epoch, self._seq = secrets.token_hex(8), 0
@@ -189,6 +192,19 @@ class AuditService:
         found = self._identities.people(text)
         return [{"person": p.person, "issuer": p.issuer, "subject": p.subject, "name": p.name} for p in found]
 
+    def forget(self, person: PersonId, reason: str, by: PersonId, approved_by: PersonId) -> None:
+        """Put on record who erases whom and why, then erase. Raises BadInput unless these are three people."""
+        known = {p.person for p in self._identities.all()}
+        unknown = {person, by, approved_by} - known
+        if unknown or len({person, by, approved_by}) < 3 or not reason.strip():
+            raise BadInput(
+                "to erase a person takes a reason and two other people, whom the identity table knows: "
+                "one who does it and one who approved it"
+            )
+        subject = {"erased": person, "approved_by": approved_by}
+        self.record(AuditRecord(AuditEvent.PERSON_FORGOTTEN, person=by, reason=reason, subject=subject))
+        self._identities.erase(person)
+
     def checkpoint(self) -> str:
         """The newest checkpoint. Raises AuditUnavailable where there is none."""
         if self._log.checkpoint is None:
@@ -196,9 +212,38 @@ class AuditService:
         return self._log.checkpoint
 
     def status(self) -> dict[str, Any]:
-        """Size, root (hexadecimal), records that the index does not have yet, damage."""
+        """Size, root (hexadecimal), records that the index does not have yet, damage, why witnesses are late."""
         lag = self._log.size - self._index.size
-        return {"size": self._log.size, "root": self._log.root.hex(), "index_lag": lag, "damage": self.damage}
+        late = self._witnessing.late() if self._witnessing else None
+        root = self._log.root.hex()
+        return {
+            "size": self._log.size,
+            "root": root,
+            "index_lag": lag,
+            "damage": self.damage,
+            "witnesses_late": late,
+        }
+
+    def ask_witnesses(self) -> Round | None:
+        """One round, from any thread; its result goes to `witnessed`."""
+        if self._witnessing is None or self.damage:
+            return None
+        with contextlib.closing(LogReader(self._folder / LOG_FILE)) as reader:
+            return self._witnessing.round(reader)
+
+    def witnessed(self, round: Round) -> None:
+        """Keep a quorum's cosignatures; put on record that it was missed, once until it is there again.
+
+        Raises AuditUnavailable."""
+        if round.met:
+            self._log.keep_cosigned(round.size, round.note)
+        elif not self._alarmed:
+            reason = f"witnesses-late: no quorum cosigned the record. {'; '.join(round.troubles)}"[:2000]
+            sys.stderr.write(f"audit record repository: {reason}\n")
+            self.record(
+                AuditRecord(AuditEvent.INTEGRITY_FAILURE, Outcome.FAILURE, reason=reason, subject={"service": PROCESS})
+            )
+        self._alarmed = not round.met
 
     def close(self) -> None:
         """Store what is queued and the end of the service, then close the files."""

@@ -35,7 +35,8 @@ class Identities:
         try:
             self._connection = apsw.Connection(str(folder / IDENTITIES_FILE))
             self._connection.set_busy_timeout(1000)
-            self._connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON")
+            pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON"
+            self._connection.execute(pragmas).fetchall()  # else apsw stops at the first that answers
             self._connection.execute(_SCHEMA)
         except apsw.Error as error:
             raise AuditUnavailable(f"the identity table in {folder} cannot be opened: {error}") from error
@@ -51,6 +52,17 @@ class Identities:
         with self._lock:
             try:
                 return PersonId(str(self._connection.execute(sql, values).get))
+            except apsw.Error as error:
+                raise AuditUnavailable(f"the identity table cannot be written: {error}") from error
+
+    def erase(self, person: PersonId) -> None:
+        """Remove issuer, subject, name and salt, also from the write-ahead log: the commitment can be tried no more.
+
+        The person who signs in again is a new one."""
+        with self._lock:
+            try:
+                self._connection.execute("DELETE FROM identity WHERE person = ?", (person,))
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except apsw.Error as error:
                 raise AuditUnavailable(f"the identity table cannot be written: {error}") from error
 

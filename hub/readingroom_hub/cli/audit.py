@@ -12,13 +12,15 @@ from readingroom_hub.cli.common import AsJson, command, load, moment, operator, 
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.bundle import Wanted
 from readingroom_hub.ledger.note import printable
-from readingroom_hub.ledger.policy import Policy
 from readingroom_hub.ledger.verify import keys
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.model.ids import UID, DatasetName, ProjectId, SessionId
 from readingroom_hub.ports.records import Filter, Found
 
 app = typer.Typer(no_args_is_help=True, help="The audit record: who read what, and proof that nobody changed it.")
+
+witness = typer.Typer(no_args_is_help=True, help="A witness of other people's audit records.")
+app.add_typer(witness, name="witness")
 
 _OBJECTS = ("instance", "series", "study", "path", "version", "grant", "role", "service")
 """What a record is about, most specific first."""
@@ -119,7 +121,7 @@ def verify(
     """Check every record, hash, root and signature. Exit code 1 names the first bad record."""
     if bundle is not None and not key and policy is None:
         raise BadInput("a bundle is checked against keys that you trust: give --policy, or --key with the log's key")
-    trusted = Policy.parse(_text(policy)) if policy else keys(key) if key else None
+    trusted = compose.read_policy(policy) if policy else keys(key) if key else None
     result = compose.verify_log(load().paths, bundle, trusted, [_text(k) for k in kept or []])
     findings = [printable(str(f)) for f in result.findings]
     if as_json:
@@ -171,6 +173,33 @@ def bundle(
 
 @app.command()
 @command
+def forget(
+    who: Annotated[str, typer.Argument(help="Whom to erase: name, subject or person id.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept for ever, so name nobody in it.")],
+    approved_by: Annotated[str, typer.Option(help="The second person: name, subject or person id.")],
+) -> None:
+    """Erase who is behind a person id. The records stay, and the log verifies as before. It is recorded first."""
+    settings = load()
+    audit = record(settings)
+    erased = person(audit, who)
+    compose.forget(settings, erased, reason, operator(audit), person(audit, approved_by))
+    typer.echo(f"{erased} is nobody's any more. Backups of the identity table still know: let them expire", err=True)
+
+
+@app.command()
+@command
 def checkpoint() -> None:
     """Print the newest checkpoint. Keep it elsewhere: it shows a log that was rolled back or rewritten."""
     typer.echo(record(load()).checkpoint(), nl=False)
+
+
+@witness.command("serve")
+@command
+def witness_serve(
+    folder: Annotated[Path, typer.Option(help="Its key and state; made at the first start. Never restore a backup.")],
+    name: Annotated[str, typer.Option(help="Its name, for example ethics.example/w1.")],
+    policy: Annotated[Path, typer.Option(help="The logs that it knows: a C2SP tlog-policy file.")],
+    port: Annotated[int, typer.Option(help="The loopback port.")] = 8490,
+) -> None:
+    """Cosign checkpoints that continue what was cosigned before (C2SP tlog-witness), until it is interrupted."""
+    compose.serve_witness(folder, name, compose.read_policy(policy), port)

@@ -1,6 +1,6 @@
 """The Merkle tree of the log: hashes, frontier, inclusion and consistency proofs (RFC 6962 2.1, RFC 9162 2.1.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -111,22 +111,27 @@ def inclusion_proof(hashes: Sequence[bytes], index: int) -> list[bytes]:
 
 def consistency_proof(hashes: Sequence[bytes], old: int) -> list[bytes]:
     """PROOF(old, D[n]): that the first `old` leaves are still what they were. Raises IndexError for 0 > old > n."""
-    if not 0 <= old <= len(hashes):
-        raise IndexError(f"a tree of {len(hashes)} has no state of {old}")
-    if old in {0, len(hashes)}:
+    return consistency_path(lambda start, end: root_of(hashes[start:end]), old, len(hashes))
+
+
+def consistency_path(root: Callable[[int, int], bytes], old: int, size: int) -> list[bytes]:
+    """As `consistency_proof`; `root(start, end)` is the root over these leaves."""
+    if not 0 <= old <= size:
+        raise IndexError(f"a tree of {size} has no state of {old}")
+    if old in {0, size}:
         return []
     proof: list[bytes] = []
-    start, end, known = 0, len(hashes), True
+    start, end, known = 0, size, True
     while old != end:
         middle = start + _split(end - start)
         if old <= middle:
-            proof.append(root_of(hashes[middle:end]))
+            proof.append(root(middle, end))
             end = middle
         else:
-            proof.append(root_of(hashes[start:middle]))
+            proof.append(root(start, middle))
             start, known = middle, False
     if not known:
-        proof.append(root_of(hashes[start:end]))
+        proof.append(root(start, end))
     return proof[::-1]
 
 

@@ -37,6 +37,14 @@ def _base64(text: str, what: str) -> bytes:
     return data
 
 
+def hash_of_base64(text: str) -> bytes:
+    """32 bytes as a line of a proof has them. Raises BadInput."""
+    value = _base64(text, "a hash")
+    if len(value) != _ROOT_LENGTH:
+        raise BadInput(f"a hash has {len(value)} bytes instead of {_ROOT_LENGTH}")
+    return value
+
+
 def _key_id(name: str, type: int, public: bytes) -> bytes:
     return sha256(name.encode() + b"\n" + bytes([type]) + public).digest()[:_KEY_ID_LENGTH]
 

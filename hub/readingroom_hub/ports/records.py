@@ -74,6 +74,10 @@ class AuditRepository(ABC):
     def query(self, wanted: Filter, asked_by: PersonId | None) -> list[Found]:
         """Matching records, newest first. The search itself is recorded."""
 
+    def witnesses_late(self) -> str | None:
+        """Why no new access may be given now, since the quorum of witnesses is too old; None where it may."""
+        return None
+
     @abstractmethod
     def checkpoint(self) -> str:
         """The newest C2SP checkpoint, a signed note."""

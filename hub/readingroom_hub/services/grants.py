@@ -28,7 +28,8 @@ class GrantService:
         """Give a project's members access to one dataset version until `ends_at` (aware, in the future).
 
         Raises NotFound for an unknown project or version, BadInput for an end that is past or after the project's,
-        Conflict where a grant of this version to this project is already current for at least as long."""
+        Conflict where a grant of this version to this project is already current for at least as long,
+        AuditUnavailable where the record has no quorum of witnesses for too long."""
         now = datetime.now(UTC)
         home = self._projects.get(project)
         version = self._versions.find(label)
@@ -39,6 +40,9 @@ class GrantService:
         for g in self._grants.all(project):
             if g.version == version.digest and g.is_current(now) and g.ends_at >= ends_at:
                 raise Conflict(f"{project} already reads {version.label} until {g.ends_at:%Y-%m-%d} by grant {g.id}")
+        late = self._audit.witnesses_late()
+        if late is not None:
+            raise AuditUnavailable(late)
         grant = Grant(GrantId.new(), project, version.dataset, version.digest, ends_at, approved_by, now)
         self._audit.append([self._record(AuditEvent.GRANT_ISSUED, grant, approved_by)])
         self._grants.add(grant)

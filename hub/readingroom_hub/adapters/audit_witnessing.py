@@ -1,0 +1,126 @@
+"""The log's side of witnessing: asks every witness of the policy in each interval, and knows how old the quorum is."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+from readingroom_hub.adapters.audit_log import LogReader
+from readingroom_hub.adapters.witness_http import Conflict409, ask
+from readingroom_hub.errors import BadInput, IntegrityError, StoreUnavailable
+from readingroom_hub.ledger.merkle import Frontier, consistency_path
+from readingroom_hub.ledger.note import Checkpoint, VKey, open_note, split_note
+from readingroom_hub.ledger.policy import Policy
+
+_BLOCK_LEVEL = 10
+
+
+class Blocks:
+    """The roots of the log's complete blocks of 1024 leaves, so that a proof reads a few thousand hashes, not all."""
+
+    def __init__(self) -> None:
+        self._roots: list[bytes] = []
+
+    def path(self, reader: LogReader, old: int, size: int) -> list[bytes]:
+        """The consistency proof between these two sizes of an append-only log."""
+        self._extend(reader, size)
+        return consistency_path(lambda start, end: self._root(reader, start, end), old, size)
+
+    def _extend(self, reader: LogReader, size: int) -> None:
+        known = len(self._roots)
+        hashes = (e.hash for e in islice(reader.leaves(known << _BLOCK_LEVEL), size - (known << _BLOCK_LEVEL)))
+        while len(block := list(islice(hashes, 1 << _BLOCK_LEVEL))) == 1 << _BLOCK_LEVEL:
+            self._roots.append(_root_of(block))
+
+    def _root(self, reader: LogReader, start: int, end: int) -> bytes:
+        """Of a subtree of the tree: one larger than a block starts with a block."""
+        frontier = Frontier()
+        if not start % (1 << _BLOCK_LEVEL):
+            for root in self._roots[start >> _BLOCK_LEVEL : end >> _BLOCK_LEVEL]:
+                frontier.append_subtree(_BLOCK_LEVEL, root)
+        place = start + frontier.size
+        for entry in islice(reader.leaves(place), end - place):
+            frontier.append(entry.hash)
+        return frontier.root()
+
+
+def _root_of(hashes: Iterable[bytes]) -> bytes:
+    frontier = Frontier()
+    for hash in hashes:
+        frontier.append(hash)
+    return frontier.root()
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One interval: the note with the cosignatures that came, whether they are a quorum, and what went wrong."""
+
+    size: int
+    note: str
+    met: bool
+    troubles: tuple[str, ...]
+
+
+class Witnessing:
+    """Not for use from several threads at once; `late` is."""
+
+    def __init__(self, policy: Policy, limit: float, clock: Callable[[], float] = time.time) -> None:
+        """`limit`: seconds after which a quorum is too old for new access grants."""
+        self._policy, self._limit, self._clock = policy, limit, clock
+        self._blocks = Blocks()
+        self._sizes: dict[str, int] = {}
+        self._since = clock()
+        """When the quorum last cosigned; at the start nothing is known, so the limit runs from there."""
+
+    def late(self) -> str | None:
+        """Why no access may be given any more, None where it may."""
+        age = self._clock() - self._since
+        if self._policy.quorum == "none" or age <= self._limit:
+            return None
+        return (
+            f"no quorum of witnesses has cosigned the audit record for {age:.0f} s, {self._limit:g} s are allowed: "
+            "no new access is given. Ask the operator to look at the witnesses"
+        )
+
+    def round(self, reader: LogReader) -> Round | None:
+        """Ask all witnesses about the newest checkpoint; None in an empty log."""
+        note = reader.newest()
+        if note is None:
+            return None
+        body = split_note(note)[0]
+        size = Checkpoint.parse(body).size
+        signed: list[VKey] = []
+        troubles: list[str] = []
+        lines = ""
+        for name, url in self._policy.urls.items():
+            vkey = self._policy.witnesses[name]
+            try:
+                line = self._ask(reader, name, url, size, note)
+                _, signers = open_note(f"{body}\n{line}", [vkey])
+            except (BadInput, IntegrityError, StoreUnavailable) as error:
+                troubles.append(f"{name}: {error}")
+                continue
+            if signers[vkey] is None or abs(self._clock() - (signers[vkey] or 0)) > self._limit:
+                troubles.append(f"{name}: its cosignature has another time than this machine's clock")
+                continue
+            signed.append(vkey)
+            self._sizes[name] = size
+            lines += line
+        met = bool(signed) and self._policy.is_met(signed)
+        if met:
+            self._since = self._clock()
+        return Round(size, note + lines, met, tuple(troubles))
+
+    def _ask(self, reader: LogReader, name: str, url: str, size: int, note: str) -> str:
+        """A witness that knows another size than we remember says so once, and is asked again from there."""
+        old = self._sizes.get(name, 0)
+        try:
+            return ask(url, old, self._blocks.path(reader, old, size), note)
+        except Conflict409 as conflict:
+            old = conflict.size
+        if old > size:
+            raise IntegrityError(f"it has seen {old} records, the log has {size}: the log was rolled back")
+        try:
+            return ask(url, old, self._blocks.path(reader, old, size), note)
+        except Conflict409 as conflict:
+            raise IntegrityError(f"it has seen another tree of size {conflict.size}: the log was rewritten") from None
