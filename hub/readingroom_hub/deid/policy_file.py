@@ -56,7 +56,7 @@ def parse(text: str, name: str) -> Policy:
 
 
 def _option(title: str, name: str) -> Option:
-    found = _TITLES.get(title.strip().removesuffix(" Option").casefold())
+    found = _TITLES.get(title.strip().casefold().removesuffix(" option"))
     if found is None:
         names = "; ".join(o.standard_name for o in Option)
         raise BadInput(f"{name}: options: {title!r} is no option of PS3.15 E.3; there are: {names}")

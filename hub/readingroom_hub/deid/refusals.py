@@ -9,7 +9,7 @@ from readingroom_hub.deid.part10 import CannotDeidentify, Part10
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.deid.table import Option
 
-_REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_REQUIRED = ("SOPClassUID", "SOPInstanceUID")
 _RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"
 _ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"

@@ -1,0 +1,106 @@
+"""De-identification from folder to folder, by the command line, with real worker processes."""
+
+import io
+import json
+import zipfile
+
+import pydicom
+import pytest
+from tests.support.dicom_objects import as_file, ct_image
+from typer.testing import CliRunner
+
+from readingroom_hub.cli.main import app
+from readingroom_hub.services import intake_files
+
+
+def run(*argv):
+    return CliRunner().invoke(app, ["deid", *map(str, argv)])
+
+
+def instance(number, **elements):
+    return as_file(ct_image(SOPInstanceUID=f"1.2.276.99.3.{number}", InstanceNumber=number, **elements))
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "in" / "Zwiebelturm_Hannelore"
+    folder.mkdir(parents=True)
+    (folder / "1.dcm").write_bytes(instance(1, SeriesDescription="before Okonjoreyes' scan"))
+    (folder / "2.dcm").write_bytes(instance(2, PatientName="Okonjoreyes^Cornelius", PatientID="H-1"))
+    (folder / "notes.txt").write_text("no DICOM")
+    (folder / "link.dcm").symlink_to(folder / "1.dcm")
+    with zipfile.ZipFile(folder / "more.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("deep/3.dcm", instance(3))
+        archive.writestr("../../escape.dcm", instance(4))
+        archive.writestr("bomb.dcm", bytes(1 << 24))
+        archive.writestr("inner.zip", b"PK")
+    return tmp_path / "in"
+
+
+def test_a_folder_with_an_archive_becomes_a_folder_and_a_report(source, tmp_path):
+    target, key, report = tmp_path / "out", tmp_path / "the.key", tmp_path / "report"
+    done = run(source, target, "--policy", "research", "--key", key, "--report", report)
+    assert done.exit_code == 0, done.output
+    files = sorted(target.rglob("*.dcm"))
+    assert len(files) == 3
+    everything = b"".join(f.read_bytes() + str(f.relative_to(target)).encode() for f in files).lower()
+    assert b"zwiebelturm" not in everything
+    assert b"okonjoreyes" not in everything
+    assert {pydicom.dcmread(f).get("SeriesDescription") for f in files} == {"before REMOVED' scan", None}
+    content = json.loads((report / "report.json").read_text())
+    assert (content["files"], content["instances"]) == (4, 3)
+    reasons = {o["file"].rpartition("/")[2]: o["reason"] for o in content["left_out"]}
+    assert reasons["notes.txt"] == "not a DICOM file"
+    assert "link" in reasons["link.dcm"]
+    assert "leads out" in reasons["escape.dcm"]
+    assert "bomb" in reasons["bomb.dcm"]
+    assert "archive within" in reasons["inner.zip"]
+    rows = {(r["attribute"], r["action"]): r for r in content["attributes"]}
+    assert rows["SeriesDescription", "clean"]["why"] == "PS3.15 Table E.1-1, Clean Descriptors: C"
+    page = (report / "report.html").read_text()
+    assert "<script" not in page
+    assert "http" not in page
+    assert key.stat().st_mode & 0o777 == 0o600
+    again = tmp_path / "again"
+    assert run(source, again, "--policy", "research", "--key", key).exit_code == 0
+    assert [f.read_bytes() for f in sorted(again.rglob("*.dcm"))] == [f.read_bytes() for f in files]
+
+
+def test_results_lie_where_no_run_takes_them_in_again(source, tmp_path):
+    key = tmp_path / "the.key"
+    assert "would take its own results in" in run(source, source / "out", "--key", key).output.replace("\n", " ")
+    (tmp_path / "there").mkdir()
+    assert "exists" in run(source, tmp_path / "there", "--key", key).output
+
+
+def test_a_key_that_others_may_read_is_refused(source, tmp_path):
+    key = tmp_path / "the.key"
+    key.write_text("00" * 32)
+    key.chmod(0o644)
+    assert "chmod 600" in run(source, tmp_path / "out", "--key", key).output
+    key.chmod(0o600)
+    key.write_text("00")
+    assert "32" in run(source, tmp_path / "out", "--key", key).output
+
+
+def test_the_standard_is_shown_and_compared(tmp_path):
+    assert "2026d" in run("standard").output
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    assert "no table of PS3.15" in run("standard", "--diff", other).output
+
+
+def test_a_member_that_lies_about_its_size_is_left_out(tmp_path):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.dcm", instance(1))
+    raw = bytearray(buffer.getvalue())
+    place = raw.rindex(b"PK\x01\x02") + 24
+    raw[place : place + 4] = (64).to_bytes(4, "little")
+    (tmp_path / "x.zip").write_bytes(raw)
+    files, left_out = intake_files.find(tmp_path / "x.zip")
+    assert (files, left_out) == (["x.zip!/a.dcm"], [])
+    with pytest.raises(OSError, match="archive is damaged"):
+        intake_files.read(tmp_path, files[0])
+    (tmp_path / "y.zip").write_bytes(b"PK nothing")
+    assert "cannot be read" in intake_files.find(tmp_path / "y.zip")[1][0].reason

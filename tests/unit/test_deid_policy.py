@@ -1,0 +1,82 @@
+"""Policies as files, the standard's table, reasons and reports."""
+
+import json
+
+import pytest
+
+from readingroom_hub.deid.actions import Action
+from readingroom_hub.deid.policy_file import SHIPPED, load, parse
+from readingroom_hub.deid.reasons import reason
+from readingroom_hub.deid.table import Option, Table, table
+from readingroom_hub.errors import BadInput
+
+HEAD = 'format = "readingroom-policy/1"\nprofile = "Basic Application Confidentiality Profile"\n'
+
+
+def test_every_option_is_known_by_the_standards_name():
+    titles = [o.standard_name for o in Option if o is not Option.FULL_DATES]
+    policy = parse(f"{HEAD}options = {json.dumps(titles)}", "p")
+    assert policy.options == frozenset(Option) - {Option.FULL_DATES}
+    assert parse(HEAD + 'options = ["retain uids option"]', "p").options == {Option.RETAIN_UIDS}
+    assert min(policy.codes)[0] == "113100"
+    assert len({o.code[0] for o in Option}) == len(Option) == 12
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_policies_are_valid(name):
+    assert load(name).profile.startswith("PS3.15 2026d: Basic")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("format = ", "p: no TOML"),
+        ("", "p: format: write"),
+        ('format = "readingroom-policy/1"', "p: profile: write"),
+        (HEAD + 'options = ["Clean Everything"]', "p: options: 'Clean Everything' is no option"),
+        (HEAD + 'options = "x"', "p: options: write a list"),
+        (HEAD + 'colour = "x"', "p: colour: no such key"),
+        (HEAD + "[images]\ncolour = 1", "p: images.colour: no such key"),
+        (HEAD + "[images]\ntext_free = [1]", "p: images.text_free: write a list"),
+        (
+            HEAD + f'options = ["{Option.FULL_DATES.standard_name}", "{Option.MODIFIED_DATES.standard_name}"]',
+            "exclude each other",
+        ),
+    ],
+)
+def test_an_error_names_file_and_key(text, message):
+    with pytest.raises(BadInput, match=message):
+        parse(text, "p")
+
+
+def test_a_policy_file_that_is_not_there(tmp_path):
+    with pytest.raises(BadInput, match="give a TOML file"):
+        load(str(tmp_path / "none.toml"))
+
+
+def test_another_edition_is_compared_row_by_row(tmp_path):
+    from importlib.resources import files
+
+    content = json.loads((files("readingroom_hub.deid") / "data" / "ps315_2026d.json").read_bytes())
+    assert table().changes(Table(content)) == []
+    content["rules"][0]["basic"] = "X"
+    gone = content["rules"].pop(1)
+    rows = table().changes(Table(content))
+    assert [(r["here"], r["there"]) for r in rows if gone["name"] not in r["what"]] == [("Z", "X")]
+    assert [r["there"] for r in rows if gone["name"] in r["what"]] == ["(not listed)"]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "action", "why"),
+    [
+        ("StudyDescription", Action.CLEAN, "Clean Descriptors: C"),
+        ("StudyDate", Action.SHIFT, "Modified Dates: C"),
+        ("PatientName", Action.PSEUDONYM, "keyed pseudonym"),
+        ("PatientAge", Action.CAP, "164.514"),
+        ("Manufacturer", Action.CLEAN, "not in Table"),
+        ("(0009,1001)", Action.REMOVE, "E.3.10"),
+        ("AccessionNumber", Action.EMPTY, "basic profile: Z"),
+    ],
+)
+def test_each_change_has_its_reason(keyword, action, why):
+    assert why in reason(load("research"), keyword, action)
