@@ -8,6 +8,8 @@ import pytest
 from tests.support.dicom_objects import deidentifier, read
 
 from readingroom_hub.deid.part10 import CannotDeidentify
+from readingroom_hub.deid.pixels.verdict import Verdict
+from readingroom_hub.deid.table import Option
 from readingroom_hub.demo import hospital, patients
 
 PEOPLE = [patients.HARROWGATE, patients.STRANDBERG, patients.MWANGAZA, patients.KOWALCZYK]
@@ -71,6 +73,16 @@ def test_nobody_is_left_in_it(export):
     assert len(names) == 4
     assert left_out.keys() == {"IM0001.dcm", "NOTES.TXT", "IM0040_copy.dcm"}
     assert "burnt in" in left_out["IM0001.dcm"]
+
+
+def test_the_ultrasound_is_taken_in_where_pixels_are_cleaned(export):
+    (path,) = (p for p in export.rglob("IM0001.dcm") if p.parent.name == "US")
+    before = read(path.read_bytes()).pixel_array
+    done = deidentifier(options=frozenset({Option.CLEAN_PIXELS}))(path.read_bytes())
+    after = read(done.data).pixel_array
+    assert after[:40, :250].std() < before[:40, :250].std() / 10
+    assert (after[50:] == before[50:]).all()
+    assert {m.verdict for m in done.pixels.masks} == {Verdict.IDENTIFIER}
 
 
 def test_real_files_come_from_this_machine(tmp_path):
