@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import lru_cache
+from sys import intern
 from typing import Any
 
 from readingroom_hub.errors import IntegrityError
@@ -100,10 +102,18 @@ class Manifest:
         )
 
 
+_uid = lru_cache(4096)(UID)
+
+
 def _instance(row: dict[str, Any]) -> Instance:
-    """Fields are only ever appended: an older manifest lacks the later ones."""
-    uids = {k: UID(row[k]) for k in ("study", "series", "instance", "sop_class")}
-    return Instance(**row | uids)
+    """Fields are only ever appended: an older manifest lacks the later ones. What repeats is kept once in memory."""
+    for name in ("study", "series", "sop_class"):
+        row[name] = _uid(row[name])
+    for name in ("modality", "patient", "study_date", "description", "body_part", "spacing"):
+        if name in row:
+            row[name] = intern(row[name])
+    row["instance"] = UID(row["instance"])
+    return Instance(**row)
 
 
 def manifest_of(project: ProjectId, dataset: DatasetName, profile: str, instances: Iterable[Instance]) -> Manifest:
