@@ -1,8 +1,12 @@
 """`readingroom`: one command line, one file a noun."""
 
+import warnings
+
 import typer
+from rich.markup import escape
 
 from readingroom_hub.cli import audit, dataset, deid, demo, doctor, grant, key, mount, portal, project, serve
+from readingroom_hub.cli.common import errors
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +29,13 @@ app.command("demo")(demo.demo)
 
 def main() -> None:
     """Entry point of the console script."""
+    warnings.showwarning = _show_warning
     app()
+
+
+def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:
+    """Warnings here are for the person at the terminal, who has no use for a line of our code."""
+    errors.print(f"[yellow]Warning:[/] {escape(str(message))}", highlight=False)
 
 
 if __name__ == "__main__":
