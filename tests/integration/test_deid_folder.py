@@ -17,6 +17,10 @@ def run(*argv):
     return CliRunner().invoke(app, ["deid", *map(str, argv)])
 
 
+def said(*argv):
+    return " ".join(run(*argv).output.split())
+
+
 def instance(number, **elements):
     return as_file(ct_image(SOPInstanceUID=f"1.2.276.99.3.{number}", InstanceNumber=number, **elements))
 
@@ -68,26 +72,26 @@ def test_a_folder_with_an_archive_becomes_a_folder_and_a_report(source, tmp_path
 
 def test_results_lie_where_no_run_takes_them_in_again(source, tmp_path):
     key = tmp_path / "the.key"
-    assert "would take its own results in" in run(source, source / "out", "--key", key).output.replace("\n", " ")
+    assert "would take its own results in" in said(source, source / "out", "--key", key)
     (tmp_path / "there").mkdir()
-    assert "exists" in run(source, tmp_path / "there", "--key", key).output
+    assert "exists" in said(source, tmp_path / "there", "--key", key)
 
 
 def test_a_key_that_others_may_read_is_refused(source, tmp_path):
     key = tmp_path / "the.key"
     key.write_text("00" * 32)
     key.chmod(0o644)
-    assert "chmod 600" in run(source, tmp_path / "out", "--key", key).output
+    assert "chmod 600" in said(source, tmp_path / "out", "--key", key)
     key.chmod(0o600)
     key.write_text("00")
-    assert "32" in run(source, tmp_path / "out", "--key", key).output
+    assert "a key has 32" in said(source, tmp_path / "out", "--key", key)
 
 
 def test_the_standard_is_shown_and_compared(tmp_path):
     assert "2026d" in run("standard").output
     other = tmp_path / "other.json"
     other.write_text("{}")
-    assert "no table of PS3.15" in run("standard", "--diff", other).output
+    assert "no table of PS3.15" in said("standard", "--diff", other)
 
 
 def test_a_member_that_lies_about_its_size_is_left_out(tmp_path):

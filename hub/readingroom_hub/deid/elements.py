@@ -46,7 +46,8 @@ class Case:
         content = None
         if parent in structured.PARENTS and Option.CLEAN_CONTENT in self.policy.options:
             content = structured.value_action(self.policy.options, ds)
-        for tag in sorted(ds.keys(), reverse=True):  # private elements before the creators that tell what they are
+        # Private elements come before the creators that tell what they are.
+        for tag in sorted(ds.keys(), key=int, reverse=True):
             todo = self._action(ds, parent, tag, private=private)
             if content is not None and tag in structured.VALUES:
                 todo = self._content(tag, content)

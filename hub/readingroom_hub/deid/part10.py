@@ -7,8 +7,11 @@ from typing import BinaryIO, NoReturn
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
+from readingroom_hub.deid import encode
 from readingroom_hub.errors import BadInput
 
 # Version 1 of this de-identifier. 2.25 with a random UUID (PS3.5 B.2).
@@ -78,9 +81,16 @@ def header(stream: BinaryIO) -> Dataset:
 
 def write(header: Dataset, pixels: bytes | memoryview) -> bytes:
     """Encode a de-identified header in its transfer syntax, with a fresh file meta and preamble, then the pixels."""
-    buffer = io.BytesIO()
-    pydicom.dcmwrite(buffer, header, enforce_file_format=True)
-    return b"".join((buffer.getbuffer(), pixels))
+    syntax = header.file_meta.TransferSyntaxUID
+    if syntax.is_deflated:
+        buffer = io.BytesIO()
+        pydicom.dcmwrite(buffer, header, enforce_file_format=True)
+        return buffer.getvalue()
+    meta = DicomBytesIO()
+    write_file_meta_info(meta, header.file_meta, enforce_standard=True)
+    implicit, little = syntax.is_implicit_VR, syntax.is_little_endian
+    elements = encode.data_set(header, implicit=implicit, little=little)
+    return b"".join((bytes(128), b"DICM", meta.getvalue(), elements, pixels))
 
 
 def file_meta(header: Dataset, syntax: UID) -> FileMetaDataset:
