@@ -8,40 +8,36 @@ Debian package of that name. `ratio` says how many times better ours is."""
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pydicom
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.mount_peers import gocryptfs, unaudited
+from tests.support.dicom_series import ct, write_series
 from tests.support.mount_process import MountProcess, mount_process
+from tests.support.mount_world import make_instances
 
-from readingroom_hub.adapters.mounts_socket import SocketMounts
+from readingroom_hub.model.dataset import Instance
+from readingroom_hub.model.ids import UID, ProjectId
 from readingroom_hub.mount import mounting
 
 FILES, FILE_SIZE = 1000, 526_336
 OBJECT_SIZE = 512 << 20
-_UNAUDITED = """
-import sys
-from readingroom_hub import compose
-from readingroom_hub.config import load
-from readingroom_hub.model.audit import Receipt
-from readingroom_hub.mount.service import serve
-class Nothing:
-    def append(self, records): return [Receipt(0, b"")] * len(records)
-    def post(self, record): pass
-    def flush(self): pass
-compose.audit = lambda settings, process: Nothing()
-serve(load())
-"""
 
 
 def drop_caches() -> None:
@@ -91,42 +87,6 @@ def compare(work: Callable[[Sequence[Path]], float], sides: Sides, rounds: int, 
     return {name: statistics.median(t) for name, t in times.items()}
 
 
-@contextlib.contextmanager
-def gocryptfs(folder: Path) -> Iterator[Path]:
-    """A fresh gocryptfs mount."""
-    cipher, plain, password = folder / "cipher", folder / "gocryptfs", folder / "password"
-    cipher.mkdir()
-    plain.mkdir()
-    password.write_text("benchmark\n")
-    base = ["gocryptfs", "-q", "-passfile", str(password)]
-    subprocess.run([*base, "-init", "-scryptn", "10", str(cipher)], check=True)
-    subprocess.run([*base, str(cipher), str(plain)], check=True)
-    try:
-        yield plain
-    finally:
-        subprocess.run(["fusermount3", "-u", "-z", str(plain)], check=True)
-
-
-@contextlib.contextmanager
-def unaudited(room: MountProcess) -> Iterator[None]:
-    """The daemon of `room` with an audit record repository that does nothing, for the time of the block."""
-    room.stop()
-    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", _UNAUDITED], env=room.settings.to_environ()) as daemon:
-        try:
-            mounts = SocketMounts(room.settings.paths.mount_socket)
-            deadline = time.monotonic() + 20
-            while time.monotonic() < deadline:
-                with contextlib.suppress(Exception):
-                    mounts.status()
-                    break
-                time.sleep(0.05)
-            yield
-        finally:
-            daemon.terminate()
-            daemon.wait(20)
-    room.start()
-
-
 def row(measure: str, unit: str, ours: float, peer: float, peer_name: str, better: str) -> dict[str, Any]:
     ratio = ours / peer if better == "more" else peer / ours
     return {
@@ -152,16 +112,97 @@ def audit_row(room: MountProcess, files: list[Path], rounds: int) -> dict[str, A
     """The cold series with and without audit, in turn."""
     on, off = [], []
     for _ in range(rounds):
+        files[0].stat()  # a daemon that has just started reads the manifest at first sight
         drop_caches()
         on.append(read_files(files))
         with unaudited(room):
+            files[0].stat()
             drop_caches()
             off.append(read_files(files))
     per = [statistics.median(t) / FILES * 1000 for t in (on, off)]
     return row("audit-on-vs-off", "ms/file", per[0], per[1], "no audit", "less")
 
 
-def measure(folder: Path, rounds: int) -> list[dict[str, Any]]:
+def _each(work: Callable[[Sequence[Path]], float], shares: Sequence[Sequence[Path]]) -> float:
+    """Seconds until each share was read, all at once."""
+    with ThreadPoolExecutor(len(shares)) as pool:
+        start = time.perf_counter()
+        list(pool.map(work, shares))
+    return time.perf_counter() - start
+
+
+def sessions_rows(room: MountProcess, project: ProjectId, names: Sequence[str], rounds: int) -> list[dict[str, Any]]:
+    """All files of the series, shared out among 1, 8 and 32 new sessions that read at once; total throughput."""
+    counts = (1, 8, 32)
+    times: dict[int, list[float]] = {n: [] for n in counts}
+    for _ in range(rounds):
+        for n in counts:
+            sessions = [room.session(project) for _ in range(n)]
+            folders = [room.mounts.attach(s.id) / "data" / "series" for s in sessions]
+            shares = [[f / p for p in names[i::n]] for i, f in enumerate(folders)]
+            if os.geteuid() == 0:
+                drop_caches()
+            times[n].append(_each(read_files, shares))
+            for s in sessions:
+                room.mounts.detach(s.id)
+    speed = {n: len(names) * FILE_SIZE / statistics.median(t) / 1e6 for n, t in times.items()}
+    return [
+        row(f"throughput-{n}-sessions-vs-1", "MB/s", speed[n], speed[1], "1 session", "more") for n in counts if n > 1
+    ]
+
+
+def open_row(room: MountProcess, project: ProjectId, instances: int, rounds: int) -> dict[str, Any]:
+    """Open and close a small file in versions of 1,000 and of `instances` instances; `ratio` is large/small."""
+    times = {}
+    for name, count, seed in (("small", 1000, 11), ("large", instances, 12)):
+        made = make_instances([[512] * 200], seed)
+        rest = (replace(made[0][0], series=UID(f"2.25.{seed}.9.{i // 500}"), instance=UID(f"2.25.{seed}.9.{i}.1"))
+                for i in range(count - len(made)))  # fmt: skip
+        published = room.publish_made(project, name, made, rest)
+        room.grant(project, published.version)
+        data = room.mounts.attach(room.session(project).id) / "data" / name
+        paths = [data / p for p in published.plain]
+        times[name] = statistics.median(_opens(paths) for _ in range(rounds + 1)) * 1e6
+    found = row("open-cost-1e6-vs-1e3-instances", "us/open", times["large"], times["small"], f"{instances} to 1000", "")
+    return found | {"ratio": round(times["large"] / times["small"], 2)}
+
+
+def _opens(paths: Sequence[Path]) -> float:
+    """Median seconds of one open and close."""
+    found = []
+    for path in paths:
+        start = time.perf_counter()
+        os.close(os.open(path, os.O_RDONLY))
+        found.append(time.perf_counter() - start)
+    return statistics.median(found)
+
+
+def volume_row(room: MountProcess, project: ProjectId, plain: Path, rounds: int) -> dict[str, Any]:
+    """pydicom.dcmread of 300 CT slices of 512 by 512 into one array, cold; slices per second."""
+    rng = np.random.default_rng(5)
+    slices = list(ct(rng.integers(-1000, 1500, (300, 512, 512)).astype(np.int16)))
+    series = write_series(plain, "volume", slices)
+    made = []
+    for path in sorted(series.iterdir()):
+        data = path.read_bytes()
+        uids = [UID(u) for u in ("1.2.3", series.name, path.stem, "1.2.840.10008.5.1.4.1.1.2")]
+        made.append((Instance(*uids, "CT", 1, len(data), hashlib.sha256(data).hexdigest()), data))
+    published = room.publish_made(project, "volume", made)
+    room.grant(project, published.version)
+    ours = room.mounts.attach(room.session(project).id) / "data" / "volume"
+    sides = {"ours": [ours / p for p in published.plain], "plain": [series / Path(p).name for p in published.plain]}
+    seconds = compare(_volume, sides, rounds, cold=True)
+    speed = {name: 300 / s for name, s in seconds.items()}
+    return row("volume-300-cold-vs-plain", "slices/s", speed["ours"], speed["plain"], "plain", "more")
+
+
+def _volume(paths: Sequence[Path]) -> float:
+    start = time.perf_counter()
+    np.stack([pydicom.dcmread(path).pixel_array for path in paths])
+    return time.perf_counter() - start
+
+
+def measure(folder: Path, rounds: int, instances: int) -> list[dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         room = stack.enter_context(mount_process(folder / "state"))
         project = room.project("bench")
@@ -184,9 +225,10 @@ def measure(folder: Path, rounds: int) -> list[dict[str, Any]]:
                 sides[name] = [to / Path(p).name for p in published.plain]
                 for path, plain in zip(sides[name], published.plain.values(), strict=True):
                     path.write_bytes(plain)
+        names = list(series.plain)
         series.plain.clear()
         large.plain.clear()
-        rows = []
+        rows = sessions_rows(room, project, names, rounds)
         for name, work, sides in (("series-1000", read_files, files), ("object-512mb", read_object, whole)):
             for state in ("cold", "warm"):
                 if state == "cold" and os.geteuid():
@@ -195,6 +237,8 @@ def measure(folder: Path, rounds: int) -> list[dict[str, Any]]:
                 rows += rows_of(name, state, compare(work, sides, rounds, state == "cold"))
         if os.geteuid() == 0:
             rows.append(audit_row(room, files["ours"], rounds))
+            rows.append(volume_row(room, project, folder / "volume", rounds))
+        rows.append(open_row(room, project, instances, rounds))
         return rows
 
 
@@ -202,17 +246,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--instances", type=int, default=1_000_000, help="of the large dataset version")
     parser.add_argument("--folder", type=Path, help="on the disk to measure")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="rrb-", dir=options.folder))
     try:
-        rows = measure(folder, options.rounds)
+        rows = measure(folder, options.rounds, options.instances)
     finally:
         for point, _ in mounting.mount_points(folder):
             mounting.unmount(point)
         shutil.rmtree(folder)
+    load = os.getloadavg()[0]
     for r in rows:
+        r["load"] = round(load, 1)
         print(f"{r['measure']:36} {r['ours']:>10} {r['peer']:>10} {r['unit']:8} {r['peer_name']:10} x{r['ratio']}")
+    print(f"Load at the end: {load:.1f} on {os.cpu_count()} cores. Above one and a half, something else computed too.")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
 

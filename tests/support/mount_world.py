@@ -87,8 +87,17 @@ class World:
         series_sizes: Iterable[Iterable[int]] = ((3000, 0, 70_000),),
         seed: int = 1,
     ) -> Published:
-        made = make_instances(series_sizes, seed)
-        manifest = manifest_of(project, DatasetName(dataset), "test profile", [i for i, _ in made])
+        return self.publish_made(project, dataset, make_instances(series_sizes, seed))
+
+    def publish_made(
+        self,
+        project: ProjectId,
+        dataset: str,
+        made: list[tuple[Instance, bytes]],
+        absent: Iterable[Instance] = (),
+    ) -> Published:
+        """Publish these instances. `absent` ones are in the manifest only, to make it long."""
+        manifest = manifest_of(project, DatasetName(dataset), "test profile", [*(i for i, _ in made), *absent])
         key_id, key = KeyId.new(), secrets.token_bytes(32)
         for instance, data in made:
             self.objects.put(f"{key_id}/{instance.object_name}", seal(key, key_id, instance.instance, data))
