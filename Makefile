@@ -37,13 +37,13 @@ lint: install ## Style, types, import contracts
 install: PACKAGES ?= $(DEMO_PACKAGES)
 install: packages .venv/.installed .venv-idp/.installed ## Make .venv (everything) and .venv-idp (the demo's identity provider)
 
-.venv/.installed: requirements.lock pyproject.toml
+.venv/.installed: requirements.lock images/build.lock pyproject.toml
 	@echo "Installing into .venv (about a minute)"
 	@$(PYTHON) -c 'import sys; sys.exit("Reading Room needs Python 3.11 or newer, found %d.%d" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . 2>/dev/null \
-	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  -r requirements.lock -r images/build.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv-idp/.installed: requirements-idp.lock
