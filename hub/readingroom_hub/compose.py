@@ -1,7 +1,7 @@
 """The composition root: settings in, adapters and services out. Nothing else names an adapter."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,14 @@ def audit(settings: Settings, process: str) -> AuditRepository:
     from readingroom_hub.adapters.audit_client import SocketAuditRepository
 
     return SocketAuditRepository(settings.paths.audit_socket, process, settings.audit_timeout_ms)
+
+
+def write_whole(target: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file whole or not at all. Raises StoreUnavailable."""
+    from readingroom_hub.adapters.audit_bundle import whole_file
+
+    with whole_file(target) as file:
+        file.writelines(pieces)
 
 
 def forget(settings: Settings, person: PersonId, reason: str, by: PersonId, approved_by: PersonId) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -478,6 +479,19 @@ def test_a_bundle_of_a_project_verifies_anywhere_and_its_making_is_on_record(run
     assert result.exit_code == 1
     assert "its contents were changed" in result.output
     assert cli(server.paths.state, "bundle", str(target), "--project", "x1", "--study", "1.2").exit_code == 1
+
+
+def test_records_go_to_other_systems_in_their_forms(running, tmp_path):
+    server, client = running
+    client.append([a_record(project=ProjectId("export-one"), subject={"study": "1.2.3"})])
+    starts = {"atna": b"<AuditMessage>", "syslog": rb"\d+ <85>1 ", "fhir": rb'\{"resourceType": "AuditEvent"'}
+    for form, start in starts.items():
+        target = tmp_path / form
+        done = cli(server.paths.state, "export", str(target), "--format", form, "--project", "export-one")
+        assert done.exit_code == 0, done.output
+        assert re.match(start, target.read_bytes())
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(starts)
+    assert cli(server.paths.state, "export", str(tmp_path / "no" / "x"), "--format", "atna").exit_code == 1
 
 
 def test_a_person_is_erased_on_record_and_the_log_still_verifies():

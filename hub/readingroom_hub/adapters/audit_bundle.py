@@ -27,19 +27,26 @@ def write_bundle(folder: Path, secret: bytes, wanted: Wanted, target: Path) -> t
     """Write the bundle to `target`, whole or not at all; returns how many records it shows, and of how many.
 
     Raises IntegrityError where the log cannot be read, BadInput for a time without records, StoreUnavailable."""
+    with contextlib.closing(LogReader(folder / LOG_FILE)) as reader, whole_file(target) as file:
+        return _write(reader, wanted, secret, file)
+
+
+@contextlib.contextmanager
+def whole_file(target: Path) -> Iterator[BinaryIO]:
+    """A file that appears at `target` when the block ends well, and not at all otherwise; mode 0600.
+
+    Raises StoreUnavailable."""
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    with contextlib.closing(LogReader(folder / LOG_FILE)) as reader:
-        try:
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123  # mode
-                counted = _write(reader, wanted, secret, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        except OSError as error:
-            raise StoreUnavailable(f"the bundle {target} cannot be written: {error.strerror}") from error
-        finally:
-            part.unlink(missing_ok=True)
-    return counted
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123  # mode
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    except OSError as error:
+        raise StoreUnavailable(f"{target} cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _range(reader: LogReader, wanted: Wanted, size: int) -> tuple[int, int]:

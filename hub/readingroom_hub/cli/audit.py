@@ -2,15 +2,19 @@
 
 import json
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
 from readingroom_hub import compose
 from readingroom_hub.cli.common import AsJson, command, load, moment, operator, person, record, show
 from readingroom_hub.errors import BadInput
+from readingroom_hub.ledger.atna import audit_message, framed, syslog_message
 from readingroom_hub.ledger.bundle import Wanted
+from readingroom_hub.ledger.fhir import audit_event
 from readingroom_hub.ledger.note import printable
 from readingroom_hub.ledger.verify import keys
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
@@ -169,6 +173,49 @@ def bundle(
     audit.append([AuditRecord(AuditEvent.RECORD_SEARCHED, person=operator(audit), subject=subject)])
     shown, size = compose.write_bundle(settings, wanted, out)
     typer.echo(f"{out} shows {shown} of {size} records, and proves that no other one belongs to them", err=True)
+
+
+class Format(StrEnum):
+    """What other systems read."""
+
+    ATNA = "atna"
+    SYSLOG = "syslog"
+    FHIR = "fhir"
+
+
+def _line(format: Format, row: dict[str, Any], site: str) -> bytes:
+    match format:
+        case Format.ATNA:
+            return audit_message(row, site).replace("\n", "&#10;").encode() + b"\n"
+        case Format.SYSLOG:
+            return framed(syslog_message(row, site))
+        case Format.FHIR:
+            return json.dumps(audit_event(row, site), ensure_ascii=False).encode() + b"\n"
+
+
+@app.command()
+@command
+def export(
+    out: Annotated[Path, typer.Argument(help="The file to write.")],
+    format: Annotated[Format, typer.Option(help="DICOM audit messages, the same as syslog over TCP, or AuditEvents.")],
+    project: Annotated[str, typer.Option(help="Only this project's.")] = "",
+    from_: Annotated[str, typer.Option("--from", help="From this day or moment on (UTC).")] = "",
+    to: Annotated[str, typer.Option(help="Up to the end of this day, or this moment (UTC).")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="How many records at most, the newest.")] = 100_000,
+) -> None:
+    """Write records for other systems, the oldest first. It is recorded. To prove anything, use `bundle`."""
+    settings = load()
+    audit = record(settings)
+    wanted = Filter(
+        project=ProjectId(project) if project else None,
+        since=_start(from_) if from_ else None,
+        until=moment(to) if to else None,
+        limit=limit,
+    )
+    site = urlsplit(settings.public_url).hostname or "readingroom"
+    rows = [found.record for found in reversed(audit.query(wanted, operator(audit)))]
+    compose.write_whole(out, (_line(format, row, site) for row in rows))
+    typer.echo(f"{len(rows)} records written to {out}", err=True)
 
 
 @app.command()

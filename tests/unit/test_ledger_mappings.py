@@ -1,0 +1,99 @@
+"""Records as DICOM audit messages and FHIR AuditEvents: golden files, the standard's schema, hostile text."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lxml import etree
+from pydicom.sr.codedict import codes
+
+from readingroom_hub.ledger.atna import NAMES, TYPES, audit_message, framed, syslog_message
+from readingroom_hub.ledger.fhir import audit_event
+from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
+
+GOLDEN = Path(__file__).with_name("golden_audit")
+SCHEMA = etree.RelaxNG(etree.parse(GOLDEN / "audit_message.rng"))
+READ = {
+    "v": 1,
+    "id": "01890a5d-ac96-774b-bcce-b302099a8057",
+    "time": "2027-03-31T12:00:00.000000Z",
+    "event": "instance-closed",
+    "dcm": "110103",
+    "outcome": "success",
+    "person": "p-" + "a" * 64,
+    "project": "lung-study",
+    "session": "s-" + "1" * 24,
+    "subject": {"dataset": "lung-ct", "study": "1.2.3", "series": "1.2.3.4", "bytes": 526336, "grant": "g-" + "2" * 24},
+    "claims": {"notebook": "=cmd()\r\n]]>"},
+    "source": {"process": "mount-daemon", "epoch": "e", "seq": 7},
+}
+
+
+def a_row(event, outcome=Outcome.SUCCESS, **fields):
+    source = {"process": "portal", "epoch": "e", "seq": 0}
+    return AuditRecord(event, outcome, **fields).to_wire() | {"source": source}
+
+
+def valid(xml):
+    message = etree.fromstring(xml)
+    SCHEMA.assertValid(message)
+    return message
+
+
+def test_the_golden_files_hold():
+    assert audit_message(READ, "room.example") + "\n" == (GOLDEN / "read.xml").read_text()
+    assert audit_event(READ, "room.example") == json.loads((GOLDEN / "read.json").read_text())
+
+
+@pytest.mark.parametrize("event", AuditEvent)
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_event_is_valid_in_both_forms(event, outcome):
+    row = a_row(event, outcome, reason="some-code: a sentence" if outcome != Outcome.SUCCESS else None)
+    message = valid(audit_message(row, "room.example"))
+    indicator = message.find("EventIdentification").get("EventOutcomeIndicator")
+    assert indicator == audit_event(row, "room.example")["outcome"]
+    assert indicator == {"success": "0", "denied": "4", "failure": "8"}[outcome]
+    assert len(message.findall("ActiveParticipant[@UserIsRequestor='true']")) == 1
+    event_fields = audit_event(row, "room.example")
+    assert {"type", "recorded", "agent", "source"} <= event_fields.keys()
+    assert sum(a["requestor"] for a in event_fields["agent"]) == 1
+
+
+def test_the_codes_and_their_meanings_are_the_standard_s():
+    known = {code.value: code.meaning for code in (getattr(codes.DCM, name) for name in codes.DCM.dir())}
+    assert {c: NAMES[c] for c in NAMES} == {c: known[c] for c in NAMES}
+    assert {e.dcm for e in AuditEvent} | set(TYPES.values()) <= NAMES.keys()
+    assert TYPES.keys() <= {e.value for e in AuditEvent}
+
+
+def test_in_a_read_the_reader_is_the_destination_and_the_daemon_the_source():
+    message = valid(audit_message(READ, "room.example"))
+    roles = {p.get("UserID"): p.find("RoleIDCode").get("csd-code") for p in message.findall("ActiveParticipant")}
+    assert roles == {READ["person"]: "110152", "mount-daemon": "110153"}
+    agents = audit_event(READ, "room.example")["agent"]
+    by_role = {a["type"]["coding"][0]["code"]: a["who"]["identifier"]["value"] for a in agents}
+    assert by_role == {"110153": "mount-daemon", "110152": READ["session"], "IRCP": READ["person"]}
+
+
+@given(st.text(max_size=40))
+@settings(max_examples=80, deadline=None)
+def test_hostile_text_makes_one_valid_message(text):
+    row = READ | {"reason": text or "x", "claims": {"notebook": text}, "project": text}
+    message = valid(audit_message(row, "room.example"))
+    assert len(message.findall("ParticipantObjectIdentification")) == 1
+    line = syslog_message(row, "room.example")
+    assert b"\n" not in line
+    assert b"\r" not in line
+    assert json.loads(json.dumps(audit_event(row, "s")))["outcomeDesc"] == (text or "x")
+
+
+def test_syslog_is_rfc_5424_with_octets_counted():
+    line = syslog_message(READ, "room.example")
+    head = rb"<85>1 2027-03-31T12:00:00\.000000Z room\.example readingroom - IHE\+RFC-3881 - <AuditMessage>"
+    assert re.match(head, line)
+    assert syslog_message(READ | {"outcome": "denied"}, "room.example").startswith(b"<84>1 ")
+    length, _, rest = framed(line).partition(b" ")
+    assert int(length) == len(rest) == len(line)
