@@ -154,12 +154,19 @@ def _glued(text: str) -> Iterator[str]:
             yield from (family + given, given + family)
 
 
+@lru_cache(maxsize=1)
+def _ordinary_starts() -> frozenset[str]:
+    """What ordinary words begin with: cut names that are such would be found in half of all texts."""
+    return frozenset(w[:_CUT] for w in ordinary() if len(w) >= _CUT)
+
+
 def _forms(name: str) -> Iterator[str]:
     """How people write one name: whole, in parts, glued together, cut to fit, without accents, in Latin letters."""
     for spelling in {name, latin(name)}:
         word = fold(spelling).strip(" .\0*'`-_")
         parts = [p for p in re.split(r"[-'\u2019._]", word) if p]
         whole = "".join(parts)
-        for form in {whole, *parts, *(p[:_CUT] for p in parts if len(p) > _CUT)}:
+        cut = {p[:_CUT] for p in parts if len(p) > _CUT} - _ordinary_starts()
+        for form in {whole, *parts, *cut}:
             if form not in NOBODY and not form.isdigit() and len(form) >= (3 if form.isascii() else 1):
                 yield form

@@ -59,7 +59,7 @@ _CONTACTS = (
         r"(?P<phone>[+(]?\d[\d ()./-]{3,}\d)"
     ),
     (
-        r"(?<![^\W_])(?:mrn?#?|id|patient[ -]?(?:id|no|number)|acc(?:ession)?|ssn|nhs|case|record|chart|encounter|"
+        r"(?<![^\W_])(?:mrn#?|mr ?#|id|patient[ -]?(?:id|no|number)|acc(?:ession)?|ssn|nhs|case|record|chart|encounter|"
         r"visit|order|policy|account|acct|member|insurance|licen[cs]e|npi|serial|sn|s/n|folder|fin|hn|vn|an|pid|dob)"
         r"(?: ?(?:no|nr|number|num|id)\b\.?)?[ :=#.]{1,3}"
         r"(?P<id>(?=[a-z0-9/-]*\d[a-z0-9/-]*\d[a-z0-9/-]*\d)[a-z0-9/-]{5,})"
