@@ -23,7 +23,7 @@ from readingroom_hub.deid.pixels import ocr
 from readingroom_hub.deid.pixels.clean import clean
 from readingroom_hub.deid.pixels.render import Rendered
 from readingroom_hub.deid.pixels.stored import Stored
-from readingroom_hub.deid.pixels.verdict import Judge, Verdict, identifying
+from readingroom_hub.deid.pixels.verdict import Judge, Verdict, identifying, legible
 from readingroom_hub.deid.policy import Policy, UnsureText
 from readingroom_hub.deid.table import Option
 
@@ -302,6 +302,7 @@ IDENTIFIER, DATE, LABEL, UNSURE, HARMLESS = Verdict
         ("2019/09/2:", DATE),
         ("30 JAN 94", DATE),
         ("10:42", DATE),
+        ("14/19", DATE),
         ("DOB", LABEL),
         ("Acc# 12", LABEL),
         ("General Hospital", LABEL),
@@ -325,6 +326,23 @@ IDENTIFIER, DATE, LABEL, UNSURE, HARMLESS = Verdict
 def test_verdicts(text, verdict):
     header = ct_image(ReferringPhysicianName="Ng^An^^Dr", InstitutionName="Klinik am Zwinger")
     assert Judge(identifying(header), lambda _: False)(text) is verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "width", "height", "believed"),
+    [
+        ("MI 0.9  TIs 0.2", 0.85, 130, 16, True),
+        ("12 cm", 0.95, 50, 15, True),
+        ("0.9", 0.95, 30, 15, True),
+        ("R", 0.3, 15, 15, True),
+        ("-----", 0.9, 300, 10, True),
+        ("34", 0.9, 60, 12, False),  # a date that something is drawn over
+        ("33.8", 0.8, 47, 16, False),
+        ("cm 12", 0.5, 50, 15, False),
+    ],
+)
+def test_a_reading_that_cannot_be_right_is_not_believed(text, score, width, height, believed):
+    assert legible(text, score, width, height) is believed
 
 
 def test_somebody_else_of_the_batch_counts_too():

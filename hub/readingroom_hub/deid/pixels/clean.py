@@ -10,7 +10,7 @@ from readingroom_hub.deid.pixels import ocr
 from readingroom_hub.deid.pixels.ocr import Line
 from readingroom_hub.deid.pixels.render import Rendered
 from readingroom_hub.deid.pixels.stored import Box, Pixels, Stored
-from readingroom_hub.deid.pixels.verdict import Judge, Verdict, identifying
+from readingroom_hub.deid.pixels.verdict import Judge, Verdict, identifying, legible
 from readingroom_hub.deid.policy import Policy, UnsureText
 
 _ROUNDS = 3
@@ -94,14 +94,21 @@ class _Look:
 
     def judge(self, lines: list[Line], stored: Stored) -> list[Mask]:
         """Masks for what has to go from one scene; the others are `kept`."""
-        verdicts = [(line, self._judge(line.text)) for line in lines]
+        verdicts = [(line, self._verdict(line)) for line in lines]
         self.kept += [line for line, verdict in verdicts if not self._goes(verdict, line.box)]
         return self._masks(verdicts, stored)
 
     def judge_again(self, lines: list[Line], stored: Stored, masks: list[Mask]) -> list[Mask]:
         """The same over what was written: masks for what has to go, too."""
-        found = self._masks([(line, self._judge(line.text)) for line in lines], stored)
+        found = self._masks([(line, self._verdict(line)) for line in lines], stored)
         return _distinct([f for f in found if not any(_covered(f.box, m.box) >= 1 for m in masks)])
+
+    def _verdict(self, line: Line) -> Verdict:
+        verdict = self._judge(line.text)
+        left, top, right, bottom = line.box
+        if verdict is Verdict.HARMLESS and not legible(line.text, line.score, right - left, bottom - top):
+            return Verdict.UNSURE
+        return verdict
 
     def _masks(self, verdicts: list[tuple[Line, Verdict]], stored: Stored) -> list[Mask]:
         """Two images of a scene, and two looks, read one text twice: where one reading is harmless, it is."""
@@ -153,14 +160,17 @@ def _declared(header: pydicom.Dataset) -> bool:
 
 
 def _grown(box: Box, stored: Stored) -> Box:
-    """With a margin, since boxes are tight around letters and compression blurs their edges."""
+    """With a margin, since boxes are tight around letters; more along the line, where a first letter may be missed."""
     left, top, right, bottom = box
-    margin = max(2, round(0.15 * min(bottom - top, right - left)))
+    height = min(bottom - top, right - left)
+    along, across = max(3, round(0.35 * height)), max(2, round(0.15 * height))
+    if bottom - top > right - left:
+        along, across = across, along
     return (
-        max(0, left - margin),
-        max(0, top - margin),
-        min(stored.columns, right + margin),
-        min(stored.rows, bottom + margin),
+        max(0, left - along),
+        max(0, top - across),
+        min(stored.columns, right + along),
+        min(stored.rows, bottom + across),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from readingroom_hub.deid.pixels.stored import Box, Pixels
 
-_FIRST_SIDE, _SECOND_SIDE, _SMALL = 1280, 1600, 1000
+_FIRST_SIDE, _SECOND_SIDE, _LARGER = 1280, 1600, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def lines_again(image: Pixels) -> list[Line]:
 
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     grey = 255 - cv2.createCLAHE(clipLimit=3.0, tileGridSize=(8, 8)).apply(grey)
-    scale = 1.3 if max(grey.shape) < _SMALL else 1.0
+    scale = min(_LARGER, max(1.0, _SECOND_SIDE / max(grey.shape)))
     if scale > 1:
         grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     return _read(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), scale, _SECOND_SIDE)

@@ -40,6 +40,11 @@ _TITLES = frozenset({"dr", "drs", "prof", "mr", "mrs", "ms", "md"})
 _NOBODY = _TITLES | {"jr", "sr", "ii", "iii", "phd", "rn", "test", "phantom", "none", "unknown", "anonymous"}
 
 
+# What is left of a date that something is drawn over.
+_PART_OF_DATE = re.compile(r"\d{1,2}/(?:\d{2,4}/?)?")
+_SURE, _SURE_OF_WORDS, _CHARACTER_WIDTH = 0.82, 0.6, 0.6
+
+
 class Verdict(StrEnum):
     """Values appear in reports."""
 
@@ -66,7 +71,7 @@ class Judge:
         folded = [_folded(t) for t in tokens]
         if self._exact & set(folded) or self._names("".join(folded)) or self._others(text):
             return Verdict.IDENTIFIER
-        if _DATE.search(text):
+        if _DATE.search(text) or _PART_OF_DATE.fullmatch(text.strip()):
             return Verdict.DATE
         if _lists().labels & set(tokens):
             return Verdict.LABEL
@@ -78,6 +83,23 @@ class Judge:
 
     def _names(self, line: str) -> bool:
         return any(_within(word, line, len(word) // _FUZZY) for word in self._fuzzy)
+
+
+def legible(text: str, score: float, width: int, height: int) -> bool:
+    """Whether a reading can be believed: a date that was read as two digits is no two digits.
+
+    Characters are about as wide as high; known words are right at a lower score than numbers."""
+    read = [c for c in text.lower() if c.isalnum()]
+    if len(set(read)) <= 1:
+        return True  # drawn, not written
+    if len(read) < _CHARACTER_WIDTH * max(width, height) / max(1, min(width, height)):
+        return False
+    if len(read) <= _SHORT:
+        return True
+    known = any(
+        len(w) > 1 and w in _lists().words for t in _WORD.findall(text) for w in (_plain(t).strip("0123456789.,"),)
+    )
+    return score >= (_SURE_OF_WORDS if known else _SURE)
 
 
 def identifying(header: pydicom.Dataset) -> set[str]:
