@@ -87,6 +87,21 @@ def test_a_key_that_others_may_read_is_refused(source, tmp_path):
     assert "a key has 32" in said(source, tmp_path / "out", "--key", key)
 
 
+def test_an_object_that_became_less_valid_is_left_out(source, tmp_path, monkeypatch):
+    """A stand-in for dciodvfy, which finds one error more in objects with UIDs of this software."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "dciodvfy"
+    program.write_text("#!/bin/sh\necho 'Error - always' >&2\ngrep -aq '2[.]25[.]' && echo 'Error - UID' >&2\ntrue\n")
+    arguments = (source, tmp_path / "out", "--key", tmp_path / "the.key", "--dciodvfy", "--json")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert "install dicom3tools" in said(*arguments)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    program.chmod(0o755)
+    content = json.loads(run(*arguments).stdout)
+    assert content["instances"] == 0
+    assert content["left_out_by_reason"]["less valid than before: dciodvfy finds 1 more errors"] == 3
+
+
 def test_the_standard_is_shown_and_compared(tmp_path):
     assert "2026d" in run("standard").output
     other = tmp_path / "other.json"

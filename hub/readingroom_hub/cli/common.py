@@ -21,6 +21,9 @@ from readingroom_hub.ports.records import AuditRepository
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 
+Dciodvfy = Annotated[
+    bool, typer.Option("--dciodvfy", help="Leave out what dciodvfy finds less valid than before (needs dicom3tools).")
+]
 errors = Console(stderr=True)
 
 
@@ -122,4 +125,4 @@ def _cell(value: object) -> str:
     return "" if value is None else escape(str(value))
 
 
-__all__ = ["AsJson", "Bar", "command", "load", "moment", "operator", "person", "record", "show"]
+__all__ = ["AsJson", "Bar", "Dciodvfy", "command", "load", "moment", "operator", "person", "record", "show"]

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from readingroom_hub import compose
-from readingroom_hub.cli.common import AsJson, Bar, command, load, operator, record, show
+from readingroom_hub.cli.common import AsJson, Bar, Dciodvfy, command, load, operator, record, show
 from readingroom_hub.deid import policy_file
 from readingroom_hub.errors import IntegrityError
 from readingroom_hub.model.dataset import DatasetVersion
 from readingroom_hub.model.ids import DatasetName, ProjectId
+from readingroom_hub.services import validity
 from readingroom_hub.services.deid_report import plain
 from readingroom_hub.services.ingest import NothingTakenIn
 from readingroom_hub.services.intake_files import LeftOut
@@ -26,18 +27,19 @@ def ingest(
     project: Annotated[str, typer.Option(help="The project that they are de-identified for.")],
     name: Annotated[str, typer.Option(help="The dataset's name: a folder below /data.")],
     policy: Annotated[str, typer.Option(help="A policy file (TOML), or one that ships: basic, research.")] = "basic",
+    dciodvfy: Dciodvfy = False,
     as_json: AsJson = False,
 ) -> None:
     """De-identify, encrypt and publish a folder of DICOM files as a dataset version."""
     rules = policy_file.load(policy)
+    validator = validity.program() if dciodvfy else ""
     settings = load()
     audit = record(settings)
     service = compose.ingest(settings, audit)
     try:
         with Bar("Taking in", hidden=as_json) as advance:
-            done = service.ingest(
-                source, ProjectId(project), DatasetName(name), operator(audit), policy=rules, progress=advance
-            )
+            ids = ProjectId(project), DatasetName(name), operator(audit)
+            done = service.ingest(source, *ids, policy=rules, validator=validator, progress=advance)
     except NothingTakenIn as error:
         if not as_json:
             _show_left_out(error.left_out)

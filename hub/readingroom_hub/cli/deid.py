@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from readingroom_hub.cli.common import AsJson, Bar, command, show
+from readingroom_hub.cli.common import AsJson, Bar, Dciodvfy, command, show
 from readingroom_hub.deid import policy_file
 from readingroom_hub.deid.table import Table, table
 from readingroom_hub.errors import BadInput
-from readingroom_hub.services import deid_folder
+from readingroom_hub.services import deid_folder, validity
 
 
 class _RunByDefault(TyperGroup):
@@ -41,12 +41,15 @@ def run(
     policy: PolicyName = "basic",
     key: Annotated[Path, typer.Option(help="File of the secret key; it is made where there is none.")] = _KEY,
     report: Annotated[Path | None, typer.Option(help="Folder for report.json and report.html.")] = None,
+    dciodvfy: Dciodvfy = False,
     as_json: AsJson = False,
 ) -> None:
     """De-identify SOURCE into TARGET. The same key gives the same pseudonyms, dates and UIDs."""
     rules = policy_file.load(policy)
+    validator = validity.program() if dciodvfy else ""
     with Bar("De-identifying", hidden=as_json) as advance:
-        done = deid_folder.run(source, target, rules, deid_folder.secret(key), advance)
+        secret = deid_folder.secret(key)
+        done = deid_folder.run(source, target, rules, secret, advance, validator=validator)
     if report:
         try:
             report.mkdir(parents=True, exist_ok=True)

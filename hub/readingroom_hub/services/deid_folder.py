@@ -51,10 +51,17 @@ def _kept(path: Path) -> bytes:
 
 
 def run(
-    source: Path, target: Path, policy: Policy, key: bytes, progress: Progress, workers: int | None = None
+    source: Path,
+    target: Path,
+    policy: Policy,
+    key: bytes,
+    progress: Progress,
+    workers: int | None = None,
+    validator: str = "",
 ) -> Report:
     """De-identify every file of `source` into `target`/STUDY/SERIES/INSTANCE.dcm. Same input, policy, key: same bytes.
 
+    Where `validator` says where dciodvfy is, objects that it finds less valid than before are left out.
     `target` must not exist, and appears only when the run is whole. Raises BadInput."""
     started = time.monotonic()
     if target.exists():
@@ -63,7 +70,7 @@ def run(
         raise BadInput(f"{target} lies in {source}: the next run would take its own results in")
     files, left_out = intake_files.find(source)
     workers = workers or len(os.sched_getaffinity(0))
-    job = intake_pool.Job(intake_files.folder_of(source), policy, key, b"", KeyId.new())
+    job = intake_pool.Job(intake_files.folder_of(source), policy, key, b"", KeyId.new(), validator)
     job = intake_pool.survey(job, files, workers)
     unfinished = target.with_name(f"{target.name}.unfinished-{secrets.token_hex(4)}")
     try:

@@ -111,10 +111,13 @@ class IngestService:
         by: PersonId,
         *,
         policy: Policy | None = None,
+        validator: str = "",
         progress: Progress = _silent,
         workers: int | None = None,
     ) -> Ingested:
         """De-identify every file below `source` and publish them as one version. Same input, same version.
+
+        `validator` is where dciodvfy is; then objects that it finds less valid than before are left out.
 
         Raises NotFound for an unknown project, NothingTakenIn, and what the ports raise; then nothing is published and
         what was stored is removed."""
@@ -132,7 +135,7 @@ class IngestService:
             with self._locks.hold() as key_id:
                 secret = self._custody.derive(f"deid/{project}")
                 folder, workers = intake_files.folder_of(source), workers or len(os.sched_getaffinity(0))
-                job = intake_pool.Job(folder, policy, secret, secrets.token_bytes(32), key_id)
+                job = intake_pool.Job(folder, policy, secret, secrets.token_bytes(32), key_id, validator)
                 job = intake_pool.survey(job, files, workers)
                 self._store(job, files, batch, progress, workers)
                 version = self._publish(job, project, dataset, by, batch)

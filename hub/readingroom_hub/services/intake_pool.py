@@ -24,6 +24,7 @@ from readingroom_hub.deid.policy import Policy
 from readingroom_hub.errors import BadInput
 from readingroom_hub.model.dataset import Instance
 from readingroom_hub.model.ids import KeyId
+from readingroom_hub.services import validity
 from readingroom_hub.services.intake_describe import describe
 from readingroom_hub.services.intake_files import LeftOut, opened, read
 
@@ -55,6 +56,8 @@ class Job:
     key: bytes
     """The data key; empty where results are not encrypted."""
     key_id: KeyId
+    validator: str = ""
+    """Where dciodvfy is; empty where nothing is checked by it."""
     others: Others = NOBODY
     """What identifies the people of the batch."""
 
@@ -149,6 +152,8 @@ def _work(path: str) -> Sealed | LeftOut:
     try:
         data = read(job.source, path)
         done = deidentify(data)
+        if job.validator and (more := validity.more_errors(job.validator, data, done.data)):
+            return LeftOut(path, f"less valid than before: dciodvfy finds {more} more errors")
     except CannotDeidentify as error:
         return LeftOut(path, str(error))
     except OSError as error:
