@@ -7,7 +7,7 @@ from pathlib import Path
 
 from readingroom_hub.adapters import catalogue_sql
 from readingroom_hub.adapters.catalogue_tables import open_database
-from readingroom_hub.config import Paths, Settings
+from readingroom_hub.config import Paths, Settings, running
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.bundle import Verified, Wanted
 from readingroom_hub.ledger.note import VKey
@@ -79,7 +79,8 @@ def serve_audit(settings: Settings) -> None:
     if settings.audit_policy_file is not None:
         policy = read_policy(settings.audit_policy_file)
         witnessing = Witnessing(policy, settings.audit_witness_limit_minutes * 60.0)
-    serve(paths.audit, paths.keys, paths.audit_socket, witnessing, float(settings.audit_witness_seconds))
+    seconds = float(settings.audit_witness_seconds)
+    serve(paths.audit, paths.keys, paths.audit_socket, witnessing, seconds, running(settings))
 
 
 def read_policy(path: Path) -> Policy:

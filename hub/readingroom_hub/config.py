@@ -175,6 +175,12 @@ class Settings:
         return {k: v for k, v in os.environ.items() if k in passed} | mine  # noqa: TID251  # the one place
 
 
+def running(settings: Settings) -> dict[str, str]:
+    """The settings as text, for the record: none is a secret (secrets are in files, whose paths are here)."""
+    named = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name != "paths"}
+    return {name: str(value) for name, value in named.items() if value is not None}
+
+
 def _convert(name: str, text: str, default: object) -> object:
     if name.endswith("_file") or isinstance(default, Path):
         return Path(text)

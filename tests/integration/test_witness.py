@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from readingroom_hub.adapters.witness_http import WitnessServer
 from readingroom_hub.cli.audit import app
 from readingroom_hub.config import Paths, Settings
 from readingroom_hub.errors import AuditUnavailable, BadInput, KeyUnavailable
+from readingroom_hub.ledger.canonical import to_leaf
 from readingroom_hub.ledger.leaf import Sealed
 from readingroom_hub.ledger.merkle import consistency_proof, leaf_hash, root_of
 from readingroom_hub.ledger.note import Checkpoint, Signer, open_note
@@ -256,6 +258,10 @@ def test_the_running_log_is_cosigned_and_missing_witnesses_are_on_record(state, 
 
             until(cosigned)
             assert client.witnesses_late() is None
+            (configured,) = client.query(Filter(events=("configuration",)), None)
+            subject = configured.record["subject"]
+            assert subject["settings"]["audit_policy_file"] == str(tmp_path / "policy")
+            assert subject["digest"] == "sha256:" + sha256(to_leaf(subject["settings"])).hexdigest()
             run = CliRunner().invoke
             environment = {"READINGROOM_STATE": str(state), "COLUMNS": "250"}
             assert run(app, ["bundle", str(tmp_path / "b")], env=environment).exit_code == 0

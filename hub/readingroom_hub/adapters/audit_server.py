@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -224,10 +225,11 @@ def serve(
     socket_path: Path,
     witnessing: Witnessing | None = None,
     witness_seconds: float | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> None:
-    """Run the repository until it is told to stop. Raises what AuditService raises."""
+    """Run the repository until it is told to stop; `settings` go on record. Raises what AuditService raises."""
     os.umask(0o077)
-    service = AuditService(folder, keys, witnessing)
+    service = AuditService(folder, keys, witnessing, settings)
     try:
         asyncio.run(AuditServer(service).run(_listen(socket_path), witness_seconds if witnessing else None))
     finally:

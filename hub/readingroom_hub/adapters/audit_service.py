@@ -8,6 +8,7 @@ import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from readingroom_hub.adapters.audit_log import LOG_FILE, AuditLog, LogReader
 from readingroom_hub.adapters.audit_witnessing import Round, Witnessing
 from readingroom_hub.adapters.identities import Identities
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
-from readingroom_hub.ledger.canonical import from_leaf
+from readingroom_hub.ledger.canonical import from_leaf, to_leaf
 from readingroom_hub.ledger.leaf import Sealed, Sealer
 from readingroom_hub.ledger.record import check_record
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
@@ -48,7 +49,13 @@ class _Job:
 class AuditService:
     """The repository behind the socket."""
 
-    def __init__(self, folder: Path, keys: Path, witnessing: Witnessing | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        keys: Path,
+        witnessing: Witnessing | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         """Open everything in `folder`. Raises Conflict, KeyUnavailable, IntegrityError, SystemUnfit, AuditUnavailable.
 
         A damaged log opens too: see `damage`."""
@@ -71,14 +78,18 @@ class AuditService:
         self._index.advance(self._log.size)
         if not self._log.damage:
             self._index.wait(self._log.size, _START_WAIT_SECONDS)
-            self._start()
+            self._start(settings)
 
-    def _start(self) -> None:
+    def _start(self, settings: Mapping[str, str] | None) -> None:
         rebuilt = self._index.rebuilt
         if rebuilt:
             reason = f"index-rebuilt: {rebuilt}"
             self.record(AuditRecord(AuditEvent.INTEGRITY_FAILURE, Outcome.FAILURE, reason=reason))
         self.record(AuditRecord(AuditEvent.SERVICE_STARTED, subject={"service": PROCESS}))
+        if settings is not None:
+            values = dict(settings)
+            digest = f"sha256:{sha256(to_leaf(values)).hexdigest()}"
+            self.record(AuditRecord(AuditEvent.CONFIGURATION, subject={"digest": digest, "settings": values}))
 
     @property
     def damage(self) -> str | None:

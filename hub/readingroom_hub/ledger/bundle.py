@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from types import NoneType
 from typing import Any, BinaryIO
 
 from readingroom_hub.errors import BadInput, IntegrityError
-from readingroom_hub.ledger.canonical import MAX_LEAF, canonical, parse
+from readingroom_hub.ledger.canonical import MAX_LEAF, canonical, decode
 from readingroom_hub.ledger.leaf import KINDS, SALT_LENGTH, scope_key
 from readingroom_hub.ledger.merkle import Frontier, leaf_hash
 from readingroom_hub.ledger.note import VKey
@@ -156,13 +157,14 @@ class _Reader:
         self._file = file
         self._place = 0
         try:
-            row = self._row() or {}
+            row = self._row()
         except IntegrityError as error:
             raise BadInput(f"the file is no bundle: {error}") from error
-        self.header = Header.parse(row)
+        self.header = Header.parse(row if isinstance(row, dict) else {})
         self.ended = False
 
-    def _row(self) -> dict[str, Any] | None:
+    def _row(self, index: int = 0) -> Entry | dict[str, Any] | None:
+        """One line; one with a leaf as the record at `index`. One parse serves all: parsing is most of the cost."""
         line = self._file.readline(MAX_LINE + 1)
         if not line:
             return None
@@ -170,18 +172,24 @@ class _Reader:
         if len(line) > MAX_LINE or not line.endswith(b"\n"):
             raise IntegrityError(f"line {self._place} of the bundle is cut off, or longer than {MAX_LINE} bytes")
         try:
-            return parse(line[:-1], MAX_LINE)
-        except BadInput as error:
-            raise IntegrityError(f"line {self._place} of the bundle: {error}") from error
+            row = decode(line)
+            if "leaf" in row:
+                return self._entry(index, row, line)
+            expected = canonical(row, MAX_LINE) + b"\n"
+        except (BadInput, KeyError, TypeError) as error:
+            raise IntegrityError(f"line {self._place} of the bundle cannot be read: {error}") from error
+        if line != expected:
+            raise IntegrityError(f"line {self._place} of the bundle is not in canonical form")
+        return row
 
     def items(self) -> Iterator[Entry | Subtree | str]:
         """Yield records, subtrees and checkpoints. Raises IntegrityError for what is no bundle."""
         index = self.header.first
-        while (row := self._row()) is not None:
+        while (row := self._row(index)) is not None:
             if self.ended:
                 raise IntegrityError(f"line {self._place} stands behind the end of the bundle")
-            if "leaf" in row:
-                yield self._entry(index, row)
+            if isinstance(row, Entry):
+                yield row
                 index += 1
             elif "checkpoint" in row:
                 yield from self._states(index, row)
@@ -190,14 +198,17 @@ class _Reader:
         if not self.ended:
             raise IntegrityError(f"the bundle is cut off behind line {self._place}")
 
-    def _entry(self, index: int, row: dict[str, Any]) -> Entry:
-        try:
-            leaf = canonical(row["leaf"])
-            if "record" not in row:
-                return Entry(index, leaf, leaf_hash(leaf))
-            return Entry(index, leaf, leaf_hash(leaf), _hash(row["salt"], SALT_LENGTH), canonical(row["record"]))
-        except (KeyError, TypeError, ValueError, BadInput) as error:
-            raise IntegrityError(f"line {self._place} of the bundle is not a record: {error}") from error
+    @staticmethod
+    def _entry(index: int, row: dict[str, Any], line: bytes) -> Entry:
+        """Raises BadInput, KeyError, TypeError for a line that is not just as this record is written."""
+        leaf, record = row["leaf"], row.get("record")
+        data = canonical(leaf)
+        entry = Entry(index, data, leaf_hash(data), parsed=(leaf, record))
+        if record is not None:
+            entry = entry._replace(salt=_hash(row["salt"], SALT_LENGTH), record=canonical(record))
+        if type(leaf) is not dict or type(record) not in {dict, NoneType} or entry_line(entry, shown=True) != line:
+            raise BadInput("it is not in canonical form")
+        return entry
 
     def _states(self, index: int, row: dict[str, Any]) -> Iterator[Subtree | str]:
         after, note = row.get("after"), row["checkpoint"]

@@ -71,8 +71,8 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _decode = json.JSONDecoder(object_pairs_hook=_no_duplicates).decode
 
 
-def parse(leaf: bytes, limit: int) -> dict[str, Any]:
-    """Parse strictly. Raises BadInput for what is not the canonical form of a map, or more than `limit` bytes."""
+def decode(leaf: bytes) -> dict[str, Any]:
+    """A map that a leaf may hold, in any spelling: the caller compares. Raises BadInput."""
     try:
         value = _decode(leaf.decode())
     except (ValueError, RecursionError) as error:
@@ -80,6 +80,12 @@ def parse(leaf: bytes, limit: int) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadInput("the leaf is no JSON object")
     check_values(value)
+    return value
+
+
+def parse(leaf: bytes, limit: int) -> dict[str, Any]:
+    """Parse strictly. Raises BadInput for what is not the canonical form of a map, or more than `limit` bytes."""
+    value = decode(leaf)
     if canonical(value, limit) != leaf:
         raise BadInput("the leaf is not in canonical form")
     return value

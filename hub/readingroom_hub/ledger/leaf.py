@@ -64,6 +64,7 @@ def payload_hash(salt: bytes, record: bytes) -> str:
     return sha256(_PAYLOAD + salt + record).hexdigest()
 
 
+@lru_cache(4096)
 def scope_key(secret: bytes, kind: str, value: str) -> bytes:
     """The key to all tags of one person, project or study: 32 bytes, HMAC-SHA-256 under the log's tag secret."""
     return digest(secret, _TAG + kind.encode() + b"\0" + value.encode(), "sha256")
@@ -86,8 +87,7 @@ class Sealer:
     """Makes leaves under one tag secret (32 bytes)."""
 
     def __init__(self, secret: bytes, random: Callable[[int], bytes] = os.urandom) -> None:
-        self._random = random
-        self._key = lru_cache(4096)(lambda kind, value: scope_key(secret, kind, value))
+        self._secret, self._random = secret, random
 
     def seal(self, row: Mapping[str, Any]) -> Sealed:
         """The leaf of a checked record. Raises BadInput for what cannot be stored.
@@ -98,7 +98,7 @@ class Sealer:
         salt, id, tags = noise[:SALT_LENGTH], row["id"], []
         for place, (kind, value) in enumerate(zip(KINDS, scope_values(row), strict=True), 1):
             random = noise[place * _TAG_LENGTH : (place + 1) * _TAG_LENGTH]
-            tags.append(tag(self._key(kind, value), id) if value else random.hex())
+            tags.append(tag(scope_key(self._secret, kind, value), id) if value else random.hex())
         envelope = {
             "v": LEAF_VERSION,
             "id": id,
