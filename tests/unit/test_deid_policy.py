@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from readingroom_hub.deid.actions import Action
+from readingroom_hub.deid.actions import Action, action, vr_of
 from readingroom_hub.deid.policy_file import SHIPPED, load, parse
 from readingroom_hub.deid.reasons import reason
 from readingroom_hub.deid.table import Option, Table, table
@@ -80,3 +80,29 @@ def test_another_edition_is_compared_row_by_row(tmp_path):
 )
 def test_each_change_has_its_reason(keyword, action, why):
     assert why in reason(load("research"), keyword, action)
+
+
+@pytest.mark.parametrize("option", list(Option))
+def test_every_cell_of_an_options_column_is_obeyed(option):
+    """K keeps; C keeps a sequence for its items' sake, moves a date, cleans a text; empty cells change nothing."""
+    cleaned = {Action.KEEP, Action.SHIFT, Action.CLEAN}
+    for rule in table().rules:
+        if not rule.tag.isalnum() or "x" in rule.tag or rule.tag[:4] in {"PRIV", "0000", "0002"}:
+            continue
+        tag, sop_class = int(rule.tag, 16), "1.2.840.10008.5.1.4.1.1.2"
+        with_it, without = (action(frozenset(o), sop_class, 0, tag) for o in ((option,), ()))
+        cell, vr = rule.options.get(option), vr_of(tag)
+        if cell == "K" and vr is not None:
+            assert with_it is Action.KEEP, rule
+        elif cell == "C" and vr in {"DA", "DT", "TM"}:
+            assert with_it is Action.SHIFT, rule
+        elif cell == "C" and vr in {"SQ", "CS", "LO", "SH", "LT", "ST", "UT"} and option is not Option.MODIFIED_DATES:
+            assert with_it in cleaned - {Action.SHIFT}, rule
+        else:
+            assert with_it is without, rule
+
+
+def test_a_date_that_one_option_retains_is_moved_where_dates_are_moved():
+    calibration = 0x00181200  # DateOfLastCalibration
+    both = frozenset({Option.DEVICE_IDENTITY, Option.MODIFIED_DATES})
+    assert action(both, "", 0, calibration) is Action.SHIFT

@@ -211,3 +211,28 @@ def test_what_names_another_patient_is_found_by_the_second_look(monkeypatch):
     monkeypatch.setattr(Cleaner, "clean", lambda _, text, **__: text)
     with pytest.raises(CannotDeidentify, match="residual identifier in SeriesDescription"):
         research(others=others)(as_file(ct_image(SeriesDescription="compare OKONJOREYES")))
+
+
+def nested(depth, undefined):
+    """A file whose last element is a sequence within a sequence, `depth` times."""
+    start = as_file(ct_image())
+    start = start[: start.index(b"\xe0\x7f\x10\x00")]
+    length = b"\xff\xff\xff\xff"
+    if undefined:
+        head = b"\x40\x00\x30\xa7SQ\0\0" + length + b"\xfe\xff\x00\xe0" + length
+        return start + head * depth + (b"\xfe\xff\x0d\xe0" + bytes(4) + b"\xfe\xff\xdd\xe0" + bytes(4)) * depth
+    content = b""
+    for _ in range(depth):
+        item = b"\xfe\xff\x00\xe0" + len(content).to_bytes(4, "little") + content
+        content = b"\x40\x00\x30\xa7SQ\0\0" + len(item).to_bytes(4, "little") + item
+    return start + content
+
+
+@pytest.mark.parametrize("undefined", [True, False])
+def test_a_nesting_bomb_is_left_out_with_a_reason(undefined):
+    from readingroom_hub.deid.part10 import CannotDeidentify
+
+    with pytest.raises(CannotDeidentify) as refused:
+        research()(nested(20_000, undefined))
+    assert "wiebelturm" not in str(refused.value)
+    assert len(research()(nested(20, undefined).replace(b"\x28\x00\x10\x00US", b"\x28\x00\x12\x00US")).data) > 500

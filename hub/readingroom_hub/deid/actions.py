@@ -27,7 +27,8 @@ _PATIENT = frozenset({0x00100010, 0x00100020})  # PatientName, PatientID
 # OIDs of vocabularies (PS3.16 section 8), not of objects; many are outside PS3.6.
 _VOCABULARY = frozenset({0x0008010C, 0x00080118})
 _TIMES = frozenset({"DA", "DT", "TM"})
-_TEXTS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+# Texts that can be cleaned. An AE title is one word, and often the institution's.
+_TEXTS = frozenset({"CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 
 
 @lru_cache(maxsize=16384)
