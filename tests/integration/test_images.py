@@ -28,6 +28,14 @@ PUBLISHED_KEYS = ("/tornado/test/test.key", "/libgnutls.so.")
 """For the self-tests of Tornado and GnuTLS; the whole world has them."""
 
 
+HELP = ("env", "COLUMNS=100", "LANG=C.UTF-8", "TERM=dumb")
+
+
+def listed(text: str) -> list[str]:
+    """Commands and options in a help text."""
+    return re.findall(r"^│ ([a-z-]+)", text, re.MULTILINE)
+
+
 def missing() -> list[str]:
     wanted = [name for name in NEEDED if shutil.which(name) is None]
     return wanted if os.geteuid() == 0 else ["root", *wanted]
@@ -90,7 +98,6 @@ def workshop(tmp_path_factory):
         yield made
     finally:
         made("rm", "--all")
-        made("rmi", "--all", "--force")
         shutil.rmtree(made.folder)
 
 
@@ -134,7 +141,9 @@ def indexes(settings: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def build(workshop, base):
-    """Runs `make images`; the caller's package index and certificates go in as secrets of the build."""
+    """Runs `make images`; the caller's package index and certificates go in as secrets of the build.
+
+    Returns the commands that the command line had then."""
     settings = pip_settings()
     conf = workshop.folder / "pip.conf"
     lines = [f"{name} = {value}" for name, value in indexes(settings).items()]
@@ -144,6 +153,7 @@ def build(workshop, base):
         lines.append("cert = /run/secrets/ca.pem")
         secrets.append(f"--secret=id=ca.pem,src={certificates}")
     conf.write_text("\n".join(["[global]", *lines, ""]))
+    commands = listed(run(*HELP, sys.executable, "-m", "readingroom_hub.cli.main", "--help"))
     run(
         "make",
         "images",
@@ -152,6 +162,7 @@ def build(workshop, base):
         f"BUILD_ARGS=--isolation=chroot {' '.join(secrets)}",
         cwd=ROOT,
     )
+    return commands
 
 
 def version() -> str:
@@ -211,13 +222,9 @@ def test_the_server_image_starts_jupyterlab_on_a_socket(server):
     assert re.match(r"\d+\.\d+", server.run("jupyterhub-singleuser", "--version"))
 
 
-def test_the_hub_image_has_every_command_and_program(hub):
-    width = ("env", "COLUMNS=100", "LANG=C.UTF-8", "TERM=dumb")
-    here = run(*width, sys.executable, "-m", "readingroom_hub.cli.main", "--help")
-    there = hub.run(*width, "readingroom", "--help")
-    commands = re.findall(r"^│ ([a-z-]+)", here, re.MULTILINE)
-    assert "serve" in commands
-    assert re.findall(r"^│ ([a-z-]+)", there, re.MULTILINE) == commands
+def test_the_hub_image_has_every_command_and_program(hub, build):
+    assert "serve" in build
+    assert listed(hub.run(*HELP, "readingroom", "--help")) == build
     hub.run("python", "-c", "import readingroom_hub.compose, readingroom_hub.jhub.configure")
     hub.run("sh", "-c", "command -v traefik fusermount3 mkfs.ext4 mount")
 
