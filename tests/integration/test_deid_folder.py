@@ -30,7 +30,7 @@ def source(tmp_path):
     folder = tmp_path / "in" / "Zwiebelturm_Hannelore"
     folder.mkdir(parents=True)
     (folder / "1.dcm").write_bytes(instance(1, SeriesDescription="before Okonjoreyes' scan"))
-    (folder / "2.dcm").write_bytes(instance(2, PatientName="Okonjoreyes^Cornelius", PatientID="H-1"))
+    (folder / "2.dcm").write_bytes(instance(2, PatientName="Okonjoreyes^Cornelius", PatientID="H-1", PatientAge="093Y"))
     (folder / "notes.txt").write_text("no DICOM")
     (folder / "link.dcm").symlink_to(folder / "1.dcm")
     with zipfile.ZipFile(folder / "more.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -61,6 +61,7 @@ def test_a_folder_with_an_archive_becomes_a_folder_and_a_report(source, tmp_path
     assert "archive within" in reasons["inner.zip"]
     rows = {(r["attribute"], r["action"]): r for r in content["attributes"]}
     assert rows["SeriesDescription", "clean"]["why"] == "PS3.15 Table E.1-1, Clean Descriptors: C"
+    assert {"attribute": "PatientAge", "value": "090Y", "patients": 1} in content["rare_values"]
     page = (report / "report.html").read_text()
     assert "<script" not in page
     assert "http" not in page

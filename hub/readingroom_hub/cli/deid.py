@@ -42,6 +42,7 @@ def run(
     key: Annotated[Path, typer.Option(help="File of the secret key; it is made where there is none.")] = _KEY,
     report: Annotated[Path | None, typer.Option(help="Folder for report.json and report.html.")] = None,
     dciodvfy: Dciodvfy = False,
+    rare: Annotated[int, typer.Option(help="Report values that fewer patients than this share.")] = 5,
     as_json: AsJson = False,
 ) -> None:
     """De-identify SOURCE into TARGET. The same key gives the same pseudonyms, dates and UIDs."""
@@ -49,7 +50,7 @@ def run(
     validator = validity.program() if dciodvfy else ""
     with Bar("De-identifying", hidden=as_json) as advance:
         secret = deid_folder.secret(key)
-        done = deid_folder.run(source, target, rules, secret, advance, validator=validator)
+        done = deid_folder.run(source, target, rules, secret, advance, validator=validator, rare=rare)
     if report:
         try:
             report.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from readingroom_hub.model.ids import KeyId
 from readingroom_hub.services import intake_files, intake_pool
 from readingroom_hub.services.deid_report import Report
 from readingroom_hub.services.intake_files import LeftOut
+from readingroom_hub.services.rare_values import RareValues
 
 SECRET_BYTES = 32
 Progress = Callable[[int, int], None]
@@ -58,10 +59,12 @@ def run(
     progress: Progress,
     workers: int | None = None,
     validator: str = "",
+    rare: int = 5,
 ) -> Report:
     """De-identify every file of `source` into `target`/STUDY/SERIES/INSTANCE.dcm. Same input, policy, key: same bytes.
 
     Where `validator` says where dciodvfy is, objects that it finds less valid than before are left out.
+    The report lists values that fewer than `rare` patients share.
     `target` must not exist, and appears only when the run is whole. Raises BadInput."""
     started = time.monotonic()
     if target.exists():
@@ -75,7 +78,7 @@ def run(
     unfinished = target.with_name(f"{target.name}.unfinished-{secrets.token_hex(4)}")
     try:
         unfinished.mkdir(mode=0o700, parents=True)
-        report = _write(job, files, left_out, unfinished, progress, workers, started)
+        report = _write(job, files, left_out, unfinished, progress, workers, started, rare)
         unfinished.rename(target)
     except OSError as error:
         raise BadInput(f"{target} cannot be written: {error.strerror}") from error
@@ -92,9 +95,11 @@ def _write(
     progress: Progress,
     workers: int,
     started: float,
+    rare: int,
 ) -> Report:
     actions: Counter[tuple[str, Action]] = Counter()
     instances = size = masks = 0
+    values = RareValues()
     for done, result in enumerate(intake_pool.run(job, files, workers), start=1):
         progress(done, len(files))
         if isinstance(result, LeftOut):
@@ -107,7 +112,18 @@ def _write(
             left_out.append(LeftOut(result.path, "an instance of the same SOP Instance UID came before"))
             continue
         path.write_bytes(result.sealed)
+        values.add(result.sealed)
         actions += result.actions
         instances, size, masks = instances + 1, size + len(result.sealed), masks + result.masks
     ordered = tuple(sorted(left_out, key=lambda o: o.path))
-    return Report(job.policy, len(files), instances, size, masks, actions, ordered, time.monotonic() - started)
+    return Report(
+        job.policy,
+        len(files),
+        instances,
+        size,
+        masks,
+        actions,
+        ordered,
+        time.monotonic() - started,
+        tuple(values.rows(rare)),
+    )

@@ -27,6 +27,8 @@ class Report:
     actions: Counter[tuple[str, Action]]
     left_out: tuple[LeftOut, ...]
     seconds: float
+    rare: tuple[dict[str, Any], ...]
+    """Values that fewer patients share than the threshold asks for."""
 
     def content(self) -> dict[str, Any]:
         """As JSON: attributes by keyword, with how often which action was done and why."""
@@ -45,6 +47,7 @@ class Report:
                 {"attribute": keyword, "action": action.value, "count": n, "why": reason(self.policy, keyword, action)}
                 for (keyword, action), n in sorted(self.actions.items())
             ],
+            "rare_values": list(self.rare),
             "left_out_by_reason": dict(Counter(o.reason for o in self.left_out).most_common()),
             "left_out": [{"file": plain(o.path), "reason": o.reason} for o in self.left_out],
         }
@@ -68,6 +71,7 @@ class Report:
             reasons=_table(
                 ("reason", "files"), [{"reason": r, "files": n} for r, n in c["left_out_by_reason"].items()]
             ),
+            rare=_table(("attribute", "value", "patients"), self.rare) if self.rare else "<p>None.</p>",
             attributes=_table(("attribute", "action", "count", "why"), c["attributes"]),
         )
 
@@ -101,6 +105,8 @@ td {{ overflow-wrap: anywhere }}
 <p>This page may name files after patients: keep it where the originals are.</p>
 <dl>{facts}</dl>
 <h2>Left out, and why</h2>{reasons}{left_out}
+<h2>Values that few patients share</h2>
+<p>They may tell who somebody is: leave out Retain Patient Characteristics, or those patients.</p>{rare}
 <h2>What was done to which attribute, and why</h2>
 <p>Attributes that are not listed were kept as they were.</p>{attributes}
 </main></body></html>

@@ -1,0 +1,37 @@
+"""Values that few patients of a batch share, so that they may tell who somebody is (k-anonymity over the header)."""
+
+import io
+import warnings
+from collections import defaultdict
+from typing import Any
+
+import pydicom
+
+# What Retain Patient Characteristics keeps and other people may know of a person.
+QUASI = ("PatientSex", "PatientAge", "PatientSize", "PatientWeight", "EthnicGroup", "Occupation", "PregnancyStatus")
+_MOST_ROWS = 200
+
+
+class RareValues:
+    """Counts patients, by pseudonym: for each value of each attribute, and for sex and age together."""
+
+    def __init__(self) -> None:
+        self._patients: dict[tuple[str, str], set[str]] = defaultdict(set)
+
+    def add(self, data: bytes) -> None:
+        """Take the values of one de-identified file."""
+        with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            wanted = ["PatientID", "SpecificCharacterSet", *QUASI]
+            ds = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=wanted)
+        patient = str(ds.get("PatientID") or "")
+        values = {k: v for k in QUASI if (v := str(ds.get(k) or "").strip())}
+        for keyword, value in values.items():
+            self._patients[keyword, value].add(patient)
+        if "PatientSex" in values and "PatientAge" in values:
+            self._patients["PatientSex, PatientAge", f"{values['PatientSex']}, {values['PatientAge']}"].add(patient)
+
+    def rows(self, threshold: int) -> list[dict[str, Any]]:
+        """What fewer than `threshold` patients share, the rarest first; at most 200 rows."""
+        found = sorted((len(p), what) for what, p in self._patients.items() if len(p) < threshold)
+        return [{"attribute": k, "value": v, "patients": n} for n, (k, v) in found[:_MOST_ROWS]]
