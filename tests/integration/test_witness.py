@@ -26,7 +26,7 @@ from readingroom_hub.errors import AuditUnavailable, BadInput, KeyUnavailable
 from readingroom_hub.ledger.canonical import to_leaf
 from readingroom_hub.ledger.leaf import Sealed
 from readingroom_hub.ledger.merkle import consistency_proof, leaf_hash, root_of
-from readingroom_hub.ledger.note import Checkpoint, Signer, open_note
+from readingroom_hub.ledger.note import MLDSA44_COSIGNATURE, Checkpoint, Signer, VKey, open_note
 from readingroom_hub.ledger.policy import Policy
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.ports.records import Filter
@@ -167,6 +167,10 @@ def test_two_of_three_are_a_quorum_and_one_is_not(tmp_path):
             assert [t.partition(":")[0] for t in done.troubles] == ["w2"]
             _, signers = open_note(done.note, [SIGNER.vkey, running[0][0], running[1][0]])
             assert len(signers) == 3
+            resumed = Witnessing(policy, 3600, lambda: now[0])
+            assert "no quorum of witnesses" in resumed.late()
+            resumed.resume(done.note)
+            assert resumed.late() is None
         again = Witnessing(policy, 3600)  # a restarted log remembers no sizes, and asks the witnesses
         with contextlib.closing(LogReader(tmp_path / "log.sqlite")) as reader:
             assert again.round(reader).met
@@ -243,8 +247,6 @@ def test_the_running_log_is_cosigned_and_missing_witnesses_are_on_record(state, 
     AuditService(paths.audit, paths.keys).close()
     vkey = (paths.audit / "vkey").read_text().strip()
     with contextlib.ExitStack() as stack:
-        from readingroom_hub.ledger.note import VKey
-
         running = [stack.enter_context(serving(tmp_path, i, VKey.parse(vkey))) for i in (1, 2, 3)]
         (tmp_path / "policy").write_text(policy_text(vkey, running, 2) + "#readingroom freshness 60\n")
         with repository(paths, tmp_path / "policy") as client:
@@ -268,6 +270,9 @@ def test_the_running_log_is_cosigned_and_missing_witnesses_are_on_record(state, 
             checked = run(app, ["verify", str(tmp_path / "b"), "--policy", str(tmp_path / "policy")], env=environment)
             assert checked.exit_code == 0, checked.output
             assert "3 witness(es) saw it" in checked.output
+            with contextlib.closing(LogReader(paths.audit / "log.sqlite")) as reader:
+                _, by = open_note(reader.cosigned(), [VKey.parse((paths.audit / "vkey-mldsa").read_text())])
+            assert [v.type for v in by] == [MLDSA44_COSIGNATURE]
             stack.close()
             wanted = Filter(events=("integrity-failure",))
             until(lambda: client.query(wanted, None))

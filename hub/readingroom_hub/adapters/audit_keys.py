@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from readingroom_hub.adapters.audit_log import LOG_FILE
 from readingroom_hub.errors import IntegrityError, KeyUnavailable
@@ -13,6 +14,8 @@ from readingroom_hub.ledger.note import Signer
 
 KEY_FILE = "audit-log.key"
 TAG_FILE = "audit-tags.key"
+MLDSA_KEY_FILE = "audit-log-mldsa.key"
+MLDSA_VKEY_FILE = "vkey-mldsa"
 ORIGIN_FILE = "origin"
 VKEY_FILE = "vkey"
 _SEED_LENGTH = 32
@@ -39,6 +42,10 @@ def write_new(path: Path, data: bytes) -> None:
 
 def read_key(path: Path) -> Ed25519PrivateKey:
     """A signing key that nobody else may read. Raises KeyUnavailable."""
+    return Ed25519PrivateKey.from_private_bytes(_read_seed(path))
+
+
+def _read_seed(path: Path) -> bytes:
     if path.stat().st_mode & 0o077:
         raise KeyUnavailable(f"others may read the log's signing key {path}: chmod 600 it, and think of a new log")
     seed = path.read_bytes()
@@ -46,7 +53,7 @@ def read_key(path: Path) -> Ed25519PrivateKey:
         raise KeyUnavailable(
             f"the log's signing key {path} has {len(seed)} bytes instead of {_SEED_LENGTH}: restore it"
         )
-    return Ed25519PrivateKey.from_private_bytes(seed)
+    return seed
 
 
 def open_signer(audit: Path, keys: Path) -> Signer:
@@ -64,6 +71,20 @@ def open_signer(audit: Path, keys: Path) -> Signer:
         if not path.exists():
             raise KeyUnavailable(f"{path} is missing, but {used[0]} exists: restore it from backup")
     return Signer(origin_path.read_text().strip(), read_key(key_path))
+
+
+def open_mldsa_signer(audit: Path, keys: Path, name: str) -> Signer:
+    """The log's ML-DSA-44 key (C2SP tlog-cosignature), for a signature that outlives Ed25519; made at the first start.
+
+    Raises KeyUnavailable where it is lost, IntegrityError where it is not the published one."""
+    path, published = keys / MLDSA_KEY_FILE, audit / MLDSA_VKEY_FILE
+    if not path.exists():
+        if published.exists():
+            raise KeyUnavailable(f"{path} is missing, but {published} exists: restore it from backup")
+        write_new(path, secrets.token_bytes(_SEED_LENGTH))
+    signer = Signer(name, MLDSA44PrivateKey.from_seed_bytes(_read_seed(path)))
+    publish_vkey(audit, signer, MLDSA_VKEY_FILE)
+    return signer
 
 
 def read_tag_secret(keys: Path) -> bytes:
@@ -85,9 +106,9 @@ def open_tag_secret(audit: Path, keys: Path) -> bytes:
     return read_tag_secret(keys)
 
 
-def publish_vkey(audit: Path, signer: Signer) -> None:
+def publish_vkey(audit: Path, signer: Signer, name: str = VKEY_FILE) -> None:
     """Write the public key for verifiers, once. Raises IntegrityError where another one is there."""
-    path = audit / VKEY_FILE
+    path = audit / name
     if not path.exists():
         write_new(path, f"{signer.vkey}\n".encode())
     elif path.read_text().strip() != str(signer.vkey):

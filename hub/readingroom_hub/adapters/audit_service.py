@@ -5,6 +5,7 @@ One thread owns it. All appends that came in while the last commit ran share the
 import contextlib
 import secrets
 import sys
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from readingroom_hub.adapters.audit_index import AuditIndex, IndexReader
-from readingroom_hub.adapters.audit_keys import check_log_is_there, open_signer, open_tag_secret, publish_vkey
+from readingroom_hub.adapters.audit_keys import (
+    check_log_is_there,
+    open_mldsa_signer,
+    open_signer,
+    open_tag_secret,
+    publish_vkey,
+)
 from readingroom_hub.adapters.audit_log import LOG_FILE, AuditLog, LogReader
 from readingroom_hub.adapters.audit_witnessing import Round, Witnessing
 from readingroom_hub.adapters.identities import Identities
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
 from readingroom_hub.ledger.canonical import from_leaf, to_leaf
 from readingroom_hub.ledger.leaf import Sealed, Sealer
+from readingroom_hub.ledger.note import split_note
 from readingroom_hub.ledger.record import check_record
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
 from readingroom_hub.model.ids import PersonId
@@ -64,7 +72,11 @@ class AuditService:
         self._sealer = Sealer(open_tag_secret(folder, keys))
         self._folder = folder
         self._log = AuditLog(folder, signer)
+        self._mldsa = open_mldsa_signer(folder, keys, signer.vkey.name)
         self._witnessing = witnessing
+        if witnessing is not None:
+            with contextlib.closing(LogReader(folder / LOG_FILE)) as reader:
+                witnessing.resume(reader.cosigned())
         self._alarmed = False
         self._waiting: deque[_Job] = deque()
         self._recent: OrderedDict[str, Receipt] = OrderedDict()
@@ -247,7 +259,8 @@ class AuditService:
 
         Raises AuditUnavailable."""
         if round.met:
-            self._log.keep_cosigned(round.size, round.note)
+            body = split_note(round.note)[0]
+            self._log.keep_cosigned(round.size, round.note + self._mldsa.sign(body, int(time.time())))
         elif not self._alarmed:
             reason = f"witnesses-late: no quorum cosigned the record. {'; '.join(round.troubles)}"[:2000]
             sys.stderr.write(f"audit record repository: {reason}\n")

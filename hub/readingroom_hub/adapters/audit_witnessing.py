@@ -1,5 +1,6 @@
 """The log's side of witnessing: asks every witness of the policy in each interval, and knows how old the quorum is."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -69,17 +70,27 @@ class Witnessing:
         self._policy, self._limit, self._clock = policy, limit, clock
         self._blocks = Blocks()
         self._sizes: dict[str, int] = {}
-        self._since = clock()
-        """When the quorum last cosigned; at the start nothing is known, so the limit runs from there."""
+        self._since = 0.0
+        """When the quorum last cosigned."""
+
+    def resume(self, note: str | None) -> None:
+        """Take the newest cosigned checkpoint of an earlier run: a restart must not make an old quorum young."""
+        if note is None:
+            return
+        with contextlib.suppress(BadInput, IntegrityError):  # then nothing is known, and the limit is over
+            _, signers = open_note(note, list(self._policy.witnesses.values()))
+            if self._policy.is_met(signers):
+                self._since = min(float(at or 0) for at in signers.values())
 
     def late(self) -> str | None:
         """Why no access may be given any more, None where it may."""
         age = self._clock() - self._since
         if self._policy.quorum == "none" or age <= self._limit:
             return None
+        since = f"for {age:.0f} s, {self._limit:g} s are allowed" if self._since else "yet"
         return (
-            f"no quorum of witnesses has cosigned the audit record for {age:.0f} s, {self._limit:g} s are allowed: "
-            "no new access is given. Ask the operator to look at the witnesses"
+            f"no quorum of witnesses has cosigned the audit record {since}: no new access is given. "
+            "Ask the operator to look at the witnesses"
         )
 
     def round(self, reader: LogReader) -> Round | None:

@@ -63,7 +63,7 @@ class Verified:
     belonging: int = 0
     """Records within the scope; all of them are shown, or their purge is."""
     cosigned: Mapping[VKey, int | None] | None = None
-    """Who signed the newest checkpoint, with the POSIX times of cosignatures."""
+    """Which witnesses cosigned the newest checkpoint, with their POSIX times."""
 
     def summary(self) -> str:
         """One sentence for people, where there are no findings."""

@@ -98,7 +98,7 @@ class LogVerifier:
         self.anchored: set[str] = set()
         """Values of the scope that the contents of a record with their tag confirm."""
         self.cosigned: dict[VKey, int | None] = {}
-        """Who signed the last checkpoint of the log, with the POSIX times of cosignatures."""
+        """Which witnesses cosigned the last checkpoint of the log, with their POSIX times."""
 
     @property
     def frontier(self) -> Frontier:
@@ -209,7 +209,7 @@ class LogVerifier:
         if not signing:
             return _Signed(state, "only witnesses signed it, not the log", kept)
         if not kept:
-            self.cosigned = signers
+            self.cosigned = {v: t for v, t in signers.items() if v not in logs}
         return _Signed(state, None, kept)
 
     def _state(self, signed: _Signed) -> Iterator[Finding]:
