@@ -114,6 +114,8 @@ class Settings:
 
     state: Path = Path("/var/lib/readingroom")
     public_url: str = "https://localhost:8443"
+    bind_address: str = "127.0.0.1"
+    """Where the edge listens at `public_url`'s port; 0.0.0.0 for every network of this machine."""
     oidc_issuer: str = ""
     oidc_client_id: str = "readingroom"
     oidc_client_secret_file: Path | None = None

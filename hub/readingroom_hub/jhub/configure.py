@@ -59,7 +59,7 @@ def _addresses(c: Config, settings: Settings) -> None:
     if public.scheme != "https" or public.path.strip("/"):
         raise BadInput(f"READINGROOM_PUBLIC_URL={settings.public_url!r} must be https://host[:port] without a path")
     port = public.port or 443
-    c.JupyterHub.bind_url = f"https://127.0.0.1:{port}"
+    c.JupyterHub.bind_url = f"https://{settings.bind_address}:{port}"
     c.JupyterHub.public_url = settings.public_url
     c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.internal_port}"
     folder = settings.paths.hub

@@ -56,9 +56,9 @@ def _wing() -> Path:
 
 
 def notebooks() -> Path | None:
-    """The tutorial notebooks of a checkout."""
-    folder = Path(readingroom_hub.__file__).parents[2] / "notebooks"
-    return folder if folder.is_dir() else None
+    """The tutorial notebooks: of a checkout, or where the container image has them."""
+    folders = (Path(readingroom_hub.__file__).parents[2] / "notebooks", Path(NOTEBOOKS))
+    return next((f for f in folders if f.is_dir()), None)
 
 
 def prefixes() -> list[Path]:
