@@ -27,6 +27,12 @@ class ObjectStoreContract:
         store.put("k-1/part", b"0123456789")
         assert store.read("k-1/part", offset, size) == b"0123456789"[offset:][:size]
 
+    def test_a_hint_changes_nothing_whatever_it_names(self, store):
+        store.put("k-1/part", b"0123456789")
+        for hint in (("k-1/part",), ("k-1/part", 3, 4), ("k-1/part", 99, 9), ("k-1/none",)):
+            store.expect(*hint)
+        assert store.read("k-1/part") == b"0123456789"
+
     def test_nothing_is_replaced(self, store):
         store.put("k-1/once", b"first")
         with pytest.raises(Conflict, match="k-1/once"):

@@ -124,7 +124,6 @@ class Operations:
         """Record the end of every open that is left: the mount goes away."""
         for number in list(self._handles):
             self._end(number)
-        self._ahead.stop()
 
     @property
     def open_files(self) -> int:

@@ -19,6 +19,9 @@ class ObjectStore(ABC):
     def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
         """Bytes [offset, offset+size), fewer at the end of the object, to the end where `size` is None."""
 
+    def expect(self, name: str, offset: int = 0, size: int | None = None) -> None:  # noqa: B027  # a hint needs no answer
+        """A hint that these bytes may be read soon. It promises nothing, waits for nothing and raises nothing."""
+
     @abstractmethod
     def size(self, name: str) -> int:
         """Length in bytes."""
