@@ -28,6 +28,7 @@ from readingroom_hub.ledger.leaf import Sealed
 from readingroom_hub.ledger.merkle import consistency_proof, leaf_hash, root_of
 from readingroom_hub.ledger.note import MLDSA44_COSIGNATURE, Checkpoint, Signer, VKey, open_note
 from readingroom_hub.ledger.policy import Policy
+from readingroom_hub.ledger.verify import LogVerifier, quorum_findings
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.ports.records import Filter
 
@@ -171,6 +172,14 @@ def test_two_of_three_are_a_quorum_and_one_is_not(tmp_path):
             assert "no quorum of witnesses" in resumed.late()
             resumed.resume(done.note)
             assert resumed.late() is None
+            log.keep_cosigned(done.size, done.note)
+            fill(log, 3, b"after")  # ahead of its witnesses
+            with contextlib.closing(LogReader(tmp_path / "log.sqlite")) as reader:
+                verifier = LogVerifier(policy, read_leaves=False)
+                assert list(verifier.findings(reader.leaves(), reader.checkpoints())) == []
+            assert verifier.cosigned_size == done.size < verifier.size
+            assert list(quorum_findings(policy, verifier, int(time.time()), 1)) == []
+            assert list(quorum_findings(policy, verifier, int(time.time()), verifier.size))
         again = Witnessing(policy, 3600)  # a restarted log remembers no sizes, and asks the witnesses
         with contextlib.closing(LogReader(tmp_path / "log.sqlite")) as reader:
             assert again.round(reader).met
@@ -270,6 +279,9 @@ def test_the_running_log_is_cosigned_and_missing_witnesses_are_on_record(state, 
             checked = run(app, ["verify", str(tmp_path / "b"), "--policy", str(tmp_path / "policy")], env=environment)
             assert checked.exit_code == 0, checked.output
             assert "3 witness(es) saw it" in checked.output
+            log = str(paths.audit / "log.sqlite")
+            checked = run(app, ["verify", log, "--policy", str(tmp_path / "policy")], env=environment)
+            assert checked.exit_code == 0, checked.output
             with contextlib.closing(LogReader(paths.audit / "log.sqlite")) as reader:
                 _, by = open_note(reader.cosigned(), [VKey.parse((paths.audit / "vkey-mldsa").read_text())])
             assert [v.type for v in by] == [MLDSA44_COSIGNATURE]

@@ -47,8 +47,10 @@ def verify(log: Path, policy: Policy, kept: Sequence[str] = (), secret: bytes | 
         except IntegrityError as error:
             findings.append(Finding(verifier.size, "it cannot be read", "a whole file", str(error)))
     if not findings:
-        findings.extend(quorum_findings(policy, verifier, int(time.time())))
+        # a running log is ahead of its witnesses by what came in since the last round
+        findings.extend(quorum_findings(policy, verifier, int(time.time()), 1))
     if not findings and log.name == LOG_FILE and log.with_name(INDEX_FILE).exists():
         different = index_finding(log.parent)
         findings += [different] if different else []
-    return Verified(0, verifier.size, verifier.size, verifier.root, findings, cosigned=verifier.cosigned)
+    state = (0, verifier.size, verifier.size, verifier.root)
+    return Verified(*state, findings, cosigned=verifier.cosigned, cosigned_size=verifier.cosigned_size)

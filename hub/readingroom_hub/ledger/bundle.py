@@ -63,7 +63,8 @@ class Verified:
     belonging: int = 0
     """Records within the scope; all of them are shown, or their purge is."""
     cosigned: Mapping[VKey, int | None] | None = None
-    """Which witnesses cosigned the newest checkpoint, with their POSIX times."""
+    """Which witnesses cosigned the newest checkpoint that any did, with their POSIX times."""
+    cosigned_size: int = 0
 
     def summary(self) -> str:
         """One sentence for people, where there are no findings."""
@@ -72,7 +73,8 @@ class Verified:
         )
         whose = f" {self.belonging} of them belong to {self.scope}, and no other." if self.scope else ""
         times = [t for t in (self.cosigned or {}).values() if t is not None]
-        seen = f" {len(times)} witness(es) saw it, the last at POSIX time {max(times)}." if times else ""
+        saw = f"saw it up to size {self.cosigned_size}, the last at POSIX time"
+        seen = f" {len(times)} witness(es) {saw} {max(times)}." if times else ""
         return f"The log is whole: {part}, root {self.root.hex()}, tree size {self.size}.{whose}{seen}"
 
 
@@ -237,7 +239,7 @@ def verify_bundle(file: BinaryIO, policy: Policy, now: int, kept: Sequence[str] 
     try:
         findings.extend(islice(verifier.findings(reader.items(), (), kept), _FINDINGS_KEPT))
         if not findings:
-            findings.extend(quorum_findings(policy, verifier, now))
+            findings.extend(quorum_findings(policy, verifier, now, verifier.size))
             findings.extend(_unanchored(header, verifier))
     except (IntegrityError, IndexError, BadInput) as error:
         findings.append(Finding(verifier.size, "it cannot be read", "a whole bundle", str(error)))
@@ -252,6 +254,7 @@ def verify_bundle(file: BinaryIO, policy: Policy, now: int, kept: Sequence[str] 
         named,
         verifier.belonging,
         verifier.cosigned,
+        verifier.cosigned_size,
     )
 
 

@@ -98,7 +98,8 @@ class LogVerifier:
         self.anchored: set[str] = set()
         """Values of the scope that the contents of a record with their tag confirm."""
         self.cosigned: dict[VKey, int | None] = {}
-        """Which witnesses cosigned the last checkpoint of the log, with their POSIX times."""
+        """Which witnesses cosigned the last checkpoint that any did, with their POSIX times."""
+        self.cosigned_size = 0
 
     @property
     def frontier(self) -> Frontier:
@@ -209,7 +210,9 @@ class LogVerifier:
         if not signing:
             return _Signed(state, "only witnesses signed it, not the log", kept)
         if not kept:
-            self.cosigned = {v: t for v, t in signers.items() if v not in logs}
+            found = {v: t for v, t in signers.items() if v not in logs}
+            if found:
+                self.cosigned, self.cosigned_size = found, state.size
         return _Signed(state, None, kept)
 
     def _state(self, signed: _Signed) -> Iterator[Finding]:
@@ -244,9 +247,10 @@ class LogVerifier:
         return Finding(first, f"it is not what was {whose}{others}", root, self.root.hex())
 
 
-def quorum_findings(policy: Policy, verifier: LogVerifier, now: int) -> Iterator[Finding]:
-    """Yield what the policy asks of the last checkpoint and does not find: witnesses, and how fresh they are."""
-    times = {v: t for v, t in verifier.cosigned.items() if t is not None}
+def quorum_findings(policy: Policy, verifier: LogVerifier, now: int, size: int) -> Iterator[Finding]:
+    """Yield what the policy asks of the last cosigned checkpoint, which must be of at least `size` records, and does
+    not find: witnesses, and how fresh they are."""
+    times = {v: t for v, t in verifier.cosigned.items() if t is not None and verifier.cosigned_size >= size}
     last = max(verifier.size - 1, 0)
     names = ", ".join(sorted(v.name for v in times)) or "nobody"
     if not policy.is_met(times):
