@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from readingroom_hub.adapters import catalogue_sql
@@ -52,6 +53,19 @@ def audit(settings: Settings, process: str) -> AuditRepository:
     from readingroom_hub.adapters.audit_client import SocketAuditRepository
 
     return SocketAuditRepository(settings.paths.audit_socket, process, settings.audit_timeout_ms)
+
+
+def purge(settings: Settings, before: datetime, reason: str, by: PersonId, approved_by: PersonId) -> None:
+    """Remove contents of access records from before this time, recorded first. Raises BadInput, AuditUnavailable."""
+    from readingroom_hub.adapters.audit_client import SocketAuditRepository
+    from readingroom_hub.adapters.audit_index import wire_moment
+
+    years = settings.audit_retention_years
+    limit = datetime.now(UTC) - timedelta(days=366 * years)
+    if before > limit:
+        raise BadInput(f"access records are kept for {years} years: name a day before {limit:%Y-%m-%d}")
+    client = SocketAuditRepository(settings.paths.audit_socket, "command-line", settings.audit_timeout_ms)
+    client.purge(wire_moment(before), reason, by, approved_by)
 
 
 def write_whole(target: Path, pieces: Iterable[bytes]) -> None:

@@ -128,6 +128,8 @@ class Settings:
     audit_timeout_ms: int = 2000
     audit_policy_file: Path | None = None
     """Witnesses of the audit record with their addresses, and the quorum (C2SP tlog-policy)."""
+    audit_retention_years: int = 6
+    """Contents of access records are kept at least so long; all others for ever."""
     audit_witness_seconds: int = 10
     """Between two rounds of cosignatures."""
     audit_witness_limit_minutes: int = 60

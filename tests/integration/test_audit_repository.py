@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from datetime import UTC, datetime
 
 import apsw
 import pytest
@@ -479,6 +480,33 @@ def test_a_bundle_of_a_project_verifies_anywhere_and_its_making_is_on_record(run
     assert result.exit_code == 1
     assert "its contents were changed" in result.output
     assert cli(server.paths.state, "bundle", str(target), "--project", "x1", "--study", "1.2").exit_code == 1
+
+
+def test_old_contents_are_purged_on_record_and_only_then(tmp_path):
+    with audit_process() as (server, client):
+        state = server.paths.state
+        officer = client.identify("https://idp.example", "officer", "Officer Example")
+        old = datetime(2015, 1, 1, tzinfo=UTC)
+        client.append([a_record(time=old, subject={"series": "9.8.7.6"}), a_record()])
+        client.append([AuditRecord(AuditEvent.GRANT_ISSUED, time=old, subject={"grant": "kept"})])
+        options = ("--reason", "six years are over", "--approved-by", "officer")
+        assert cli(state, "purge", "--before", "2999-01-01", *options).exit_code == 1
+        assert cli(state, "purge", "--before", "2010-01-01", *options).exit_code == 1
+        done = cli(state, "purge", "--before", "2016-01-01", *options)
+        assert done.exit_code == 0, done.output
+        (found,) = client.query(Filter(events=("record-purged",)), None)
+        assert (found.record["subject"]["count"], found.record["subject"]["approved_by"]) == (1, officer)
+        assert len(client.query(Filter(events=("read-intent",)), None)) == 1
+        assert len(client.query(Filter(events=("grant-issued",)), None)) == 1
+        assert cli(state, "verify").exit_code == 0
+        assert cli(state, "bundle", str(tmp_path / "b")).exit_code == 0
+        vkey = (server.paths.audit / "vkey").read_text().strip()
+        assert cli(tmp_path, "verify", str(tmp_path / "b"), "--key", vkey).exit_code == 0
+        server.stop()
+        for path in state.glob("audit/*.sqlite*"):
+            assert b"9.8.7.6" not in path.read_bytes(), path
+        server.start()
+        assert client.query(Filter(events=("integrity-failure",)), None) == []
 
 
 def test_records_go_to_other_systems_in_their_forms(running, tmp_path):

@@ -194,6 +194,13 @@ class SocketAuditRepository(AuditRepository):
         """Erase the identity behind a person id, after putting it on record. Raises BadInput, AuditUnavailable."""
         self._call("forget", self._seconds, person=person, reason=reason, by=by, approved_by=approved_by)
 
+    def purge(self, before: str, reason: str, by: PersonId, approved_by: PersonId) -> None:
+        """Remove contents of access records from before this time, after putting it on record.
+
+        Raises BadInput, AuditUnavailable."""
+        fields = {"before": before, "reason": reason, "by": by, "approved_by": approved_by}
+        self._call("purge", _SEARCH_SECONDS, **fields)
+
     def query(self, wanted: Filter, asked_by: PersonId | None) -> list[Found]:
         """See the port. Large results come in several searches."""
         found: list[Found] = []

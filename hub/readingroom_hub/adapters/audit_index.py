@@ -82,6 +82,22 @@ def index_finding(folder: Path) -> Finding | None:
         connection.close()
 
 
+def forget_purged(folder: Path) -> None:
+    """Take out of the index what the log has no more. Raises AuditUnavailable: run it again."""
+    cleared = ", ".join(f"{c} = NULL" for c in _COLUMNS if c not in {"id", "time"})
+    try:
+        connection = _open(folder, write=True)
+        try:
+            connection.execute("PRAGMA secure_delete=ON").fetchall()
+            connection.execute(
+                f"UPDATE record SET {cleared} WHERE idx IN (SELECT idx FROM log.entry WHERE record IS NULL)"  # noqa: S608
+            )
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        raise AuditUnavailable(f"the audit index still has rows of purged records: {error}") from error
+
+
 def _difference(connection: apsw.Connection) -> Finding | None:
     connection.execute("BEGIN")  # one moment for both files
     size = connection.execute(_SIZE).get

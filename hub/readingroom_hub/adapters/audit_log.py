@@ -29,7 +29,9 @@ CREATE TABLE IF NOT EXISTS entry(idx INTEGER PRIMARY KEY, leaf BLOB NOT NULL, ha
     salt BLOB, record BLOB) STRICT;
 CREATE TABLE IF NOT EXISTS checkpoint(size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS cosigned(size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
-CREATE TRIGGER IF NOT EXISTS entry_no_update BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'append only'); END;
+CREATE TRIGGER IF NOT EXISTS entry_no_update BEFORE UPDATE ON entry
+    WHEN (NEW.idx, NEW.leaf, NEW.hash, NEW.salt, NEW.record) IS NOT (OLD.idx, OLD.leaf, OLD.hash, NULL, NULL)
+    BEGIN SELECT RAISE(ABORT, 'append only'); END;
 CREATE TRIGGER IF NOT EXISTS entry_no_delete BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'append only'); END;
 CREATE TRIGGER IF NOT EXISTS entry_no_gap BEFORE INSERT ON entry
     WHEN NEW.idx <> (SELECT coalesce(max(idx) + 1, 0) FROM entry) BEGIN SELECT RAISE(ABORT, 'gap'); END;
@@ -38,6 +40,8 @@ CREATE TRIGGER IF NOT EXISTS checkpoint_no_update BEFORE UPDATE ON checkpoint
 CREATE TRIGGER IF NOT EXISTS checkpoint_no_delete BEFORE DELETE ON checkpoint
     BEGIN SELECT RAISE(ABORT, 'append only'); END;
 """
+_EXPIRED = """record IS NOT NULL AND CAST(leaf AS TEXT) ->> '$.class' = 'access'
+    AND CAST(leaf AS TEXT) ->> '$.time' < ?"""
 
 
 def check_sqlite() -> None:
@@ -218,14 +222,29 @@ class AuditLog:
         self._frontier, self._proposed, self._note = frontier, None, note
         return [Receipt(index, hash) for index, _, hash, _, _ in rows]
 
-    def keep_cosigned(self, size: int, note: str) -> None:
-        """Store a checkpoint with its witnesses' cosignatures. Raises AuditUnavailable."""
+    def expired(self, before: str) -> int:
+        """How many access records from before this time still have their contents. Raises AuditUnavailable."""
+        return int(self._sql(f"SELECT count(*) FROM entry WHERE {_EXPIRED}", before))  # noqa: S608  # fixed text
+
+    def purge(self, before: str) -> None:
+        """Remove their contents and the salts of their hashes, also from the write-ahead log.
+
+        Put a purge record into the log first: without it, the log verifies no more. Raises AuditUnavailable."""
+        self._sql(f"UPDATE entry SET salt = NULL, record = NULL WHERE {_EXPIRED}", before)  # noqa: S608
+        self._sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _sql(self, sql: str, *values: str | int) -> Any:  # what the statement gives
         self.reopen()
         assert self._connection is not None  # noqa: S101  # reopen() raises otherwise
         try:
-            self._connection.execute("INSERT OR REPLACE INTO cosigned VALUES(?, ?)", (size, note))
+            self._connection.execute("PRAGMA secure_delete=ON").fetchall()
+            return self._connection.execute(sql, values).get
         except apsw.Error as error:
-            raise AuditUnavailable(f"the cosigned checkpoint could not be stored: {error}") from error
+            raise AuditUnavailable(f"the audit log could not be changed: {error}") from error
+
+    def keep_cosigned(self, size: int, note: str) -> None:
+        """Store a checkpoint with its witnesses' cosignatures. Raises AuditUnavailable."""
+        self._sql("INSERT OR REPLACE INTO cosigned VALUES(?, ?)", size, note)
 
     def _commit(self, rows: list[tuple[int, bytes, bytes, bytes, bytes]], size: int, note: str) -> None:
         assert self._connection is not None  # noqa: S101  # reopen() raises otherwise

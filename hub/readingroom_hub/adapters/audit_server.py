@@ -18,7 +18,7 @@ from typing import Any
 from readingroom_hub.adapters.audit_service import AuditService
 from readingroom_hub.adapters.audit_wire import Frames, error_fields, filter_fields, filter_of, message
 from readingroom_hub.adapters.audit_witnessing import Witnessing
-from readingroom_hub.errors import BadInput, ReadingRoomError, SystemUnfit
+from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError, SystemUnfit
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Receipt
 from readingroom_hub.model.ids import PersonId
 
@@ -136,13 +136,25 @@ class AuditServer:
                 people = [PersonId(request[k]) for k in ("person", "by", "approved_by")]
                 self._service.forget(people[0], str(request["reason"]), people[1], people[2])
                 return {}
-            case "query":
-                return await self._query(request)
+            case "purge" | "query" as op:
+                return await (self._purge(request) if op == "purge" else self._query(request))
             case "checkpoint":
                 return {"note": self._service.checkpoint()}
             case "status":
                 return self._service.status()
         raise BadInput(f"the audit record repository knows no request {request.get('op')!r:.40}")
+
+    async def _purge(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Record, have witnesses see the record, then remove: nobody can take the purge record back afterwards."""
+        before, by, approved_by = str(request["before"]), PersonId(request["by"]), PersonId(request["approved_by"])
+        self._service.announce_purge(before, str(request["reason"]), by, approved_by)
+        done = await asyncio.get_running_loop().run_in_executor(self._threads, self._service.ask_witnesses)
+        if done is not None:
+            self._service.witnessed(done)
+            if not done.met:
+                raise AuditUnavailable("nothing was purged: no quorum of witnesses cosigned the purge record")
+        self._service.purge(before)
+        return {}
 
     async def _query(self, request: dict[str, Any]) -> dict[str, Any]:
         """Search, then put the search on record, then answer."""

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from readingroom_hub.adapters.audit_index import AuditIndex, IndexReader
+from readingroom_hub.adapters.audit_index import AuditIndex, IndexReader, forget_purged
 from readingroom_hub.adapters.audit_keys import (
     check_log_is_there,
     open_mldsa_signer,
@@ -26,7 +26,7 @@ from readingroom_hub.adapters.audit_witnessing import Round, Witnessing
 from readingroom_hub.adapters.identities import Identities
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
 from readingroom_hub.ledger.canonical import from_leaf, to_leaf
-from readingroom_hub.ledger.leaf import Sealed, Sealer
+from readingroom_hub.ledger.leaf import ACCESS, Sealed, Sealer
 from readingroom_hub.ledger.note import split_note
 from readingroom_hub.ledger.record import check_record
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
@@ -228,6 +228,24 @@ class AuditService:
         self.record(AuditRecord(AuditEvent.PERSON_FORGOTTEN, person=by, reason=reason, subject=subject))
         self._identities.erase(person)
 
+    def announce_purge(self, before: str, reason: str, by: PersonId, approved_by: PersonId) -> None:
+        """Put on record what `purge` will remove. Raises BadInput where nobody approved it, or nothing is that old."""
+        known = {p.person for p in self._identities.all()}
+        if {by, approved_by} - known or by == approved_by or not reason.strip():
+            raise BadInput("to purge takes a reason and two people, whom the identity table knows")
+        count = self._log.expired(before)
+        if not count:
+            raise BadInput(f"no access record from before {before} has contents any more")
+        subject = {"class": ACCESS, "before": before, "from": 0, "to": self._log.size, "count": count}
+        subject |= {"approved_by": approved_by}
+        self.record(AuditRecord(AuditEvent.RECORD_PURGED, person=by, reason=reason, subject=subject))
+
+    def purge(self, before: str) -> None:
+        """Remove what was announced, in log and index. Raises AuditUnavailable: announce and run it again."""
+        self._index.wait(self._log.size, _STOP_WAIT_SECONDS)
+        self._log.purge(before)
+        forget_purged(self._folder)
+
     def checkpoint(self) -> str:
         """The newest checkpoint. Raises AuditUnavailable where there is none."""
         if self._log.checkpoint is None:
@@ -239,13 +257,8 @@ class AuditService:
         lag = self._log.size - self._index.size
         late = self._witnessing.late() if self._witnessing else None
         root = self._log.root.hex()
-        return {
-            "size": self._log.size,
-            "root": root,
-            "index_lag": lag,
-            "damage": self.damage,
-            "witnesses_late": late,
-        }
+        size = {"size": self._log.size, "root": root, "index_lag": lag}
+        return size | {"damage": self.damage, "witnesses_late": late}
 
     def ask_witnesses(self) -> Round | None:
         """One round, from any thread; its result goes to `witnessed`."""

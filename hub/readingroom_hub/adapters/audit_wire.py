@@ -1,7 +1,7 @@
 """The protocol between the audit record repository and its clients, version 1: frames of JSON over a Unix socket.
 
 A frame is a 4-byte big-endian length and a JSON object {"v": 1, "n": request number, ...}. Replies carry the request's
-`n`, in any order. Requests have an "op": append, identify, people, forget, query, checkpoint,
+`n`, in any order. Requests have an "op": append, identify, people, forget, purge, query, checkpoint,
 status."""
 
 import json

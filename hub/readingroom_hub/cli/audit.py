@@ -235,6 +235,20 @@ def forget(
 
 @app.command()
 @command
+def purge(
+    before: Annotated[str, typer.Option(help="Only records from before this day (UTC).")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept for ever, so name nobody in it.")],
+    approved_by: Annotated[str, typer.Option(help="The second person: name, subject or person id.")],
+) -> None:
+    """Remove the contents of access records whose time is over. Their leaves stay. It is recorded first."""
+    settings = load()
+    audit = record(settings)
+    compose.purge(settings, _start(before), reason, operator(audit), person(audit, approved_by))
+    typer.echo(f"Contents of access records from before {before} are removed", err=True)
+
+
+@app.command()
+@command
 def checkpoint() -> None:
     """Print the newest checkpoint. Keep it elsewhere: it shows a log that was rolled back or rewritten."""
     typer.echo(record(load()).checkpoint(), nl=False)

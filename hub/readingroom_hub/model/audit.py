@@ -57,6 +57,8 @@ class AuditEvent(StrEnum):
     SERVICE_STOPPED = "service-stopped", "110100"
     CONFIGURATION = "configuration", "110113"
     RECORD_SEARCHED = "record-searched", "110101"
+    RECORD_PURGED = "record-purged", "110113"
+    """Contents whose time is over are removed; their leaves stay."""
     PERSON_FORGOTTEN = "person-forgotten", "110113"
     """The identity behind a person id was erased; the records stay."""
     REQUEST_REFUSED = "request-refused", "110113"
