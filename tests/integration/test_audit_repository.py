@@ -522,6 +522,16 @@ def test_records_go_to_other_systems_in_their_forms(running, tmp_path):
     assert cli(server.paths.state, "export", str(tmp_path / "no" / "x"), "--format", "atna").exit_code == 1
 
 
+def test_records_are_exported_as_json_lines_by_default(running, tmp_path):
+    server, client = running
+    sent = a_record(project=ProjectId("export-two"), subject={"study": "1.2.3"})
+    (receipt,) = client.append([sent])
+    assert cli(server.paths.state, "export", str(tmp_path / "x"), "--project", "export-two").exit_code == 0
+    (line,) = (tmp_path / "x").read_text().splitlines()
+    exported = json.loads(line)
+    assert (exported["index"], exported["record"]["id"]) == (receipt.index, sent.id)
+
+
 def test_a_person_is_erased_on_record_and_the_log_still_verifies():
     with audit_process() as (server, client):
         gone = client.identify("https://idp.example", "gone-1", "Gone Example")
