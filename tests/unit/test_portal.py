@@ -190,6 +190,19 @@ def test_a_read_without_its_end_is_possibly_all_of_it(world):
     assert re.search(r"9\.0 kB<br>\s*<span[^>]*>at most", text), "all that the intent covers"
 
 
+def test_the_read_of_an_index_counts_no_instances(world):
+    intent = AuditRecord(
+        AuditEvent.READ_INTENT, Outcome.SUCCESS, world.room.rosa, PROJECT,
+        subject={"dataset": "lung", "path": "index.csv", "instances": 0, "bytes": 9000},
+    )  # fmt: skip
+    world.room.audit.append([intent])
+    world.become(Role.STEWARD)
+    text = world.get("/reads").text
+    assert "index.csv" in text
+    assert "9.0 kB" in text
+    assert not re.search(r"\b0 of 0\b", text)
+
+
 def test_a_refusal_is_marked_by_more_than_its_colour(world):
     denied = AuditRecord(
         AuditEvent.READ_DENIED, Outcome.DENIED, world.room.rosa, PROJECT, reason="grant-ended: no grant any more",
