@@ -11,6 +11,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGExtended12Bit,
     JPEGLSLossless,
     RLELossless,
 )
@@ -369,3 +370,43 @@ def test_where_faces_have_to_go_heads_are_left_out(elements, reason):
     else:
         with pytest.raises(CannotDeidentify, match=reason):
             clean_it(data)
+
+
+def jpeg_extended(image, **elements):
+    """A capture in 12-bit JPEG (Process 4), whose frame is `image` times 16."""
+    import imagecodecs
+
+    stored = image.astype("<u2")[None] * 16
+    ds = capture("MONOCHROME2", stored, **elements)
+    ds.BitsStored, ds.HighBit = 12, 11
+    frame = imagecodecs.jpeg8_encode(stored[0], level=98, bitspersample=12)
+    ds.PixelData = pydicom.encaps.encapsulate([frame])
+    ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
+    return as_file(ds, JPEGExtended12Bit)
+
+
+def test_text_in_12_bit_jpeg_is_masked_and_the_header_tells_what_became_of_the_encoding():
+    before = jpeg_extended(grey(), PatientName="Zwiebelturm^Hannelore")
+    result = deidentifier(options=PIXELS)(before)
+    after = read(result.data)
+    original = Stored(part10.read(before)).values[..., 0]
+    assert original.max() > 3000
+    shown = frames(after)
+    assert len(np.unique(part(shown, NAME_BOX))) == 1
+    assert np.array_equal(part(shown, HARMLESS_BOX), part(original, HARMLESS_BOX))
+    assert after.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert (after.BitsStored, after.LossyImageCompression) == (12, "01")
+    assert after.LossyImageCompressionMethod == "ISO_10918_1"
+
+
+@pytest.mark.parametrize("syntax", [JPEGExtended12Bit, JPEG2000Lossless, RLELossless])
+def test_what_needs_no_mask_keeps_its_encoding_byte_for_byte(syntax):
+    plain = grey(text="")
+    twelve = syntax == JPEGExtended12Bit
+    before = jpeg_extended(plain) if twelve else compressed(capture("MONOCHROME2", plain[None]), syntax)
+    result = deidentifier(options=PIXELS)(before)
+    assert result.pixels is not None
+    assert result.pixels.masks == ()
+    assert bytes(part10.read(result.data).pixels) == bytes(part10.read(before).pixels)
+    assert read(result.data).file_meta.TransferSyntaxUID == syntax
+    assert "LossyImageCompression" not in read(result.data)

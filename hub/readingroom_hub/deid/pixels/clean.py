@@ -60,11 +60,13 @@ def clean(file: Part10, policy: Policy, others: Callable[[str], bool] = _nobody)
         raise CannotDeidentify("BurnedInAnnotation is YES, and no text was found in its pixels")
     masks = _distinct([mask for lines in found for mask in look.judge(lines, stored)])
     for _ in range(_ROUNDS):
-        for mask in masks:
-            stored.fill(mask.box, dark)
-        result = stored.encode()
-        written = Stored(result)
-        _check_same(before, written, masks)
+        result, written = file, stored
+        if masks:  # what needs none stays as it is encoded
+            for mask in masks:
+                stored.fill(mask.box, dark)
+            result = stored.encode()
+            written = Stored(result)
+            _check_same(before, written, masks)
         again = [line for s in Rendered(written, header).scenes() for image in s for line in ocr.lines_again(image)]
         more = look.judge_again(again, written, masks)
         if not more:
@@ -78,9 +80,8 @@ def clean(file: Part10, policy: Policy, others: Callable[[str], bool] = _nobody)
 def clear_overlays(file: Part10, bits: Iterable[int]) -> Part10:
     """Set the bits of retired overlays in Pixel Data (PS3.5 8.1.2) to 0, and nothing else."""
     stored = Stored(file)
-    for bit in bits:
-        stored.clear(bit)
-    return stored.encode()
+    cleared = [stored.clear(bit) for bit in bits]
+    return stored.encode() if any(cleared) else file
 
 
 class _Look:

@@ -21,7 +21,9 @@ from pydicom.uid import (
 )
 
 from readingroom_hub.deid.part10 import CannotDeidentify, Part10
+from readingroom_hub.deid.pixels import codecs
 
+codecs.register()
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels of the frame; right and bottom are the first pixel outside."""
 Pixels = np.ndarray[Any, np.dtype[Any]]
@@ -74,9 +76,12 @@ class Stored:
             left, right = left // 2, (right + 1) // 2
         return slice(None), slice(top, bottom), slice(left, right)
 
-    def clear(self, bit: int) -> None:
-        """Set one bit of every value to 0."""
+    def clear(self, bit: int) -> bool:
+        """Set one bit of every value to 0. Returns whether any was set."""
+        if not (self.values & self.values.dtype.type(1 << bit)).any():
+            return False
         self.values &= self.values.dtype.type(~(1 << bit) & ((1 << 8 * self.values.itemsize) - 1))
+        return True
 
     def encode(self) -> Part10:
         """The file with these values. Changes the header where the encoding is another one now."""
