@@ -4,7 +4,9 @@ import unicodedata
 from functools import lru_cache
 from importlib.resources import files
 
-_GERMAN = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "å": "aa", "ø": "oe", "æ": "ae"}
+_GERMAN = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "å": "aa", "ø": "oe", "æ": "ae", "þ": "th", "œ": "oe"}
+# Letters with a stroke, which Unicode does not take apart.
+_STROKES = {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "\u0131": "i", "ŧ": "t"}
 # Cyrillic and Greek, one letter a line.
 _TABLE = (files(__package__) / "data" / "latin.txt").read_text("utf-8")
 _LETTERS: dict[str, str] = dict(line.split("=", 1) for line in _TABLE.split()) | _GERMAN
@@ -24,7 +26,10 @@ def latin(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _folded(character: str) -> str:
+    if "\uac00" <= character <= "\ud7a3":
+        return character  # of a Hangul syllable, the first letter alone would be left
     base = unicodedata.normalize("NFKD", character)[0].lower()
+    base = _STROKES.get(base, base)
     return base if len(base) == 1 else character
 
 

@@ -80,6 +80,8 @@ def collect(header: Dataset, options: frozenset[Option] = frozenset()) -> Identi
         elif vr_of(tag) == "PN":
             for word in (*_NAME_PARTS.split(text), *_glued(text)):
                 names.update(_forms(word))
+            names.update(_with_initial(text))
+            phrases.update(_pairs(text))
         else:
             for value in text.split("\\"):
                 _sort(value, ids, phrases)
@@ -145,13 +147,42 @@ def _sort(value: str, ids: set[str], phrases: set[str]) -> None:
         phrases.add(glued)
 
 
-def _glued(text: str) -> Iterator[str]:
-    """Family and given name without a blank, as Chinese, Japanese and Korean are written; each may be one character."""
+def _components(text: str) -> Iterator[tuple[str, str]]:
+    """Family and given name of each component group (PS3.5 6.2.1) of each value."""
     for group in re.split(r"[=\\]", text):
         family, _, rest = group.partition("^")
-        given = rest.split("^")[0]
-        if given and not group.isascii():
+        yield family.strip(), rest.split("^")[0].strip()
+
+
+def _glued(text: str) -> Iterator[str]:
+    """Family and given name without a blank, as Chinese, Japanese and Korean are written; each may be one character.
+
+    And a name of several words without theirs."""
+    for family, given in _components(text):
+        if given and not (family + given).isascii():
             yield from (family + given, given + family)
+        for name in (family, given):
+            if " " in name:
+                yield "".join(name.split())
+
+
+def _with_initial(text: str) -> Iterator[str]:
+    """`jsmith` and `smithj`, as accounts and folders are called."""
+    for family, given in _components(text):
+        name, initial = "".join(_PIECES.findall(fold(family))), fold(given)[:1]
+        if len(name) >= 4 and initial.isalpha() and name not in NOBODY:
+            yield from {name + initial, initial + name} - ordinary()
+
+
+def _pairs(text: str) -> Iterator[str]:
+    """Family and given name side by side, where one of them alone is too short, or too common a word, to be hunted."""
+    for family, given in _components(text):
+        for one in _PIECES.findall(fold(family)):
+            for other in _PIECES.findall(fold(given)):
+                rare = one not in ordinary() or other not in ordinary()
+                alone = min(len(one), len(other)) > 2 and NOBODY.isdisjoint({one, other})
+                if rare and not alone and len(one + other) > 3 and (one + other).isalpha():
+                    yield from (f"{one} {other}", f"{other} {one}")
 
 
 @lru_cache(maxsize=1)

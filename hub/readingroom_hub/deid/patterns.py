@@ -11,25 +11,29 @@ _MONTHS = {
     name: number
     for number, names in enumerate(
         (
-            "january jan januar janvier enero janeiro gennaio",
-            "february feb februar fevrier febrero fevereiro febbraio fev",
-            "march mar marz maerz mars marzo marco mrz",
-            "april apr avril abril aprile avr abr",
-            "may mai mayo maio maggio",
-            "june jun juni juin junio junho giugno",
-            "july jul juli juillet julio julho luglio",
-            "august aug aout agosto ago",
-            "september sep sept septembre septiembre setembro settembre",
-            "october oct oktober okt octobre octubre outubro ottobre out",
-            "november nov novembre noviembre novembro",
-            "december dec dezember dez decembre diciembre dezembro dicembre dic",
+            "january jan januar januari janvier enero janeiro gennaio stycznia января",
+            "february feb februar februari fevrier febrero fevereiro febbraio fev lutego февраля",
+            "march mar marz maerz maart mars marzo marco mrz marca марта",
+            "april apr avril abril aprile avr abr kwietnia апреля",
+            "may mai mei maj mayo maio maggio maja мая",
+            "june jun juni juin junio junho giugno czerwca июня",
+            "july jul juli juillet julio julho luglio lipca июля",
+            "august aug augusti augustus aout agosto ago sierpnia августа",
+            "september sep sept septembre septiembre setembro settembre wrzesnia сентября",
+            "october oct oktober okt octobre octubre outubro ottobre out pazdziernika октября",
+            "november nov novembre noviembre novembro listopada ноября",
+            "december dec dezember dez decembre diciembre dezembro dicembre dic grudnia декабря",
         ),
         start=1,
     )
-    for name in names.split()
+    for name in fold(names).split()
 }
 _SHORTEST = 3
-_MONTH = "(?:" + "|".join(sorted(_MONTHS, key=len, reverse=True)) + r")\b\.?"
+_MONTH = "(?:" + "|".join(sorted(_MONTHS, key=len, reverse=True)) + r")(?![^\W\d_])\.?"
+# Months that are no other word: a day beside one is a date without its year.
+_LONG_MONTH = (
+    "(?:" + "|".join(sorted((m for m in _MONTHS if len(m) > 4 and m != "march"), key=len, reverse=True)) + r")\b"
+)
 _YEAR = r"(?:1[89]|20)\d\d"
 _DAY, _NUMBER = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
 _BORN = r"\b(?:d\.?o\.?b\.?|born|birth ?date|date of birth|geb(?:\.|oren)?|ne\(?e?\)? le|nac(?:\.|ido)?)[ :.=#on]{0,5}"
@@ -37,7 +41,10 @@ _DATES = (
     rf"(?<![\d.])(?P<y>{_YEAR})(?P<s>[-/.])(?P<m>{_NUMBER})(?P=s)(?P<d>{_DAY})(?!\d)(?!\.\d)",
     rf"(?<![\d.])(?P<y2>{_YEAR})(?P<m2>0[1-9]|1[0-2])(?P<d2>0[1-9]|[12]\d|3[01])(?!\d)",
     rf"(?<![^\W_])(?P<n3>{_MONTH})[ .,-]*(?P<d3>{_DAY})(?:st|nd|rd|th)?[ .,-]+(?P<y3>{_YEAR})(?!\d)",
-    rf"(?<![^\W_])(?P<d4>{_DAY})(?:st|nd|rd|th|\.)?[ -]*(?:of )?(?P<n4>{_MONTH})[ .,-]*(?P<y4>{_YEAR})(?!\d)",
+    (
+        rf"(?<![^\W_])(?P<d4>{_DAY})(?:st|nd|rd|th|\.)?[ /-]*(?:of |de )?"
+        rf"(?P<n4>{_MONTH})[ .,/-]*(?:de )?(?P<y4>{_YEAR})(?!\d)"
+    ),
 )
 # Which number is the day cannot be told, or a part is missing: such dates are taken out.
 _UNCLEAR = (
@@ -47,20 +54,44 @@ _UNCLEAR = (
     rf"(?<![^\W_]){_MONTH}[ .,-]*{_YEAR}(?!\d)",
     rf"(?<![^\W_]){_DAY}[ -]*{_MONTH}[ .,'-]*\d\d(?!\d)",
     rf"(?<![^\W_]){_MONTH} {_DAY}(?:st|nd|rd|th)(?![^\W_])",
+    rf"(?<![^\W_]){_MONTH}[ ]*{_DAY}, ?\d\d(?!\d)",
+    rf"(?<![^\W_]){_MONTH} ?['\u2019-]\d\d(?!\d)",
+    rf"(?<![^\W_])(?:{_LONG_MONTH} {_DAY}|{_DAY}\.? {_LONG_MONTH})(?![^\W_])",
+    rf"(?<![\w./-]){_YEAR}[-/](?:0[1-9]|1[0-2])(?![\w/-])",
+    rf"(?<![\w.]){_YEAR} (?:0[1-9]|1[0-2]) (?:0[1-9]|[12]\d|3[01])(?![\w.])",
+    rf"(?<![\w.])(?:0[1-9]|[12]\d|3[01]) (?:0[1-9]|1[0-2]) {_YEAR}(?![\w.])",
+    rf"(?<![^\W_]){_YEAR}{_MONTH}\d\d(?!\d)",
+    rf"(?:dated?|on|from|vom|am|du|del|prior|since|until)[: ]+{_DAY}\.{_NUMBER}\.\d\d(?![\w.])",
+    rf"(?<!\d){_YEAR} ?[年년] ?\d{{1,2}} ?[月월](?: ?\d{{1,2}} ?[日일])?",
+    # Eight digits and more are no measure: another form of date, a telephone or record number.
+    rf"(?<![\w.,-])(?!{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?!\d))\d{{8,}}(?![\w]|[.,]\d)",
+    r"(?<![^\W_])[a-z]{1,3}-?\d{6,}(?:\(\d\))?(?![^\W_])",
+    r"(?<![\w.])\d{2,3}\.(?:\d{1,3}\.\d{1,3}\.\d{2,3}|\d{1,3}\.\d{2,3}\.\d{1,3})(?![\w.])",
 )
 _CONTACTS = (
     r"[\w.+'-]+@[\w-]+(?:\.[\w-]+)+",
     r"(?<![\w+])\(\d{3,5}\)[ -]?\d{3,4}[ .-]?\d{3,5}(?!\d)",
     r"(?<![\w.+-])\+\d{1,3}[ ()./-]{0,2}\d(?:[ ()./-]{0,2}\d){6,12}(?!\d)",
-    r"(?<![\w.-])\d{3}([-. ])\d{3}\1\d{4}(?![\w.-])",
+    r"(?<![\w.-])(?:1[-. ])?\d{3}([-. ])\d{3}\1\d{4}(?![\w.-])",
     r"(?<![\w.-])\d{3}-\d{2}-\d{4}(?![\w-])",
+    # National numbers start with 0 and have nine digits or more, in groups.
+    r"(?<![\w.+-])(?=(?:[ ()/-]*\d){9})\(?0\d{1,4}\)?[ /-]{1,2}\d{2,8}(?:[ -]\d{2,4}){0,4}(?![\w.-])",
+    # Numbers of persons in Brazil and Chile.
+    r"(?<![\w.-])\d{3}\.\d{3}\.\d{3}-\d\d(?![\w-])",
+    r"(?<![\w.-])\d{1,2}\.\d{3}\.\d{3}-[\dk](?![\w-])",
     (
-        r"(?<![^\W_])(?:tel|telephone|phone|fax|call(?:ed)?|mobile|mob|cell|pager|beeper|bleep|ext)[.:# ]{1,3}"
-        r"(?P<phone>[+(]?\d[\d ()./-]{3,}\d)"
+        r"(?<![^\W_])(?:tel|telephone|telefono?|phone|fax|call(?:ed)?|contact|dial|reach|mobile|mob|cell|handy|whatsapp|"
+        r"sms|pager|beeper|bleep|ext)[.:# ]{1,3}(?P<phone>[+(]?\d[\d ()./-]{3,}\d)"
+    ),
+    (
+        r"(?<![^\W_])(?:ssn|nhs|medicare|medicaid|mrn|chart|record|passport|policy|insurance)"
+        r"(?: ?(?:no|nr|number|num|id)\b\.?)?[ :=#.]{1,3}(?P<grouped>\d{2,}(?:[ -]\d{1,6}){1,4})(?![\w.])"
     ),
     (
         r"(?<![^\W_])(?:mrn#?|mr ?#|id|patient[ -]?(?:id|no|number)|acc(?:ession)?|ssn|nhs|case|record|chart|encounter|"
-        r"visit|order|policy|account|acct|member|insurance|licen[cs]e|npi|serial|sn|s/n|folder|fin|hn|vn|an|pid|dob)"
+        r"visit|order|policy|account|acct|member|insurance|licen[cs]e|npi|serial|sn|s/n|folder|fin|hn|vn|an|pid|dob|passport|medicare|medicaid|hkid|"
+        r"ref(?:erence)?|hosp(?:ital)?|urn?|cpf|rut|dni|nie|nif|curp|bsn|pesel|personnummer|cpr|nric|aadhaar|pat\.?-?|fall-?|"
+        r"akte|plate|vin)"
         r"(?: ?(?:no|nr|number|num|id)\b\.?)?[ :=#.]{1,3}"
         r"(?P<id>(?=[a-z0-9/-]*\d[a-z0-9/-]*\d[a-z0-9/-]*\d)[a-z0-9/-]{5,})"
     ),
@@ -81,7 +112,11 @@ _CONTACT = tuple(re.compile(p) for p in _CONTACTS)
 _WHOLE_DATE = tuple(re.compile(p) for p in _DATES)
 _UNCLEAR_DATE = tuple(re.compile(p) for p in _UNCLEAR)
 _UID = re.compile(r"(?<![\d.])[0-2](?:\.(?:0|[1-9]\d*)){5,}(?![\d.])")
-_OLD = re.compile(r"(?<!\d)(?P<old>9\d|1[01]\d)(?=[ -]?(?:y/?o\b|yo\b|yrs?\b|years?\b|jahre\b|-year-old))")
+_OLD = re.compile(
+    r"(?<![\d.])(?P<old>0?9\d|1[01]\d)(?=[ -]?(?:y[./]?o\b|yo\b|y(?:rs?)?\b|years?\b|jahre\b|jahrig|ans\b|anos\b|"
+    r"anni\b|лет\b|歳|岁|(?:fe)?male\b|(?:wo)?man\b|lady\b|gentleman\b))"
+    r"|(?<![^\W_])(?:age|aged|alter|edad|eta)[ :=]{1,2}(?P<aged>0?9\d|1[01]\d)(?![\d.]|[^\W_])"
+)
 # Upper-case MR, MS, DR are modalities and a disease as often as titles: those need a dot or mixed case.
 _TITLE = re.compile(
     r"(?<![^\W_])(?:Drs?\.?|DR\.|Prof\.?|PROF\.|Mrs?\.?|MRS?\.|Ms\.|Miss|Herr|Frau|Mme\.?|Tech(?:nologist)?[:.]|"
@@ -125,7 +160,7 @@ def contacts(text: str) -> Iterator[Found]:
     for m in _QUERY.finditer(text):
         yield *m.span(), ""
     for m in _OLD.finditer(folded):
-        yield *m.span("old"), "90+"
+        yield *m.span("old" if m["old"] else "aged"), "90+"
 
 
 def uids(text: str, replace: Callable[[str], str]) -> Iterator[Found]:

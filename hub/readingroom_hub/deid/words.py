@@ -7,7 +7,10 @@ from importlib.resources import files
 _NOBODY = (
     "anon anonymous anonymized anonymised deidentified unknown unnamed none null nil test phantom patient person "
     "removed name doctor doe study series image head brain chest body dr md phd mrs mr ms miss prof jr sr iii esq "
-    "rn pat med"
+    "rn pat med "
+    # What images show and how: somebody may be called Lung, but most texts that say lung mean one.
+    "abdomen ankle aorta arm axial bone breast cardiac colon contrast coronal elbow face finger foot forearm hand "
+    "heart hip kidney knee leg liver lung neck pelvis sagittal scan shoulder skull spine spleen thorax toe wrist"
 )
 NOBODY = frozenset(_NOBODY.split())
 
