@@ -124,3 +124,32 @@ def test_a_member_that_lies_about_its_size_is_left_out(tmp_path):
         intake_files.read(tmp_path, files[0])
     (tmp_path / "y.zip").write_bytes(b"PK nothing")
     assert "cannot be read" in intake_files.find(tmp_path / "y.zip")[1][0].reason
+
+
+def test_the_report_shows_what_was_masked_and_only_the_result(tmp_path):
+    import base64
+    import re
+
+    import cv2
+    import numpy as np
+    from tests.support.burnt_in import NAME_BOX, TEXT, capture, grey
+
+    (tmp_path / "in").mkdir()
+    image = grey(harmless="")
+    (tmp_path / "in" / "1.dcm").write_bytes(as_file(capture("MONOCHROME2", image[None])))
+    report = tmp_path / "report"
+    done = run(tmp_path / "in", tmp_path / "out", "--policy", "research", "--key", tmp_path / "key", "--report", report)
+    assert done.exit_code == 0, done.output
+    content = json.loads((report / "report.json").read_text())
+    assert content["masked_places"] == len(content["masked"][0]["masks"]) == 1
+    left, top, right, bottom = content["masked"][0]["masks"][0]["box"]
+    page = (report / "report.html").read_text()
+    assert TEXT not in page
+    pictures = re.findall(r"data:image/png;base64,([^\"]+)", page)
+    assert len(pictures) == 1
+    shown = cv2.imdecode(np.frombuffer(base64.b64decode(pictures[0]), np.uint8), cv2.IMREAD_COLOR)
+    assert shown.shape[:2] == image.shape
+    assert tuple(shown[top, left]) == (0, 140, 255)
+    x0, y0, x1, y1 = NAME_BOX
+    assert len(np.unique(shown[max(y0, top + 1) : min(y1, bottom - 1), max(x0, left + 1) : min(x1, right - 1)])) == 1
+    assert np.corrcoef(shown[60:160, 100:220, 0].ravel(), image[60:160, 100:220].ravel())[0, 1] > 0.999

@@ -15,6 +15,7 @@ from tests.support.dicom_objects import as_file, ct_image
 from tests.support.ingest_process import DATASET, DeadlyModality, open_room
 
 from readingroom_hub.crypto.envelope import ObjectReader
+from readingroom_hub.deid import policy_file
 from readingroom_hub.deid.policy import TEXT_FREE, Policy
 from readingroom_hub.errors import AuditUnavailable, BadInput, NotFound, StoreUnavailable
 from readingroom_hub.model.ids import DatasetName, ProjectId
@@ -63,6 +64,7 @@ def test_a_version_is_published_recorded_and_whole(room, source):
     card = json.loads(done.version.card)
     assert card["actions"]["PatientName"] == {"pseudonym": 9}
     assert card["modalities"] == {"CT": 9}
+    assert card["policy"] == policy_file.content(Policy())
     assert room.left_overs() == []
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from readingroom_hub.deid.actions import Action, action, vr_of
-from readingroom_hub.deid.policy_file import SHIPPED, load, parse
+from readingroom_hub.deid.policy_file import SHIPPED, content, load, parse
 from readingroom_hub.deid.reasons import reason
 from readingroom_hub.deid.table import Option, Table, table
 from readingroom_hub.errors import BadInput
@@ -106,3 +106,12 @@ def test_a_date_that_one_option_retains_is_moved_where_dates_are_moved():
     calibration = 0x00181200  # DateOfLastCalibration
     both = frozenset({Option.DEVICE_IDENTITY, Option.MODIFIED_DATES})
     assert action(both, "", 0, calibration) is Action.SHIFT
+
+
+@pytest.mark.parametrize("name", ["basic", "research"])
+def test_a_policy_in_a_card_is_the_policy_again(name):
+    written = content(load(name))
+    lines = [f"{key} = {json.dumps(written[key])}" for key in ("format", "profile", "options")]
+    lines.append("[images]")
+    lines += [f"{key} = {json.dumps(value)}" for key, value in written["images"].items()]
+    assert parse("\n".join(lines), "card") == load(name)

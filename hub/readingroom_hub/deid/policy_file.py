@@ -55,6 +55,20 @@ def parse(text: str, name: str) -> Policy:
         raise BadInput(f"{name}: options: {error}") from error
 
 
+def content(policy: Policy) -> dict[str, Any]:
+    """What `parse` makes `policy` of, whatever a file leaves to defaults written out: for cards and reports."""
+    return {
+        "format": FORMAT,
+        "profile": BASIC_CODE[1],
+        "options": sorted(o.standard_name for o in policy.options),
+        "images": {
+            "text_free": sorted(policy.text_free),
+            "believed": sorted(policy.believed),
+            "unsure_text": policy.unsure_text.value,
+        },
+    }
+
+
 def _option(title: str, name: str) -> Option:
     found = _TITLES.get(title.strip().casefold().removesuffix(" option"))
     if found is None:

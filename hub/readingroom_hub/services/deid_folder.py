@@ -6,6 +6,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from readingroom_hub.deid.actions import Action
@@ -13,7 +14,7 @@ from readingroom_hub.deid.policy import Policy
 from readingroom_hub.errors import BadInput
 from readingroom_hub.model.ids import KeyId
 from readingroom_hub.services import intake_files, intake_pool
-from readingroom_hub.services.deid_report import Report
+from readingroom_hub.services.deid_report import MOST_THUMBNAILS, Masked, Report
 from readingroom_hub.services.intake_files import LeftOut
 from readingroom_hub.services.rare_values import RareValues
 
@@ -98,7 +99,8 @@ def _write(
     rare: int,
 ) -> Report:
     actions: Counter[tuple[str, Action]] = Counter()
-    instances = size = masks = 0
+    instances = size = 0
+    masked: list[Masked] = []
     values = RareValues()
     for done, result in enumerate(intake_pool.run(job, files, workers), start=1):
         progress(done, len(files))
@@ -114,14 +116,17 @@ def _write(
         path.write_bytes(result.sealed)
         values.add(result.sealed)
         actions += result.actions
-        instances, size, masks = instances + 1, size + len(result.sealed), masks + result.masks
+        instances, size = instances + 1, size + len(result.sealed)
+        if result.pixels and result.pixels.masks:
+            shown = len(masked) < MOST_THUMBNAILS  # the others' pictures would only fill the memory
+            masked.append(Masked(one.instance, result.pixels if shown else replace(result.pixels, thumbnail=b"")))
     ordered = tuple(sorted(left_out, key=lambda o: o.path))
     return Report(
         job.policy,
         len(files),
         instances,
         size,
-        masks,
+        tuple(masked),
         actions,
         ordered,
         time.monotonic() - started,

@@ -1,5 +1,6 @@
 """The report of a de-identification run, as JSON and as one page that needs nothing else."""
 
+import base64
 import html
 import json
 from collections import Counter
@@ -7,12 +8,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from readingroom_hub.deid import policy_file
 from readingroom_hub.deid.actions import Action
+from readingroom_hub.deid.pixels.clean import Cleaned
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.deid.reasons import reason
 from readingroom_hub.services.intake_files import LeftOut
 
+MOST_THUMBNAILS = 200
 FORMAT = "readingroom-deid-report/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """An instance whose pixels were masked."""
+
+    instance: str
+    """SOP Instance UID: the new one."""
+    pixels: Cleaned
+
+    def row(self) -> dict[str, Any]:
+        """As JSON: each mask with what was found there, never the text itself."""
+        masks = [{"box": list(m.box), "found": m.verdict.value} for m in self.pixels.masks]
+        return {"instance": self.instance, "frames": self.pixels.frames, "masks": masks}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +41,7 @@ class Report:
     files: int
     instances: int
     bytes: int
-    masks: int
+    masked: tuple[Masked, ...]
     actions: Counter[tuple[str, Action]]
     left_out: tuple[LeftOut, ...]
     seconds: float
@@ -42,7 +60,9 @@ class Report:
             "bytes": self.bytes,
             "seconds": round(self.seconds, 2),
             "files_per_second": round(self.files / self.seconds, 1) if self.seconds else None,
-            "masked_places": self.masks,
+            "policy": policy_file.content(self.policy),
+            "masked_places": sum(len(m.pixels.masks) for m in self.masked),
+            "masked": [m.row() for m in self.masked],
             "attributes": [
                 {"attribute": keyword, "action": action.value, "count": n, "why": reason(self.policy, keyword, action)}
                 for (keyword, action), n in sorted(self.actions.items())
@@ -72,6 +92,8 @@ class Report:
                 ("reason", "files"), [{"reason": r, "files": n} for r, n in c["left_out_by_reason"].items()]
             ),
             rare=_table(("attribute", "value", "patients"), self.rare) if self.rare else "<p>None.</p>",
+            most=MOST_THUMBNAILS,
+            masked="".join(map(_figure, self.masked[:MOST_THUMBNAILS])) or "<p>None.</p>",
             attributes=_table(("attribute", "action", "count", "why"), c["attributes"]),
         )
 
@@ -80,6 +102,16 @@ def plain(path: str) -> str:
     """A path as text, whatever bytes and control characters its name has."""
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def _figure(masked: Masked) -> str:
+    found = Counter(m.verdict.value for m in masked.pixels.masks)
+    what = ", ".join(f"{n} {_text(kind)}" for kind, n in sorted(found.items()))
+    picture = base64.b64encode(masked.pixels.thumbnail).decode("ascii")
+    return (
+        f'<figure><img src="data:image/png;base64,{picture}" alt="First frame after masking, masks outlined">'
+        f"<figcaption>{what}<br>{_text(masked.instance)}</figcaption></figure>"
+    )
 
 
 def _text(value: object) -> str:
@@ -99,12 +131,19 @@ _PAGE = """<!doctype html>
 body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1a1a1a }}
 dt {{ font-weight: 600 }} table {{ border-collapse: collapse; width: 100% }}
 th, td {{ text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #ccc; vertical-align: top }}
+.masked {{ display: flex; flex-wrap: wrap; gap: 1rem }} figure {{ margin: 0; max-width: 20rem }}
+img {{ max-width: 100%; background: #000 }} figcaption {{ font-size: .875rem; overflow-wrap: anywhere }}
 td {{ overflow-wrap: anywhere }}
 </style></head><body><main>
 <h1>De-identification report</h1>
 <p>This page may name files after patients: keep it where the originals are.</p>
 <dl>{facts}</dl>
 <h2>Left out, and why</h2>{reasons}{left_out}
+<h2>Images with masks</h2>
+<p>First frames as they are now: what an orange line surrounds is masked. The first {most} are shown;
+<code>report.json</code> lists all. Look whether text that identifies is left, and whether more is masked than
+need be.</p>
+<div class=masked>{masked}</div>
 <h2>Values that few patients share</h2>
 <p>They may tell who somebody is: leave out Retain Patient Characteristics, or those patients.</p>{rare}
 <h2>What was done to which attribute, and why</h2>

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from readingroom_hub.crypto.envelope import MANIFEST_PART, seal
+from readingroom_hub.deid import policy_file
 from readingroom_hub.deid.actions import Action
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.errors import BadInput, Conflict, NotFound, ReadingRoomError
@@ -223,6 +224,7 @@ def _card(policy: Policy, batch: _Batch) -> str:
         "profile": policy.profile,
         "method": policy.method,
         "options": sorted(o.value for o in policy.options),
+        "policy": policy_file.content(policy),
         "modalities": _counted(i.modality for i in batch.instances.values()),
         "left_out": _counted(o.reason for o in batch.left_out),
         "actions": actions,

@@ -20,6 +20,7 @@ from readingroom_hub.deid.engine import Deidentifier
 from readingroom_hub.deid.engine import survey as survey_file
 from readingroom_hub.deid.identifiers import Identifiers
 from readingroom_hub.deid.part10 import CannotDeidentify
+from readingroom_hub.deid.pixels.clean import Cleaned
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.errors import BadInput
 from readingroom_hub.model.dataset import Instance
@@ -42,8 +43,8 @@ class Sealed:
     instance: Instance
     sealed: bytes
     actions: Counter[tuple[str, Action]]
-    masks: int
-    """How many places of its pixels were masked."""
+    pixels: Cleaned | None
+    """What was done to its pixels; None where no text was looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def _work(path: str) -> Sealed | LeftOut:
         return LeftOut(path, f"it cannot be read: {error.strerror}")
     instance = describe(done)
     data = seal(job.key, job.key_id, instance.instance, done.data) if job.key else done.data
-    return Sealed(path, instance, data, done.actions, len(done.pixels.masks) if done.pixels else 0)
+    return Sealed(path, instance, data, done.actions, done.pixels)
 
 
 def _survey(paths: tuple[str, ...]) -> Identifiers:

@@ -8,7 +8,7 @@ import pydicom
 from readingroom_hub.deid.part10 import CannotDeidentify, Part10
 from readingroom_hub.deid.pixels import ocr
 from readingroom_hub.deid.pixels.ocr import Line
-from readingroom_hub.deid.pixels.render import Rendered
+from readingroom_hub.deid.pixels.render import Rendered, thumbnail
 from readingroom_hub.deid.pixels.stored import Box, Pixels, Stored
 from readingroom_hub.deid.pixels.verdict import Judge, Verdict, identifying, legible
 from readingroom_hub.deid.policy import Policy, UnsureText
@@ -37,6 +37,8 @@ class Cleaned:
     masks: tuple[Mask, ...]
     kept: tuple[str, ...]
     """Text that was read and is still there."""
+    thumbnail: bytes = b""
+    """PNG of the first frame as it is now, masks outlined; empty where there is none."""
 
 
 def _nobody(_text: str) -> bool:
@@ -72,7 +74,9 @@ def clean(file: Part10, policy: Policy, others: Callable[[str], bool] = _nobody)
         if not more:
             header.BurnedInAnnotation = "NO"
             kept = tuple(dict.fromkeys(line.text for line in look.kept))
-            return result, Cleaned(stored.frames, stored.rows, stored.columns, tuple(masks), kept)
+            boxes = [mask.box for mask in masks]
+            shown = thumbnail(Rendered(written, header).rgb(0), boxes) if masks else b""
+            return result, Cleaned(stored.frames, stored.rows, stored.columns, tuple(masks), kept, shown)
         masks += more
     raise CannotDeidentify("text in its pixels is still found after masking")
 

@@ -1,6 +1,6 @@
 """Frames as a person would see them: 8-bit RGB, and composites of many frames that show text which stands still."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pydicom
@@ -9,7 +9,21 @@ from pydicom.pixels.processing import apply_color_lut, convert_color_space
 from readingroom_hub.deid.pixels.stored import Pixels, Stored
 
 _WINDOW, _BLOCK = 32, 8
+_OUTLINE = (0, 140, 255)  # orange, as blue, green, red
 _CUT_CHANGE, _CUT_SHARE = 24, 0.25  # a new scene: this share of the pixels changes by this much (of 255)
+
+
+def thumbnail(image: Pixels, boxes: Iterable[tuple[int, int, int, int]], side: int = 320) -> bytes:
+    """PNG of an RGB frame, at most `side` pixels wide and high, with a frame drawn around each of `boxes`."""
+    import cv2
+
+    scale = min(1.0, side / max(image.shape[:2]))
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    small = cv2.resize(np.ascontiguousarray(image[..., ::-1]), size, interpolation=cv2.INTER_AREA)
+    for left, top, right, bottom in boxes:
+        corners = [round(v * scale) for v in (left, top, right - 1, bottom - 1)]
+        cv2.rectangle(small, (corners[0], corners[1]), (corners[2], corners[3]), _OUTLINE)
+    return bytes(cv2.imencode(".png", small)[1])
 
 
 class Rendered:
