@@ -11,7 +11,7 @@ from readingroom import settings
 from readingroom.errors import NotFound
 from readingroom.files import DatasetCard, Row, dicom_files, folders, index_of
 from readingroom.planes import Header, read_header
-from readingroom.viewers import SeriesView
+from readingroom.viewers import MprView, SeriesView
 from readingroom.volume import Frames, Volume
 
 T = TypeVar("T")
@@ -94,6 +94,13 @@ class Series:
     def view(self, **traits: Any) -> SeriesView:
         """A viewer that decodes the slice on the screen, and holds no volume. `traits`: index, window, invert."""
         return SeriesView(self.frames(), **traits)
+
+    def mpr(self, slab: float = 0.0, how: str = "max") -> MprView:
+        """Axial, coronal and sagittal with a linked crosshair: reads the whole series.
+
+        `slab`: mm of thickness that each picture shows at once, as `how`: max, min or mean. Raises NotAVolume, which
+        says why the series has no other planes; BadInput."""
+        return MprView(self.volume(), slab, how)
 
     def __repr__(self) -> str:
         return f"Series({self.modality} {self.description!r}, {_times(self.shape) or 'no images'}, ...{self.uid[-12:]})"

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from PIL import Image
 from playwright.sync_api import TimeoutError  # noqa: A004  Playwright's own
 from tests.support.dicom_series import ct, phantom, write_series
 from tests.support.lab import chromium_page, running_lab
+from tests.support.viewer import Viewer
 
 from readingroom.planes import Stored
 from readingroom.viewers.render import grey_levels
@@ -26,49 +26,9 @@ SLICES = 40
 WINDOW = (0.0, 2048.0)
 ARRAY = phantom(SLICES, rows=96, columns=80)
 
-PIXELS = """canvas => {
-  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  return [canvas.height, canvas.width, Array.from(data.data)];
-}"""
-
 
 def expected(index, window=WINDOW, *, inverted=False):
     return grey_levels(Stored(ARRAY[index]), window, exact=False, inverted=inverted)
-
-
-class Viewer:
-    """The view in the page, as its user sees it."""
-
-    def __init__(self, page):
-        self.page = page
-        self.root = page.locator(".rr-view").first
-        self.stage = self.root.locator(".rr-stage")
-        self.canvas = self.root.locator("canvas")
-
-    def pixels(self):
-        rows, columns, flat = self.canvas.evaluate(PIXELS)
-        colours = np.array(flat, np.uint8).reshape(rows, columns, 4)
-        assert (colours[..., 3] == 255).all()
-        assert (colours[..., :1] == colours[..., :3]).all()
-        return colours[..., 0]
-
-    def status(self):
-        return self.root.locator(".rr-status").inner_text()
-
-    def wait(self, index):
-        """Wait until slice `index` is said to be on the screen; answer its pixels."""
-        self.page.wait_for_function(
-            "([stage, index]) => stage.dataset.slice === String(index)", arg=[self.stage.element_handle(), index]
-        )
-        self.page.wait_for_function(
-            "([root, text]) => root.querySelector('.rr-status').textContent.startsWith(text)",
-            arg=[self.root.element_handle(), f"slice {index + 1} of {SLICES},"],
-        )
-        return self.pixels()
-
-    def window(self):
-        found = re.search(r"W (\S+) L (\S+?)(,|$)", self.status())
-        return float(found[2]), float(found[1])
 
 
 def run(page, command, **arguments):
@@ -102,7 +62,7 @@ def world(tmp_path_factory):
 
 def test_a_researcher_looks_at_a_series(world, tmp_path):
     lab, page, guard, series = world
-    view = Viewer(page)
+    view = Viewer(page, SLICES)
     view.stage.scroll_into_view_if_needed()
 
     # The first-look notebook ends at the first slice, set from Python.

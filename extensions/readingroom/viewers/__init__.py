@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from readingroom.viewers.mpr import MprView
 from readingroom.viewers.pictures import pictures_of
 from readingroom.viewers.series import SeriesView
 
-__all__ = ["SeriesView", "view"]
+__all__ = ["MprView", "SeriesView", "view"]
 
 
 def view(source: Any, spacing: tuple[float, ...] | None = None, **traits: Any) -> SeriesView:

@@ -30,6 +30,8 @@ class About:
     """The window function is LINEAR_EXACT, else LINEAR (PS3.3 C.11.2.1)."""
     flipped: bool
     """MONOCHROME1: the least value is white (PS3.3 C.7.6.3.1.2)."""
+    held: bool = False
+    """The pixels are in memory already, so the browser may ask for all of them; files are read only when looked at."""
 
 
 class Pictures(Protocol):
@@ -115,5 +117,6 @@ def _array(array: npt.NDArray[Any], spacing: tuple[float, ...] | None, volume: V
         window=volume.window if volume else None,
         exact=array.dtype.kind == "f",
         flipped=False,
+        held=True,
     )
     return ArrayPictures(array, about)

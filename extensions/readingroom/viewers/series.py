@@ -37,6 +37,7 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     invert = traitlets.Bool(False, help="Black for white.").tag(sync=True)
     zoom = traitlets.Float(1.0, help="1 fits the picture into the view.").tag(sync=True)
     pan = traitlets.Tuple(traitlets.Float(), traitlets.Float(), default_value=(0.0, 0.0)).tag(sync=True)
+    cross = traitlets.List(traitlets.Int(), help="Row and column of the crosshair; empty for none.").tag(sync=True)
     about = traitlets.Dict(read_only=True, help="Count, size, title, edges: see viewers.pictures.About.").tag(sync=True)
 
     def __init__(self, source: Any, **traits: Any) -> None:
@@ -44,7 +45,7 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
         self._about = self._pictures.about
         # ipykernel runs comm handlers on other threads than cells; the decoders are not all made for that.
         self._lock = threading.Lock()
-        unknown = set(traits) - {"index", "window", "invert", "zoom", "pan", "layout"}
+        unknown = set(traits) - {"index", "window", "invert", "zoom", "pan", "cross", "layout"}
         if unknown:
             raise BadInput(f"A view has no {', '.join(sorted(unknown))}: it has index, window, invert, zoom and pan.")
         middle = self._about.count // 2
@@ -67,6 +68,7 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
             "edges": about.edges,
             "exact": about.exact,
             "flipped": about.flipped,
+            "held": about.held,
             "presets": presets + (_CT_PRESETS if about.modality == "CT" else []),
         }
 
@@ -85,6 +87,14 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     @traitlets.validate("zoom")
     def _valid_zoom(self, proposal: Any) -> float:
         return float(min(max(proposal["value"], 0.1), 32.0))
+
+    @traitlets.validate("cross")
+    def _valid_cross(self, proposal: Any) -> list[int]:
+        value = proposal["value"]
+        if len(value) not in {0, 2}:
+            raise traitlets.TraitError(f"cross={value}: give [row, column], or [] for none.")
+        ends = (self._about.rows, self._about.columns)
+        return [min(max(v, 0), end - 1) for v, end in zip(value, ends, strict=False)]
 
     # The browser always pulls: what Python sends before a view is up is lost.
     def _answer(self, _widget: Any, content: Any, _buffers: Any) -> None:
@@ -112,7 +122,8 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
             "intercept": stored.intercept,
         }
         little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
-        self.send(head, [little.tobytes()])
+        # A view of the memory, not a copy: an array that its user holds leaves the kernel as it is.
+        self.send(head, [np.ascontiguousarray(little).data.cast("B")])
 
     def _at(self, index: int) -> Stored:
         if not 0 <= index < self._about.count:
@@ -137,7 +148,7 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
 
     def snapshot(self) -> bytes:
         """A PNG of what the view shows, drawn in Python from the same state."""
-        return render.still(self.grey(), self._about.spacing, self.zoom, self.pan, self.describe())
+        return render.still(self.grey(), self._about.spacing, self.zoom, self.pan, self.describe(), self.cross)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live view, and a still picture with its words for wherever no kernel runs: saved pages, nbconvert."""

@@ -207,3 +207,14 @@ def test_the_widget_stays_small():
     static = Path(render.__file__).with_name("static")
     assert len((static / "series.js").read_bytes()) < 30_000
     assert "http" not in (static / "series.css").read_text() + (static / "series.js").read_text().replace("HTTP", "")
+
+
+def test_only_what_is_in_memory_is_fetched_whole(view):
+    assert view.about["held"] is False
+    assert readingroom.view(np.zeros((2, 2))).about["held"] is True
+
+
+def test_an_array_leaves_the_kernel_without_a_copy():
+    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    _, (buffer,) = ask(Spy(array), 1)
+    assert np.shares_memory(np.frombuffer(buffer, np.int16), array)

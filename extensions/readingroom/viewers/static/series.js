@@ -41,11 +41,17 @@ function makePainter() {
     const grey = greyOf(stored * frame.slope + frame.intercept, state.window[0], state.window[1], state.exact);
     return packed(state.inverted ? 255 - grey : grey);
   }
+  let image = null;
   return function paint(canvas, frame, state) {
-    canvas.width = frame.columns;
-    canvas.height = frame.rows;
+    // Setting a canvas's size clears it and takes new memory: only where the size is another one.
+    if (canvas.width !== frame.columns || canvas.height !== frame.rows) {
+      canvas.width = frame.columns;
+      canvas.height = frame.rows;
+    }
     const context = canvas.getContext("2d");
-    const image = context.createImageData(frame.columns, frame.rows);
+    if (image?.width !== frame.columns || image?.height !== frame.rows) {
+      image = context.createImageData(frame.columns, frame.rows);
+    }
     const out = new Uint32Array(image.data.buffer);
     const data = frame.data;
     if (frame.samples === 3) {
@@ -104,13 +110,16 @@ function frameOf(message, buffer) {
 
 // ---- The loader: the latest wish first, few requests under way, ahead in the direction of scrolling ----
 
-function makeLoader(source, count, onFrame, onError) {
+// `fills`: what is held in the kernel's memory anyway comes whole, nearest first, while nothing else is asked for. Files
+// are read only where they are looked at: each read is on the record.
+function makeLoader(source, count, fills, onFrame, onError) {
   const cache = new Map();
   const underWay = new Set();
   // Not asked for again in advance, only when wished for.
   const failed = new Set();
   let held = 0;
   let wish = 0;
+  let shown = Infinity;
   let direction = 1;
   let stopped = false;
 
@@ -123,12 +132,29 @@ function makeLoader(source, count, onFrame, onError) {
       held -= dropped.data.byteLength;
     }
   }
+  function consider(index) {
+    const known = cache.has(index) || underWay.has(index) || failed.has(index);
+    if (index >= 0 && index < count && !known) fetch(index);
+  }
   function ask() {
-    for (let step = 0; step <= AHEAD && underWay.size < IN_FLIGHT && !stopped; step++) {
-      const index = wish + direction * step;
-      const known = cache.has(index) || underWay.has(index) || failed.has(index);
-      if (index >= 0 && index < count && !known) fetch(index);
+    // The first picture has the line for itself.
+    if (shown === Infinity && underWay.size > 0) return;
+    const ahead = shown === Infinity ? 0 : AHEAD;
+    for (let step = 0; step <= ahead && underWay.size < IN_FLIGHT && !stopped; step++) consider(wish + direction * step);
+    if (!fills || shown === Infinity || cache.size === 0 || (held / cache.size) * count > CACHE_BYTES) return;
+    for (let step = 1; step < count && underWay.size < IN_FLIGHT && !stopped; step++) {
+      consider(wish + direction * step);
+      if (underWay.size < IN_FLIGHT) consider(wish - direction * step);
     }
+  }
+  // While the wish is under way, whatever comes nearer to it than what is on the screen is shown: the picture moves
+  // with the wheel, and says that it is loading.
+  function nearer(index) {
+    return index === wish || Math.abs(index - wish) < Math.abs(shown - wish);
+  }
+  function put(frame) {
+    shown = frame.z;
+    onFrame(frame);
   }
   function fetch(index) {
     underWay.add(index);
@@ -137,7 +163,7 @@ function makeLoader(source, count, onFrame, onError) {
         underWay.delete(index);
         if (stopped) return;
         keep(index, frame);
-        if (index === wish) onFrame(frame);
+        if (nearer(index)) put(frame);
         ask();
       },
       (error) => {
@@ -149,7 +175,10 @@ function makeLoader(source, count, onFrame, onError) {
           held = 0;
         }
         failed.add(index);
-        if (error.ended || index === wish) onError(index, error.text);
+        if (error.ended || index === wish) {
+          shown = Infinity;
+          onError(index, error.text);
+        }
         ask();
       },
     );
@@ -164,7 +193,7 @@ function makeLoader(source, count, onFrame, onError) {
         // Used last, dropped last.
         cache.delete(index);
         cache.set(index, frame);
-        onFrame(frame);
+        put(frame);
       }
       ask();
       return Boolean(frame);
@@ -188,12 +217,15 @@ function element(tag, attributes, ...children) {
 
 const HELP =
   "Scroll: wheel, arrow keys, Page Up/Down, Home, End. Window: drag, or Shift with arrow keys. " +
-  "Zoom: Ctrl with wheel, + and −. Move: Shift with drag. Presets: 1 to 9. Invert: I. Reset: 0. " +
+  "Crosshair, where there is one: click, or Alt with arrow keys. Zoom: Ctrl with wheel, + and −. Move: Shift with drag. Presets: 1 to 9. Invert: I. Reset: 0. " +
   "Back to the notebook: Escape. The wheel works once the picture has the focus.";
 
 function buildPage(about) {
   const canvas = element("canvas", { "aria-hidden": "true" });
   const error = element("div", { class: "rr-error", role: "alert", hidden: "" });
+  const across = element("div", { class: "rr-cross", "aria-hidden": "true", hidden: "" });
+  const down = element("div", { class: "rr-cross", "aria-hidden": "true", hidden: "" });
+  const layer = element("div", { class: "rr-layer" }, across, down);
   const edges = about.edges.map((text, i) => element("span", { class: "rr-edge", "data-edge": i, "aria-hidden": "true" }, text));
   const stage = element("div", {
     class: "rr-stage",
@@ -201,7 +233,7 @@ function buildPage(about) {
     role: "application",
     "aria-label": `${about.title}, ${about.count} slices. ${HELP}`,
     "data-empty": "",
-  }, canvas, ...edges, error);
+  }, canvas, layer, ...edges, error);
   stage.style.aspectRatio = `${about.columns * about.spacing[1]} / ${about.rows * about.spacing[0]}`;
   const slider = element("input", { type: "range", min: "0", max: String(about.count - 1), step: "1", "aria-label": "Slice" });
   const presets = element("select", { "aria-label": "Window preset" }, element("option", { value: "" }, "Window…"),
@@ -216,7 +248,7 @@ function buildPage(about) {
     element("div", { class: "rr-bar" }, slider, presets, invert, farther, closer, reset),
     status,
     element("details", { class: "rr-help" }, element("summary", {}, "Keys and mouse"), HELP));
-  return { root, stage, canvas, error, slider, presets, invert, closer, farther, reset, status };
+  return { root, stage, canvas, layer, across, down, error, slider, presets, invert, closer, farther, reset, status };
 }
 
 function show(number) {
@@ -259,8 +291,8 @@ function render({ model, el }) {
   let waitingTimer = null;
   const save = throttled(50, () => model.save_changes());
 
-  const loader = makeLoader(commSource(model), about.count, (arrived) => {
-    clearTimeout(waitingTimer);
+  const loader = makeLoader(commSource(model), about.count, about.held, (arrived) => {
+    if (arrived.z === state.index) clearTimeout(waitingTimer);
     frame = arrived;
     page.error.hidden = true;
     page.stage.removeAttribute("data-empty");
@@ -286,20 +318,36 @@ function render({ model, el }) {
   function tell() {
     const loading = frame && frame.z === state.index ? "" : " (loading)";
     const inverted = model.get("invert") ? ", inverted" : "";
+    const [row, column] = model.get("cross");
+    const cross = row === undefined ? "" : `, crosshair at row ${row + 1} column ${column + 1}`;
     page.slider.value = String(state.index);
     page.slider.setAttribute("aria-valuetext", `slice ${state.index + 1} of ${about.count}`);
     page.invert.setAttribute("aria-pressed", String(model.get("invert")));
     if (page.error.hidden) {
       page.status.textContent =
-        `slice ${state.index + 1} of ${about.count}${loading}, W ${show(state.window[1])} L ${show(state.window[0])}${inverted}`;
+        `slice ${state.index + 1} of ${about.count}${loading}, W ${show(state.window[1])} L ${show(state.window[0])}${inverted}${cross}`;
     }
   }
   function place() {
     const box = page.stage.getBoundingClientRect();
     const x = (state.pan[0] * box.width) / about.columns;
     const y = (state.pan[1] * box.height) / about.rows;
-    page.canvas.style.transform = `scale(${state.zoom}) translate(${x}px, ${y}px)`;
+    page.canvas.style.transform = page.layer.style.transform = `scale(${state.zoom}) translate(${x}px, ${y}px)`;
+    page.layer.style.setProperty("--thin", `${1 / state.zoom}px`);
     page.canvas.style.imageRendering = state.zoom > 2 ? "pixelated" : "auto";
+  }
+  function placeCross() {
+    const [row, column] = model.get("cross");
+    page.across.hidden = page.down.hidden = row === undefined;
+    page.across.style.cssText = `left: 0; right: 0; height: var(--thin); top: ${(100 * (row + 0.5)) / about.rows}%`;
+    page.down.style.cssText = `top: 0; bottom: 0; width: var(--thin); left: ${(100 * (column + 0.5)) / about.columns}%`;
+    tell();
+  }
+  function setCross(row, column) {
+    if (!model.get("cross").length) return;
+    const kept = (v, end) => Math.min(Math.max(Math.floor(v), 0), end - 1);
+    model.set("cross", [kept(row, about.rows), kept(column, about.columns)]);
+    save();
   }
   function go(index) {
     const next = Math.min(Math.max(index, 0), about.count - 1);
@@ -353,7 +401,7 @@ function render({ model, el }) {
     setInvert(false);
   }
 
-  const controls = { state, page, about, go, setWindow, commitWindow, setZoom, setPan, setInvert, preset, resetView, model };
+  const controls = { state, page, about, go, setWindow, commitWindow, setZoom, setPan, setCross, setInvert, preset, resetView, model };
   const listening = new AbortController();
   listenToPointer(controls, listening.signal);
   listenToKeys(controls, listening.signal);
@@ -378,6 +426,7 @@ function render({ model, el }) {
       state.zoom = model.get("zoom");
       place();
     },
+    "change:cross": placeCross,
     "change:pan": () => {
       state.pan = [...model.get("pan")];
       place();
@@ -388,6 +437,7 @@ function render({ model, el }) {
   resized.observe(page.stage);
   el.append(page.root);
   followed["change:invert"]();
+  placeCross();
   fetchShown();
 
   return () => {
@@ -425,8 +475,15 @@ function listenToPointer(c, signal) {
     const round = c.about.exact ? (v) => v : Math.round;
     c.setWindow(round(drag.window[0] + dy * step), round(drag.window[1] + dx * step), false);
   }, { signal });
-  function release() {
-    if (drag && !drag.move) c.commitWindow();
+  function release(event) {
+    const still = drag && event.type === "pointerup" && event.clientX === drag.x && event.clientY === drag.y;
+    if (still && !drag.move) {
+      const box = c.page.canvas.getBoundingClientRect();
+      c.setCross(
+        ((event.clientY - box.top) / box.height) * c.about.rows,
+        ((event.clientX - box.left) / box.width) * c.about.columns,
+      );
+    } else if (drag && !drag.move) c.commitWindow();
     drag = null;
   }
   stage.addEventListener("pointerup", release, { signal });
@@ -462,7 +519,15 @@ function listenToKeys(c, signal) {
     if (event.key !== "Escape") event.stopPropagation();
   }, { signal });
   c.page.stage.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey) return;
+    if (event.altKey) {
+      const [row, column] = c.model.get("cross");
+      const [up, wider] = windowKeys[event.key] ?? [0, 0];
+      if (row === undefined || (!up && !wider)) return;
+      c.setCross(row - up, column + wider);
+      event.preventDefault();
+      return;
+    }
     const [centre, width] = c.state.window;
     const step = c.about.exact ? width / 20 : Math.max(Math.round(width / 20), 1);
     if (event.shiftKey && windowKeys[event.key]) {

@@ -1,0 +1,239 @@
+"""How long a researcher waits for pictures in a notebook: a real JupyterLab, a real Chromium, 300 slices of 512 x 512.
+
+The slice on the screen is read from the pixels: each slice's border has a level of its own. The peer is matplotlib's
+inline picture of the same array in the same notebook. The slow line is a relay: 40 ms there and back, 50 Mbit/s."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+from playwright.sync_api import Page
+from tests.support.dicom_series import level
+from tests.support.lab import Lab, chromium_page, running_lab
+
+from readingroom.planes import Stored
+from readingroom.viewers.render import grey_levels
+
+SLICES = 300
+WINDOW = (0.0, 2048.0)
+SETUP = f"""import numpy as np, matplotlib.pyplot as plt, readingroom
+from tests.support.dicom_series import level
+A = np.random.default_rng(1).normal(0, 20, ({SLICES}, 512, 512)).astype(np.int16)
+for k in range({SLICES}): A[k, :16] = level(k)
+readingroom.view(A[:1]).snapshot(); plt.plot(); plt.close(); print('READY', A.nbytes)"""
+CELLS = [
+    SETUP,
+    "%matplotlib inline\nplt.imshow(A[150], cmap='gray', vmin=-1024, vmax=1024)\nplt.show()",
+    f"view = readingroom.view(A, index=100, window={WINDOW})\nview",
+]
+# Runs in the page: the clock starts with the cell, and stops at the frame in which the picture is there.
+PAGE = """levels => {
+  const frame = () => new Promise(requestAnimationFrame);
+  const canvas = () => document.querySelector('.rr-view canvas');
+  const grey = () => canvas().getContext('2d').getImageData(4, 4, 1, 1).data[0];
+  const wheel = (by) => document.querySelector('.rr-stage').dispatchEvent(
+    new WheelEvent('wheel', { deltaY: by, bubbles: true, cancelable: true }));
+  const run = async (shown) => {
+    const start = performance.now();
+    window.jupyterapp.commands.execute('notebook:run-cell-and-select-next');
+    while (!shown()) { await frame(); if (performance.now() - start > 60000) throw new Error('no picture'); }
+    return (performance.now() - start) / 1000;
+  };
+  window.bench = {
+    inline: () => run(() => document.querySelector('.jp-OutputArea img')?.complete),
+    viewer: () => run(() => canvas() && canvas().width === 512 && grey() === levels[100]),
+    async steps(n, by) {
+      document.querySelector('.rr-stage').focus();
+      let at = Number(document.querySelector('.rr-stage').dataset.slice);
+      const start = performance.now();
+      for (let i = 0; i < n; i++) {
+        wheel(by); at += by;
+        while (grey() !== levels[at]) {
+          await frame(); if (performance.now() - start > 60000) throw new Error('stuck before ' + at);
+        }
+      }
+      return n * 1000 / (performance.now() - start);
+    },
+    async flood(n, by) {
+      document.querySelector('.rr-stage').focus();
+      const seen = new Set(), before = grey(), start = performance.now();
+      const end = levels[Number(document.querySelector('.rr-stage').dataset.slice) + n * by];
+      let sent = 0, lag = 0, at = before;
+      while (grey() !== end || sent < n) {
+        await frame();
+        while (sent < n && performance.now() - start > sent * 1000 / 60) { wheel(by); sent++; }
+        const now = grey(); if (now !== before) seen.add(now);
+        if (performance.now() - start > 60000) throw new Error('stuck');
+      }
+      return seen.size;
+    },
+  };
+}"""
+
+
+class Traffic:
+    """Bytes that came to the page over its web sockets."""
+
+    def __init__(self, page: Page) -> None:
+        self.bytes = 0
+        page.on("websocket", lambda opened: opened.on("framereceived", self._count))
+
+    def _count(self, payload: bytes | str) -> None:
+        self.bytes += len(payload)
+
+
+@contextlib.contextmanager
+def slow_line(port: int, delay: float, rate: float) -> Iterator[int]:
+    """A relay to `port` on loopback: `delay` seconds each way, `rate` bytes a second each way."""
+    loop = asyncio.new_event_loop()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(64)
+
+        async def send() -> None:
+            while True:
+                due, data = await queue.get()
+                await asyncio.sleep(max(due - loop.time(), 0))
+                if not data:
+                    writer.close()
+                    return
+                writer.write(data)
+                await writer.drain()
+
+        sender = asyncio.create_task(send())
+        free = 0.0
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(16384):
+                free = max(free, loop.time()) + len(data) / rate
+                await queue.put((free + delay, data))
+        await queue.put((free, b""))
+        with contextlib.suppress(ConnectionError):
+            await sender
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, far[1]), pump(far[0], writer))
+
+    server = loop.run_until_complete(asyncio.start_server(accept, "127.0.0.1", 0))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+def kernel() -> psutil.Process:
+    """The newest kernel among this process's descendants."""
+    found = [p for p in psutil.Process().children(recursive=True) if "ipykernel_launcher" in " ".join(p.cmdline())]
+    return max(found, key=lambda p: p.create_time())
+
+
+def opened(page: Page, lab: Lab, levels: list[int]) -> psutil.Process:
+    """Open a notebook of the cells and run the first; answer its kernel."""
+    cells = [
+        {"cell_type": "code", "id": f"c{i}", "metadata": {}, "source": s, "outputs": [], "execution_count": None}
+        for i, s in enumerate(CELLS)
+    ]
+    meta = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    text = json.dumps({"cells": cells, "metadata": meta, "nbformat": 4, "nbformat_minor": 5})
+    (lab.folder / "bench.ipynb").write_text(text)
+    page.goto(lab.url("bench.ipynb"))
+    page.wait_for_function(
+        "() => { const c = window.jupyterapp?.shell.currentWidget?.context;"
+        " return c?.isReady && c.sessionContext?.session?.kernel?.status === 'idle'; }",
+        timeout=60_000,
+    )
+    page.evaluate(PAGE, levels)
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-cell-and-select-next'); }")
+    page.locator(".jp-OutputArea-output", has_text="READY").wait_for(state="attached", timeout=60_000)
+    return kernel()
+
+
+@contextlib.contextmanager
+def fresh_lab() -> Iterator[Lab]:
+    """A JupyterLab that remembers no other notebook."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        (home / "data").mkdir()
+        with running_lab(home, home / "data") as lab:
+            (lab.folder / "tests").symlink_to(Path(__file__).parents[1] / "tests")
+            yield lab
+
+
+def measured(lab: Lab, levels: list[int]) -> dict[str, float]:
+    """One round over loopback, in a fresh browser and a fresh kernel."""
+    with chromium_page() as (page, guard):
+        traffic = Traffic(page)
+        process = opened(page, lab, levels)
+        inline = page.evaluate("() => window.bench.inline()")
+        memory, before = process.memory_info().rss, traffic.bytes
+        cpu = sum(process.cpu_times()[:2])
+        first = page.evaluate("() => window.bench.viewer()")
+        to_first = traffic.bytes - before
+        steps = page.evaluate("() => window.bench.steps(90, 1)")
+        painted = page.evaluate("() => window.bench.flood(100, 1)")
+        moved = (traffic.bytes - before) / (512 * 512 * 2)
+        used = sum(process.cpu_times()[:2]) - cpu
+        grown = process.memory_info().rss - memory
+        assert guard.outside == []
+    return {
+        "first-image-vs-matplotlib-inline": first / inline,
+        "first-image-seconds": first,
+        "scroll-slices-per-second": steps,
+        "flood-painted-of-100": painted,
+        "bytes-to-first-image-mb": to_first / 1e6,
+        "kernel-memory-mb": grown / 1e6,
+        "kernel-cpu-ms-per-slice": 1000 * used / moved,
+    }
+
+
+def over_slow_line(lab: Lab, levels: list[int]) -> float:
+    """Slices a second, one step at a time, through the relay."""
+    with slow_line(lab.port, 0.020, 50e6 / 8) as port, chromium_page() as (page, _):
+        # Everything but the pixels loads over loopback's own speed limit too, hence the patience.
+        page.set_default_timeout(120_000)
+        opened(page, Lab(port, lab.token, lab.folder), levels)
+        page.evaluate("() => window.bench.inline()")
+        page.evaluate("() => window.bench.viewer()")
+        return float(page.evaluate("() => window.bench.steps(60, 1)"))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-slow-line", action="store_true")
+    options = parser.parse_args()
+    border = np.array([[level(k) for k in range(SLICES)]], np.int16)
+    levels = [int(v) for v in grey_levels(Stored(border), WINDOW, exact=False, inverted=False)[0]]
+    started = time.time()
+    rounds = []
+    for _ in range(options.rounds):
+        with fresh_lab() as lab:
+            rounds.append(measured(lab, levels))
+    rows = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
+    if not options.no_slow_line:
+        with fresh_lab() as lab:
+            rows["wan-slices-per-second"] = over_slow_line(lab, levels)
+    rows = {name: round(value, 3) for name, value in rows.items()}
+    if options.json:
+        print(json.dumps({"rows": rows, "rounds": options.rounds, "seconds": round(time.time() - started)}))
+    else:
+        for name, value in rows.items():
+            print(f"{name:36} {value:10.3f}")
+
+
+if __name__ == "__main__":
+    main()

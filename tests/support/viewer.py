@@ -1,0 +1,77 @@
+"""The viewer in a page of JupyterLab, as its user sees it, and notebooks to put it in."""
+
+import json
+import re
+
+import numpy as np
+
+PIXELS = """canvas => {
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return [canvas.height, canvas.width, Array.from(data.data)];
+}"""
+
+
+class Viewer:
+    """The view in the page, as its user sees it."""
+
+    def __init__(self, page, count, root=None):
+        self.page = page
+        self.count = count
+        self.root = root or page.locator(".rr-view").first
+        self.stage = self.root.locator(".rr-stage")
+        self.canvas = self.root.locator("canvas")
+
+    def pixels(self):
+        rows, columns, flat = self.canvas.evaluate(PIXELS)
+        colours = np.array(flat, np.uint8).reshape(rows, columns, 4)
+        assert (colours[..., 3] == 255).all()
+        assert (colours[..., :1] == colours[..., :3]).all()
+        return colours[..., 0]
+
+    def status(self):
+        return self.root.locator(".rr-status").inner_text()
+
+    def wait(self, index):
+        """Wait until slice `index` is said to be on the screen; answer its pixels."""
+        self.page.wait_for_function(
+            "([stage, index]) => stage.dataset.slice === String(index)", arg=[self.stage.element_handle(), index]
+        )
+        self.page.wait_for_function(
+            "([root, text]) => root.querySelector('.rr-status').textContent.startsWith(text)",
+            arg=[self.root.element_handle(), f"slice {index + 1} of {self.count},"],
+        )
+        return self.pixels()
+
+    def says(self, text, *, start=False):
+        self.page.wait_for_function(
+            "([root, text, start]) => { const said = root.querySelector('.rr-status').textContent;"
+            " return start ? said.startsWith(text) : said.includes(text); }",
+            arg=[self.root.element_handle(), text, start],
+        )
+
+    def window(self):
+        found = re.search(r"W (\S+) L (\S+?)(,|$)", self.status())
+        return float(found[2]), float(found[1])
+
+
+def open_notebook(page, lab, name, *sources):
+    """Open a new notebook of these cells, run it all, and wait until the last cell has said READY."""
+    cells = [
+        {"cell_type": "code", "id": f"c{i}", "metadata": {}, "source": source, "outputs": [], "execution_count": None}
+        for i, source in enumerate([*sources, "print('READY')"])
+    ]
+    meta = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    text = json.dumps({"cells": cells, "metadata": meta, "nbformat": 4, "nbformat_minor": 5})
+    (lab.folder / name).write_text(text)
+    page.goto(lab.url(name))
+    page.wait_for_function(
+        "name => { const context = window.jupyterapp?.shell.currentWidget?.context;"
+        " return context?.isReady && context.path === name"
+        " && context.sessionContext?.session?.kernel?.status === 'idle'; }",
+        arg=name,
+        timeout=60_000,
+    )
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output", has_text="READY").wait_for(
+        state="attached", timeout=60_000
+    )
