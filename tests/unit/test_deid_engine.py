@@ -3,7 +3,9 @@ import pytest
 from pydicom.dataset import Dataset
 from tests.support.dicom_objects import INSTANCE, NAME, PATIENT_ID, as_file, ct_image, deidentifier, read
 
+from readingroom_hub.deid.actions import Action
 from readingroom_hub.deid.part10 import CannotDeidentify
+from readingroom_hub.deid.policy import CutShort
 from readingroom_hub.deid.table import Option
 
 ENCODINGS = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"]
@@ -228,3 +230,31 @@ def test_marks_and_terms_are_exempt_only_where_they_are_such():
         ds = read(deidentifier()(image(AnatomicRegionSequence=[inner])).data)
     item = ds.AnatomicRegionSequence[0]
     assert (item.PatientIdentityRemoved, item.DeidentificationMethod, item.Modality) == ("REMOVED",) * 3
+
+
+@pytest.mark.parametrize("syntax", ENCODINGS[:3])
+def test_an_image_that_is_cut_short_is_padded_where_the_policy_says_so(syntax):
+    whole = as_file(ct_image(PixelPaddingValue=-2000), syntax)
+    cut = deidentifier(cut_short=CutShort.PAD)(whole[:-7])
+    before, after = read(deidentifier(cut_short=CutShort.PAD)(whole).data), read(cut.data)
+    values, padded = before.pixel_array.ravel(), after.pixel_array.ravel()
+    assert list(padded[:12]) == list(values[:12])
+    assert list(padded[13:]) == [-2000] * 3
+    assert after.DeidentificationMethod[-1] == "Pixel Data cut short: 7 bytes padded"
+    assert "cut short" not in str(before.DeidentificationMethod)
+    assert cut.actions["PixelData", Action.PAD] == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (lambda f: f[:-20], "more than half"),
+        (lambda f: f[:400], "cut short"),
+        (lambda f: f.replace(b"OW\0\0\x20\0\0\0", b"OW\0\0\x30\0\0\0"), "its attributes say otherwise"),
+        (lambda f: f.replace(b"OW\0\0\x20\0\0\0", b"OW\0\0\xf0\xff\xff\xff"), "more than half"),
+    ],
+    ids=["little is left", "no pixels", "longer than described", "four gigabytes"],
+)
+def test_lengths_that_lie_are_not_padded(data, reason):
+    with pytest.raises(CannotDeidentify, match=reason):
+        deidentifier(cut_short=CutShort.PAD)(data(image()))

@@ -21,6 +21,7 @@ class Action(StrEnum):
     SHIFT = "shift"
     CLEAN = "clean"
     CAP = "cap"
+    PAD = "pad"
 
 
 _PATIENT = frozenset({0x00100010, 0x00100020})  # PatientName, PatientID

@@ -62,8 +62,9 @@ class Deidentifier:
             file = part10.read(data)
             try:
                 refusals.check(file, self._policy)
+                missing = file.missing
                 file, cleaned = self._clean_pixels(file)
-                return self._run(file, cleaned)
+                return self._run(file, cleaned, missing)
             except CannotDeidentify:
                 raise
             except (
@@ -81,7 +82,7 @@ class Deidentifier:
             return file, None
         return clean(file, self._policy, lambda text: any(True for _ in self._others.find(fold(text))))
 
-    def _run(self, file: part10.Part10, cleaned: Cleaned | None) -> Deidentified:
+    def _run(self, file: part10.Part10, cleaned: Cleaned | None, missing: int) -> Deidentified:
         header = file.header
         self._complete(header)
         patient = next(
@@ -101,6 +102,9 @@ class Deidentifier:
         case.apply(header)
         documents.blank(header)
         self._mark(header, case.pseudonym)
+        if missing:
+            header.DeidentificationMethod = [*self._policy.method, f"Pixel Data cut short: {missing} bytes padded"]
+            case.actions["PixelData", Action.PAD] += 1
         header.preamble = bytes(128)
         header.file_meta = part10.file_meta(header, file.transfer_syntax)
         result = part10.write(header, file.pixels)

@@ -9,6 +9,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
+from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from readingroom_hub.deid import encode
@@ -40,6 +41,8 @@ class Part10:
     pixel_length: int | None
     """Length of a native Pixel Data value; None where it is encapsulated or absent."""
     transfer_syntax: UID
+    missing: int = 0
+    """How many bytes at the end of a native Pixel Data value are padding, since the file ends before them."""
 
 
 def read(data: bytes) -> Part10:
@@ -60,13 +63,32 @@ def read(data: bytes) -> Part10:
         if start >= len(data):
             walker.to_end(_data_set_start(data, named=named))
             return Part10(header, b"", None, syntax)
+        length = walker.defined_length(start)
+        if missing := walker.missing(start):
+            pixels = bytes(data[start:]) + _padding(header, walker.value(start), missing, little=bool(little))
+            return Part10(header, pixels, length, syntax, missing)
         end = walker.skip(start)
-        pixels = memoryview(data)[start:end]
-        return Part10(header, pixels, walker.defined_length(start), syntax)
+        return Part10(header, memoryview(data)[start:end], length, syntax)
     except CannotDeidentify:
         raise
     except Exception as error:  # a parser of hostile input may raise anything; all of it means the same here
         raise CannotDeidentify(f"not readable as DICOM ({type(error).__name__})") from error
+
+
+def _padding(header: Dataset, have: int, missing: int, *, little: bool) -> bytes:
+    """Pixel Padding Value (PS3.3 C.7.5.1.1.2) where the object names one, else 0. Half a value becomes 0.
+
+    Raises CannotDeidentify where less than half is there, or the length is not what the attributes say: such lengths
+    lie, and would fill the memory."""
+    if have < missing:
+        raise CannotDeidentify("cut short: more than half of its Pixel Data is missing")
+    if have + missing not in {(n := get_expected_length(header)), n + n % 2}:
+        raise CannotDeidentify("cut short: its Pixel Data is shorter than it says, and its attributes say otherwise")
+    size = int(header.BitsAllocated) // 8
+    value = int(header.get("PixelPaddingValue") or 0) & ((1 << 8 * size) - 1)
+    whole = missing // size if size and int(header.get("SamplesPerPixel") or 1) == 1 else 0
+    tail = value.to_bytes(size, "little" if little else "big") * whole if whole else b""
+    return bytes(missing - len(tail)) + tail
 
 
 def header(stream: BinaryIO) -> Dataset:
@@ -158,6 +180,15 @@ class _Walker:
         if vr == b"UN":  # PS3.5 6.2.2 note 4: a sequence of unknown VR is encoded implicit little endian
             inner = _Walker(self._data, implicit=True, little=True)
         return inner._items(value)  # its own kind
+
+    def missing(self, position: int) -> int:
+        """How many bytes of the value of the element at `position` the file lacks."""
+        _, _, length, value = self._head(position)
+        return 0 if length == _UNDEFINED else max(0, value + length - len(self._data))
+
+    def value(self, position: int) -> int:
+        """How many bytes of that value there are."""
+        return len(self._data) - self._head(position)[3]
 
     def defined_length(self, position: int) -> int | None:
         """Length of the value of the element at `position`; None where it is undefined."""

@@ -22,6 +22,13 @@ class UnsureText(StrEnum):
     KEEP = "keep"
 
 
+class CutShort(StrEnum):
+    """What becomes of an image whose file ends within its uncompressed Pixel Data. Values stand in policy files."""
+
+    LEAVE_OUT = "leave-out"
+    PAD = "pad"
+
+
 @dataclass(frozen=True)
 class Policy:
     """Basic Application Level Confidentiality Profile with `options`. Raises BadInput for options at odds."""
@@ -33,6 +40,8 @@ class Policy:
     """Modalities whose images pass where they declare BurnedInAnnotation NO."""
     unsure_text: UnsureText = UnsureText.MASK
     """With the Clean Pixel Data Option: for text that neither identifies nor is known to be harmless."""
+    cut_short: CutShort = CutShort.LEAVE_OUT
+    """Padded ones say so in DeidentificationMethod."""
 
     def __post_init__(self) -> None:
         """PS3.15 E.3.6: dates are kept, or modified, never both."""

@@ -5,14 +5,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from readingroom_hub.deid.policy import BELIEVED, TEXT_FREE, Policy, UnsureText
+from readingroom_hub.deid.policy import BELIEVED, TEXT_FREE, CutShort, Policy, UnsureText
 from readingroom_hub.deid.table import BASIC_CODE, Option
 from readingroom_hub.errors import BadInput
 
 FORMAT = "readingroom-policy/1"
 SHIPPED = ("basic", "research")
 _KEYS = {"format", "profile", "options", "images"}
-_IMAGES = {"text_free", "believed", "unsure_text"}
+_IMAGES = {"text_free", "believed", "unsure_text", "cut_short"}
 _TITLES = {o.standard_name.casefold(): o for o in Option}
 
 
@@ -49,8 +49,12 @@ def parse(text: str, name: str) -> Policy:
     unsure = images.get("unsure_text", UnsureText.MASK)
     if unsure not in set(UnsureText):
         raise BadInput(f"{name}: images.unsure_text: write one of {', '.join(UnsureText)}")
+    cut_short = images.get("cut_short", CutShort.LEAVE_OUT)
+    if cut_short not in set(CutShort):
+        raise BadInput(f"{name}: images.cut_short: write one of {', '.join(CutShort)}")
     try:
-        return Policy(options, frozenset(text_free), frozenset(believed), UnsureText(unsure))
+        texts = UnsureText(unsure)
+        return Policy(options, frozenset(text_free), frozenset(believed), texts, CutShort(cut_short))
     except BadInput as error:
         raise BadInput(f"{name}: options: {error}") from error
 
@@ -65,6 +69,7 @@ def content(policy: Policy) -> dict[str, Any]:
             "text_free": sorted(policy.text_free),
             "believed": sorted(policy.believed),
             "unsure_text": policy.unsure_text.value,
+            "cut_short": policy.cut_short.value,
         },
     }
 

@@ -17,6 +17,8 @@ def reason(policy: Policy, keyword: str, action: Action) -> str:
     rule = table().rule(tag)
     if (tag >> 16) & 1:
         return "PS3.15 E.3.10: a private element; kept only where it is known to be safe"
+    if action is Action.PAD:
+        return "the policy's images.cut_short: the file ended before them"
     if action is Action.CAP:
         return "45 CFR 164.514(b)(2)(i)(C): ages over 89"
     return _listed(policy, rule, action) if rule else _unlisted(action)

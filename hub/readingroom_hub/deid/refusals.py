@@ -6,7 +6,7 @@ from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from readingroom_hub.deid import documents, faces
 from readingroom_hub.deid.part10 import CannotDeidentify, Part10
-from readingroom_hub.deid.policy import Policy
+from readingroom_hub.deid.policy import CutShort, Policy
 from readingroom_hub.deid.table import Option
 
 _REQUIRED = ("SOPClassUID", "SOPInstanceUID")
@@ -19,6 +19,8 @@ _SCREENS = ("SCREEN", "CAPTURE", "DOSE_INFO", "LABEL", "OVERVIEW")
 def check(file: Part10, policy: Policy) -> None:
     """Raise CannotDeidentify for what must be left out."""
     header = file.header
+    if file.missing and policy.cut_short is CutShort.LEAVE_OUT:
+        raise CannotDeidentify("cut short: the file ends before its last element, or has bytes that are no element")
     _check_kind(header)
     if file.pixels or "PixelData" in header:
         _check_pixels(file)
