@@ -19,6 +19,7 @@ from readingroom_hub.services.intake_files import LeftOut
 from readingroom_hub.services.rare_values import RareValues
 
 SECRET_BYTES = 32
+_SPOOL = ".spool"
 Progress = Callable[[int, int], None]
 
 
@@ -79,7 +80,10 @@ def run(
     unfinished = target.with_name(f"{target.name}.unfinished-{secrets.token_hex(4)}")
     try:
         unfinished.mkdir(mode=0o700, parents=True)
+        job = replace(job, spool=unfinished / _SPOOL)
+        (unfinished / _SPOOL).mkdir()
         report = _write(job, files, left_out, unfinished, progress, workers, started, rare)
+        shutil.rmtree(unfinished / _SPOOL)
         unfinished.rename(target)
     except OSError as error:
         raise BadInput(f"{target} cannot be written: {error.strerror}") from error
@@ -113,10 +117,11 @@ def _write(
         if path.exists():
             left_out.append(LeftOut(result.path, "an instance of the same SOP Instance UID came before"))
             continue
-        path.write_bytes(result.sealed)
-        values.add(result.sealed)
+        assert result.file is not None  # noqa: S101  # the job has a spool folder
+        result.file.rename(path)
+        values.add(one.patient, result.told)
         actions += result.actions
-        instances, size = instances + 1, size + len(result.sealed)
+        instances, size = instances + 1, size + one.size
         if result.pixels and result.pixels.masks:
             shown = len(masked) < MOST_THUMBNAILS  # the others' pictures would only fill the memory
             masked.append(Masked(one.instance, result.pixels if shown else replace(result.pixels, thumbnail=b"")))

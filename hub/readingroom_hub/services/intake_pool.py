@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import secrets
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +26,7 @@ from readingroom_hub.deid.policy import Policy
 from readingroom_hub.errors import BadInput
 from readingroom_hub.model.dataset import Instance
 from readingroom_hub.model.ids import KeyId
-from readingroom_hub.services import validity
+from readingroom_hub.services import rare_values, validity
 from readingroom_hub.services.intake_describe import describe
 from readingroom_hub.services.intake_files import LeftOut, opened, read
 
@@ -43,6 +44,10 @@ class Sealed:
     instance: Instance
     sealed: bytes
     actions: Counter[tuple[str, Action]]
+    file: Path | None
+    """Where it lies instead, with a job that has a spool folder; `sealed` is empty then."""
+    told: dict[str, str]
+    """With a spool folder: what it tells of its patient (`rare_values.known`)."""
     pixels: Cleaned | None
     """What was done to its pixels; None where no text was looked for."""
 
@@ -59,6 +64,8 @@ class Job:
     key_id: KeyId
     validator: str = ""
     """Where dciodvfy is; empty where nothing is checked by it."""
+    spool: Path | None = None
+    """A folder for results: what goes through it need not go through a pipe."""
     others: Others = NOBODY
     """What identifies the people of the batch."""
 
@@ -161,7 +168,11 @@ def _work(path: str) -> Sealed | LeftOut:
         return LeftOut(path, f"it cannot be read: {error.strerror}")
     instance = describe(done)
     data = seal(job.key, job.key_id, instance.instance, done.data) if job.key else done.data
-    return Sealed(path, instance, data, done.actions, done.pixels)
+    if job.spool is None:
+        return Sealed(path, instance, data, done.actions, None, {}, done.pixels)
+    spooled = job.spool / secrets.token_hex(16)
+    spooled.write_bytes(data)
+    return Sealed(path, instance, b"", done.actions, spooled, rare_values.known(done.data), done.pixels)
 
 
 def _survey(paths: tuple[str, ...]) -> Identifiers:

@@ -12,20 +12,22 @@ QUASI = ("PatientSex", "PatientAge", "PatientSize", "PatientWeight", "EthnicGrou
 _MOST_ROWS = 200
 
 
+def known(data: bytes) -> dict[str, str]:
+    """What one de-identified file tells of its patient, by keyword."""
+    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        ds = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *QUASI])
+        return {k: v for k in QUASI if (v := str(ds.get(k) or "").strip())}
+
+
 class RareValues:
     """Counts patients, by pseudonym: for each value of each attribute, and for sex and age together."""
 
     def __init__(self) -> None:
         self._patients: dict[tuple[str, str], set[str]] = defaultdict(set)
 
-    def add(self, data: bytes) -> None:
-        """Take the values of one de-identified file."""
-        with warnings.catch_warnings(), pydicom.config.disable_value_validation():
-            warnings.simplefilter("ignore")
-            wanted = ["PatientID", "SpecificCharacterSet", *QUASI]
-            ds = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=wanted)
-        patient = str(ds.get("PatientID") or "")
-        values = {k: v for k in QUASI if (v := str(ds.get(k) or "").strip())}
+    def add(self, patient: str, values: dict[str, str]) -> None:
+        """Take what `known` tells of one file."""
         for keyword, value in values.items():
             self._patients[keyword, value].add(patient)
         if "PatientSex" in values and "PatientAge" in values:
