@@ -153,7 +153,14 @@ def custody(settings: Settings) -> KeyCustody:
 
 
 def objects(settings: Settings) -> ObjectStore:
-    """The object store."""
+    """The object store. Raises BadInput where an S3 service is named by half."""
+    if settings.s3_endpoint:
+        from readingroom_hub.adapters.objects_s3 import S3ObjectStore, credentials
+
+        if not settings.s3_bucket or settings.s3_credentials_file is None:
+            raise BadInput("READINGROOM_S3_ENDPOINT needs READINGROOM_S3_BUCKET and READINGROOM_S3_CREDENTIALS_FILE")
+        keys = credentials(settings.s3_credentials_file)
+        return S3ObjectStore(settings.s3_endpoint, settings.s3_bucket, settings.s3_region, keys, settings.s3_ca_file)
     from readingroom_hub.adapters.objects_dir import DirectoryObjectStore
 
     return DirectoryObjectStore(settings.paths.objects)

@@ -157,6 +157,14 @@ class Settings:
     pkcs11_token: str = ""
     """The token's label."""
     pkcs11_pin_file: Path | None = None
+    s3_endpoint: str = ""
+    """URL of the S3 service that holds the encrypted objects; without it they lie in a folder of the state."""
+    s3_bucket: str = ""
+    s3_region: str = "us-east-1"
+    s3_credentials_file: Path | None = None
+    """AWS credentials file, section `default`."""
+    s3_ca_file: Path | None = None
+    """PEM of the private authority that signed the service's certificate."""
     mount_metrics_port: int = 0
     """Loopback port where Prometheus may read the mount daemon's metrics; 0: nowhere."""
 

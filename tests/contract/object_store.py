@@ -2,11 +2,53 @@
 
 import contextlib
 import threading
+import uuid
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from readingroom_hub.errors import BadInput, Conflict, NotFound
 from readingroom_hub.ports.objects import ObjectStore
+
+_FOLDERS = ("a", "a/b", "ab")
+_STEPS = st.one_of(
+    st.tuples(st.just("put"), st.sampled_from(_FOLDERS), st.sampled_from("xyz"), st.binary(max_size=40)),
+    st.tuples(
+        st.just("read"), st.sampled_from(_FOLDERS), st.sampled_from("xyz"), st.integers(0, 50), st.integers(0, 50)
+    ),
+    st.tuples(st.just("names"), st.sampled_from(_FOLDERS)),
+    st.tuples(st.just("delete"), st.sampled_from(_FOLDERS)),
+)
+
+
+def act_out(store, steps):
+    """Do the same to `store` and to a dictionary, and find no difference."""
+    top, model = f"m-{uuid.uuid4().hex}", {}
+    for what, folder, *rest in steps:
+        at = f"{top}/{folder}"
+        if what == "put":
+            name, data = f"{at}/{rest[0]}", rest[1]
+            if name in model:
+                with pytest.raises(Conflict):
+                    store.put(name, data)
+            else:
+                store.put(name, data)
+                model[name] = data
+        elif what == "read":
+            name, offset, size = f"{at}/{rest[0]}", rest[1], rest[2]
+            if name in model:
+                assert store.read(name, offset, size) == model[name][offset:][:size]
+                assert store.size(name) == len(model[name])
+            else:
+                with pytest.raises(NotFound):
+                    store.read(name, offset, size)
+        elif what == "names":
+            assert sorted(store.names(at)) == sorted(n for n in model if n.startswith(f"{at}/"))
+        else:
+            store.delete(at)
+            model = {n: d for n, d in model.items() if not n.startswith(f"{at}/")}
+    store.delete(top)
 
 
 class ObjectStoreContract:
@@ -79,6 +121,14 @@ class ObjectStoreContract:
         assert list(store.names("k-11")) == ["k-11/x"]
         store.put("k-1/manifest", b"new")
         assert store.read("k-1/manifest") == b"new"
+
+    def test_any_history_ends_as_in_a_dictionary(self, store):
+        @settings(max_examples=25, deadline=None)
+        @given(st.lists(_STEPS, max_size=20))
+        def holds(steps):
+            act_out(store, steps)
+
+        holds()
 
     @pytest.mark.parametrize(
         "name", ["", "/", "/etc/passwd", "../up", "a/../b", "a/./b", "a//b", "a/", "a b", "a\0b", "a\\b", "ä", ".."]

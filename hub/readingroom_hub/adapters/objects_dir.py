@@ -1,7 +1,6 @@
 """The object store as a directory: one file an object, written once, durable when `put` returns."""
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,9 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from readingroom_hub.errors import BadInput, Conflict, NotFound, StoreUnavailable
-from readingroom_hub.ports.objects import ObjectStore
+from readingroom_hub.ports.objects import ObjectStore, check_name
 
-_NAME = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 _TEMPORARY = ".new-"
 
 
@@ -104,9 +102,12 @@ class DirectoryObjectStore(ObjectStore):
                 _sync(folder.parent)
 
     def _path(self, name: str) -> Path:
+        check_name(name)
         parts = name.split("/")
-        if not _NAME.fullmatch(name) or any(p in {".", ".."} or p.startswith(_TEMPORARY) for p in parts):
-            raise BadInput(f"{name[:80]!r} is no object name: segments of letters, digits, dots, hyphens, underscores")
+        if any(p.startswith(_TEMPORARY) for p in parts):
+            raise BadInput(
+                f"{name[:80]!r} is no object name: {_TEMPORARY} begins the name of a file that is being written"
+            )
         return self._root.joinpath(*parts)
 
     def _make_folder(self, folder: Path) -> None:

@@ -1,7 +1,18 @@
 """The object store: named, immutable, opaque bytes. It never sees a plaintext or a key."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+
+from readingroom_hub.errors import BadInput
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
+
+
+def check_name(name: str) -> None:
+    """Raise BadInput where `name` is no object name."""
+    if not _NAME.fullmatch(name) or not {".", ".."}.isdisjoint(name.split("/")):
+        raise BadInput(f"{name[:80]!r} is no object name: segments of letters, digits, dots, hyphens, underscores")
 
 
 class ObjectStore(ABC):

@@ -1,0 +1,148 @@
+"""The object store in a bucket of any S3 service that obeys `If-None-Match: *` (RFC 9110 section 13.1.2)."""
+
+import configparser
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from readingroom_hub.errors import BadInput, Conflict, NotFound, StoreUnavailable
+from readingroom_hub.ports.objects import ObjectStore, check_name
+
+_CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 3, 10, 3
+"""A store that does not answer is an error within a minute, never a hang: whoever reads an image waits for it."""
+_MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
+_EXISTS = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
+_WRITER = "writer"
+
+
+def credentials(path: Path) -> dict[str, str]:
+    """Access key and secret from an AWS credentials file, section `default`. Raises BadInput naming what is missing."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        with path.open(encoding="utf-8") as file:
+            parser.read_file(file)
+        section = parser["default"]
+        return {name: section[name] for name in ("aws_access_key_id", "aws_secret_access_key")}
+    except OSError as error:
+        raise BadInput(f"the S3 credentials file {path} cannot be read: {error.strerror}") from error
+    except (KeyError, configparser.Error) as error:
+        raise BadInput(
+            f"the S3 credentials file {path} needs a section [default] with aws_access_key_id and aws_secret_access_key"
+        ) from error
+
+
+@contextmanager
+def _reported(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code in _MISSING:
+            raise NotFound(f"the object store holds no object {name}") from error
+        raise StoreUnavailable(f"object {name}: the S3 store answered {code or error}; tell the operator") from error
+    except (BotoCoreError, OSError) as error:
+        raise StoreUnavailable(
+            f"object {name}: the S3 store does not answer ({error}); try again in a minute"
+        ) from error
+
+
+class S3ObjectStore(ObjectStore):
+    """Objects of one bucket, which the operator has made. Thread-safe. Nothing is asked before the first use."""
+
+    def __init__(
+        self, endpoint: str, bucket: str, region: str, keys: dict[str, str], ca_file: Path | None = None
+    ) -> None:
+        """`endpoint` is the service's URL; `keys` as `credentials` gives them; `ca_file` a private authority's PEM."""
+        self._bucket = bucket
+        # Not a session of boto3's defaults: credentials come from the one file, never from environment or machine.
+        self._s3: Any = boto3.session.Session(region_name=region, **keys).client(
+            "s3",
+            endpoint_url=endpoint,
+            verify=str(ca_file) if ca_file else None,
+            config=Config(
+                connect_timeout=_CONNECT_SECONDS,
+                read_timeout=_READ_SECONDS,
+                retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
+                max_pool_connections=32,
+                s3={"addressing_style": "path"},
+                # Every byte is authenticated by its envelope; a second checksum is time and not every service has it.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    def put(self, name: str, data: bytes) -> None:
+        """One conditional PUT. Sent twice, it may be in conflict with itself: the object says who wrote it."""
+        check_name(name)
+        writer = uuid.uuid4().hex
+        with _reported(name):
+            try:
+                self._s3.put_object(
+                    Bucket=self._bucket, Key=name, Body=data, IfNoneMatch="*", Metadata={_WRITER: writer}
+                )
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") not in _EXISTS:
+                    raise
+                if self._head(name)["Metadata"].get(_WRITER) != writer:
+                    raise Conflict(f"object {name} exists; objects are never replaced") from error
+
+    def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
+        """One ranged GET; a range behind the end is empty."""
+        check_name(name)
+        if size == 0:
+            self.size(name)
+            return b""
+        wanted = {"Range": f"bytes={offset}-{'' if size is None else offset + size - 1}"} if offset or size else {}
+        with _reported(name):
+            try:
+                body = self._s3.get_object(Bucket=self._bucket, Key=name, **wanted)["Body"]
+                with body:
+                    data: bytes = body.read()
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") not in {"InvalidRange", "416"}:
+                    raise
+                self._head(name)
+                return b""
+        return data
+
+    def size(self, name: str) -> int:
+        """By HEAD."""
+        check_name(name)
+        with _reported(name):
+            return int(self._head(name)["ContentLength"])
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """By pages of a thousand."""
+        check_name(prefix)
+        pages = iter(self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{prefix}/"))
+        while True:
+            with _reported(prefix):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield from (found["Key"] for found in page.get("Contents", ()))
+
+    def delete(self, prefix: str) -> None:
+        """A request for a thousand names."""
+        check_name(prefix)
+        names = list(self.names(prefix))
+        for start in range(0, len(names), 1000):
+            wanted = {"Objects": [{"Key": name} for name in names[start : start + 1000]], "Quiet": True}
+            with _reported(prefix):
+                answer = self._s3.delete_objects(Bucket=self._bucket, Delete=wanted)
+            if errors := answer.get("Errors"):
+                first = errors[0]
+                raise StoreUnavailable(
+                    f"{len(errors)} objects below {prefix} were not removed, the first is {first.get('Key')} "
+                    f"({first.get('Code')}); tell the operator"
+                )
+
+    def _head(self, name: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self._s3.head_object(Bucket=self._bucket, Key=name)
+        return answer

@@ -1,0 +1,82 @@
+"""The S3 store against a real service, which refuses wrong secrets and replaces nothing."""
+
+import boto3
+import pytest
+from tests.contract.object_store import ObjectStoreContract
+from tests.support.seaweed import BUCKET, KEYS, Seaweed, seaweed
+
+from readingroom_hub import compose
+from readingroom_hub.adapters.objects_s3 import S3ObjectStore, credentials
+from readingroom_hub.config import load
+from readingroom_hub.errors import BadInput, StoreUnavailable
+
+REGION = "us-east-1"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Seaweed:
+    with seaweed(tmp_path_factory.mktemp("seaweed")) as running:
+        yield running
+
+
+@pytest.fixture
+def store(server) -> S3ObjectStore:
+    """With nothing in it."""
+    made = S3ObjectStore(server.endpoint, BUCKET, REGION, KEYS)
+    client = boto3.session.Session(region_name=REGION, **KEYS).client("s3", endpoint_url=server.endpoint)
+    for top in {o["Key"].split("/")[0] for o in client.list_objects_v2(Bucket=BUCKET).get("Contents", ())}:
+        made.delete(top)
+    return made
+
+
+class TestS3ObjectStore(ObjectStoreContract):
+    @pytest.fixture
+    def store(self, store):
+        return store
+
+
+def test_a_wrong_secret_is_refused_and_says_so(server):
+    store = S3ObjectStore(server.endpoint, BUCKET, REGION, KEYS | {"aws_secret_access_key": "guessed"})
+    for call in (lambda: store.put("k/x", b"1"), lambda: store.read("k/x"), lambda: list(store.names("k"))):
+        with pytest.raises(StoreUnavailable, match=r"SignatureDoesNotMatch|AccessDenied"):
+            call()
+
+
+def test_more_than_one_page_is_listed_and_removed(store):
+    names = {f"k-1/{n:04d}" for n in range(1005)}
+    for name in names:
+        store.put(name, b"")
+    assert set(store.names("k-1")) == names
+    store.delete("k-1")
+    assert list(store.names("k-1")) == []
+
+
+def test_a_service_that_is_gone_is_an_error_and_is_used_again_when_it_is_back(tmp_path):
+    with seaweed(tmp_path) as server:
+        store = S3ObjectStore(server.endpoint, BUCKET, REGION, KEYS)
+        store.put("k/x", b"kept")
+        server.stop()
+        with pytest.raises(StoreUnavailable, match="k/x: the S3 store does not answer"):
+            store.read("k/x")
+        server.start()
+        assert store.read("k/x") == b"kept"
+
+
+def test_settings_choose_it(tmp_path):
+    file = tmp_path / "credentials"
+    file.write_text("[default]\naws_access_key_id = me\naws_secret_access_key = 50%=x\n")
+    settings = {"READINGROOM_S3_ENDPOINT": "http://127.0.0.1:1", "READINGROOM_S3_BUCKET": "b"}
+    with pytest.raises(BadInput, match="READINGROOM_S3_CREDENTIALS_FILE"):
+        compose.objects(load(settings))
+    assert isinstance(compose.objects(load(settings | {"READINGROOM_S3_CREDENTIALS_FILE": str(file)})), S3ObjectStore)
+    assert credentials(file) == {"aws_access_key_id": "me", "aws_secret_access_key": "50%=x"}
+
+
+@pytest.mark.parametrize("text", ["", "[default]\naws_access_key_id = me\n", "no section\n"])
+def test_credentials_that_lack_something_are_named(tmp_path, text):
+    file = tmp_path / "credentials"
+    file.write_text(text)
+    with pytest.raises(BadInput, match="credentials"):
+        credentials(file)
+    with pytest.raises(BadInput, match="cannot be read"):
+        credentials(tmp_path / "none")
