@@ -136,13 +136,13 @@ def test_a_killed_mount_daemon_comes_back_in_the_running_server(room, rosa):
 
     until(restarted, "the mount daemon is started again")
     room.supervisor.wait("mount daemon")
-    told = rosa.in_terminal("cat $(ls /data/*/*/*/*.dcm | head -3) | wc -c", "again.txt")
+    told = rosa.in_terminal("cat $(ls /data/*/*/*/*/*.dcm | head -3) | wc -c", "again.txt")
     assert int(told.split()[0]) > 100_000, told
 
 
 def test_without_the_audit_repository_nothing_is_read_and_with_it_again_without_a_new_server(room, rosa):
     pid = room.supervisor.pid("audit repository")
-    read = "cat $(ls /data/*/*/*/*.dcm | tail -{n} | head -1) | wc -c"
+    read = "cat $(ls /data/*/*/*/*/*.dcm | tail -{n} | head -1) | wc -c"
     os.kill(pid, signal.SIGSTOP)
     try:
         told = rosa.in_terminal("timeout 20 " + f"bash -c '{read.format(n=2)}'", "refused.txt")

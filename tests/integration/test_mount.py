@@ -99,6 +99,13 @@ def test_files_are_equal_to_their_plaintext(data: Path, lung: Published) -> None
         assert read(data / "lung-ct" / path) == plain
 
 
+def listed(published: Published) -> dict[str, int]:
+    """Path below the dataset's folder -> bytes, as listing and index name them, of one series."""
+    folder = "P-1%2C%20%22the%20first%22"
+    found = sorted(published.manifest.instances, key=lambda i: i.number)
+    return {f"{folder}/{i.study}/{i.series}/{n:04}.dcm": i.size for n, i in enumerate(found, 1)}
+
+
 def test_listing_names_every_instance_with_its_size(data: Path, lung: Published) -> None:
     found = {}
     for at, _, files in os.walk(data / "lung-ct"):
@@ -106,7 +113,7 @@ def test_listing_names_every_instance_with_its_size(data: Path, lung: Published)
     description = found.pop("dataset.json")
     assert found.pop("index.csv") == len(read(data / "lung-ct/index.csv"))
     assert found.pop("README.md") == len(read(data / "lung-ct/README.md"))
-    assert found == {path: len(plain) for path, plain in lung.plain.items()}
+    assert found == listed(lung)
     text = read(data / "lung-ct/dataset.json")
     assert len(text) == description
     assert json.loads(text)["version"] == lung.version.digest
@@ -116,10 +123,28 @@ def test_the_index_names_every_instance_and_looking_at_it_is_on_the_record(
     room: Room, data: Path, lung: Published
 ) -> None:
     rows = list(csv.DictReader(read(data / "lung-ct/index.csv").decode().splitlines()))
-    assert {r["path"]: int(r["bytes"]) for r in rows} == {path: len(plain) for path, plain in lung.plain.items()}
+    assert {r["path"]: int(r["bytes"]) for r in rows} == listed(lung)
+    by_uid = {r["path"]: f"{r['study']}/{r['series']}/{r['instance']}.dcm" for r in rows}
+    assert all(read(data / "lung-ct" / path) == lung.plain[uids] for path, uids in by_uid.items())
+    assert all((data / "lung-ct" / path).samefile(data / "lung-ct" / uids) for path, uids in by_uid.items())
     assert rows[0]["patient"] == 'P-1, "the first"'
-    assert [(s["path"], "series" in s) for s in room.subjects("read-intent")] == [("index.csv", False)]
+    intents = [(s.get("path"), "series" in s) for s in room.subjects("read-intent")]
+    assert intents == [("index.csv", False), (None, True)], "one series, whatever its images are called"
     assert b"1 patients" in read(data / "lung-ct/README.md")
+
+
+def test_a_revocation_takes_an_image_under_both_its_names(room: Room, lung: Published) -> None:
+    grant = room.grant(lung.version.project, lung.version)
+    folder = room.attach(room.session(lung.version.project)) / "lung-ct"
+    paths = [folder / list(names)[-1] for names in (listed(lung), lung.plain)]
+    opened = [path.open("rb", buffering=0) for path in paths]
+    assert opened[0].read(100) == opened[1].read(100) != b""
+    room.revoke(grant)
+    room.daemon.refresh()
+    for path, file in zip(paths, opened, strict=True):
+        with file, pytest.raises(PermissionError):
+            file.seek(0), file.read(100)
+        assert refused(path, errno.EACCES)
 
 
 def test_without_audit_nobody_looks_at_the_index(room: Room, data: Path, lung: Published) -> None:

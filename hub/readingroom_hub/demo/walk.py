@@ -136,7 +136,7 @@ class Walk:
             sam.picture(self._pictures / "steward-grants.png")
         self._at = rosa
         with self._step("Rosa's next read fails, and she is told why"):
-            told = rosa.in_terminal(f"cat /data/{DATASET}/*/*/*.dcm | wc -c; cat /data/README.txt", "after.txt")
+            told = rosa.in_terminal(f"cat /data/{DATASET}/*/*/*/*.dcm | wc -c; cat /data/README.txt", "after.txt")
             if "withdrawn" not in told:
                 raise AssertionError(told)
 

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 
 from readingroom_hub.model.dataset import DatasetVersion, Instance, Manifest
+from readingroom_hub.mount.paths import file_names, in_series, patient_folder
 
 JSON_NAME, INDEX_NAME, README_NAME = b"dataset.json", b"index.csv", b"README.md"
 COLUMNS = (
@@ -45,17 +46,27 @@ def dataset_json(version: DatasetVersion) -> bytes:
 
 
 def index_csv(manifest: Manifest) -> bytes:
-    """A head, then a row an instance in the manifest's order (RFC 4180, with LF)."""
+    """A head, then a row an instance, by study, series and place in the series (RFC 4180, with LF)."""
     text = io.StringIO()
     write = csv.writer(text, lineterminator="\n")
     write.writerow(COLUMNS)
-    write.writerows(map(_row, manifest.instances))
+    folders = patient_folders(manifest)
+    for series in in_series(manifest):
+        for instance, name in zip(series, file_names(series), strict=True):
+            write.writerow(_row(instance, f"{folders[instance.patient]}/{instance.study}/{instance.series}/{name}"))
     return text.getvalue().encode()
 
 
-def _row(i: Instance) -> tuple[object, ...]:
+def patient_folders(manifest: Manifest) -> dict[str, str]:
+    """Patient ID -> name of the patient's folder, which is never that of a generated file or of a study."""
+    taken = {name.decode() for name in (JSON_NAME, INDEX_NAME, README_NAME)}
+    taken |= {i.study for i in manifest.instances}
+    return {patient: patient_folder(patient, taken) for patient in {i.patient for i in manifest.instances}}
+
+
+def _row(i: Instance, path: str) -> tuple[object, ...]:
     return (
-        f"{i.study}/{i.series}/{i.instance}.dcm",
+        path,
         i.patient,
         i.study_date,
         i.modality,
@@ -95,6 +106,7 @@ here, at this folder. `patient` is a pseudonym, dates are shifted. `spacing` is 
     ct = index[index.modality == "CT"].sort_values(["series", "number"])
     image = pydicom.dcmread("/data/{version.dataset}/" + ct.path.iloc[0])
 
-Images lie in `<study>/<series>/<instance>.dcm`, named by their new UIDs. Each open of an image is on the audit record,
-and so is reading `index.csv`.
+Images lie in `<patient>/<study>/<series>/<n>.dcm`: patient by pseudonym, study and series by their new UIDs, `n` by
+Instance Number. `<study>/<series>/<instance>.dcm`, by UIDs alone, opens the same image, though it is not listed here.
+Each open of an image is on the audit record, and so is reading `index.csv`.
 """.encode()

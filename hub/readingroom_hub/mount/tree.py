@@ -14,9 +14,20 @@ from readingroom_hub.errors import SystemUnfit
 from readingroom_hub.model.dataset import DatasetVersion, Instance, Manifest
 from readingroom_hub.mount import messages as m
 from readingroom_hub.mount import protocol as p
-from readingroom_hub.mount.texts import INDEX_NAME, JSON_NAME, README_NAME, dataset_json, index_csv, readme_md
+from readingroom_hub.mount.paths import file_names, in_series
+from readingroom_hub.mount.texts import (
+    INDEX_NAME,
+    JSON_NAME,
+    README_NAME,
+    dataset_json,
+    index_csv,
+    patient_folders,
+    readme_md,
+)
 from readingroom_hub.services.reading import Series
 
+Studies = dict[str, dict[str, list[tuple[bytes, p.Attr]]]]
+"""Of one patient: study -> series -> names of files."""
 PLACE_BITS = 24
 PLACE_MASK = (1 << PLACE_BITS) - 1
 FOLDER_PLACE = 0
@@ -77,8 +88,11 @@ class Text:
 class Listing:
     """A folder's entries, packed once for READDIR and READDIRPLUS. Offsets are places in the list, from 1."""
 
-    def __init__(self, entries: list[tuple[bytes, p.Attr]], valid: int = FOREVER) -> None:
-        self.names = dict(entries)
+    def __init__(
+        self, entries: list[tuple[bytes, p.Attr]], valid: int = FOREVER, unlisted: Iterable[tuple[bytes, p.Attr]] = ()
+    ) -> None:
+        """`unlisted`: names that can be looked up, and are not shown."""
+        self.names = dict(unlisted) | dict(entries)
         self.entries = entries
         self._valid = valid
         self._packed: dict[bool, tuple[bytes, list[int]]] = {}
@@ -101,29 +115,36 @@ class Listing:
 
 
 class Tree:
-    """/<study>/<series>/<instance>.dcm and the generated files of one version. Places: folder, generated files, then in
-    the manifest's order each study, series and instance."""
+    """/<patient>/<study>/<series>/<n>.dcm and the generated files of one version; /<study>/<series>/<instance>.dcm is
+    not listed and names the same images.
+
+    Places: folder, generated files, then in the manifest's order each study, each series and its instances by number;
+    last the patients' folders. A folder has one place for each of its names, since Linux knows a folder by one only."""
 
     def __init__(self, version: DatasetVersion, manifest: Manifest) -> None:
-        if len(manifest.instances) * 3 > PLACE_MASK:
-            raise SystemUnfit(f"{version.label} has {len(manifest.instances)} instances: more than one folder can hold")
         self.version = version
         self._seconds = int(version.published_at.timestamp())
         self._volume = volume_of(version) << PLACE_BITS
         self._next = FOLDER_PLACE + 1
         self._files: dict[int, File] = {}
         self._folders: dict[int, Listing] = {}
+        self._by_uid: dict[int, range] = {}
         self._texts: dict[int, Text] = {}
         top = [
             self._text(JSON_NAME, dataset_json(version)),
             self._text(README_NAME, readme_md(version, manifest)),
             self._text(INDEX_NAME, index_csv(manifest), of_patients=True),
         ]
-        for study, of_study in groupby(manifest.instances, key=lambda i: i.study):
+        patients: dict[str, Studies] = {}
+        studies: list[tuple[bytes, p.Attr]] = []
+        for study, found in groupby(in_series(manifest), key=lambda series: series[0].study):
             place = self._take()
-            top.append((study.encode(), self._attr(place, None)))
-            self._folders[place] = self._study(of_study)
-        self._folders[FOLDER_PLACE] = Listing(top)
+            studies.append((study.encode(), self._attr(place, None)))
+            self._folders[place] = Listing([self._series(series, patients) for series in found])
+        names = patient_folders(manifest)
+        in_order = sorted(patients, key=names.__getitem__)
+        top += [(names[patient].encode(), self._patient(patients[patient])) for patient in in_order]
+        self._folders[FOLDER_PLACE] = Listing(top, unlisted=studies)
 
     def _text(self, name: bytes, data: bytes, of_patients: bool = False) -> tuple[bytes, p.Attr]:
         place = self._take()
@@ -131,33 +152,50 @@ class Tree:
         return name, self._attr(place, len(data))
 
     def _take(self) -> int:
+        if self._next > PLACE_MASK:
+            raise SystemUnfit(
+                f"{self.version.label} has {self.version.instances} instances: more than a mount can name"
+            )
         self._next += 1
         return self._next - 1
 
     def _attr(self, place: int, size: int | None) -> p.Attr:
         return attributes(self._volume | place, size, self._seconds)
 
-    def _study(self, instances: Iterable[Instance]) -> Listing:
-        rows = []
-        for series, of_series in groupby(instances, key=lambda i: i.series):
-            place = self._take()
-            rows.append((series.encode(), self._attr(place, None)))
-            self._folders[place] = self._series(list(of_series))
-        return Listing(rows)
-
-    def _series(self, instances: list[Instance]) -> Listing:
+    def _series(self, instances: list[Instance], patients: dict[str, Studies]) -> tuple[bytes, p.Attr]:
+        """Give each instance its place, and its name in its patient's folder."""
         first = instances[0]
         series = Series(self.version, first.study, first.series, len(instances), sum(i.size for i in instances))
-        rows = []
-        for instance in instances:
+        folder = self._take()
+        for instance, name in zip(instances, file_names(instances), strict=True):
             place = self._take()
             self._files[place] = File(series, instance)
-            rows.append((instance.instance.encode() + b".dcm", self._attr(place, instance.size)))
-        return Listing(rows)
+            of_study = patients.setdefault(instance.patient, {}).setdefault(instance.study, {})
+            of_study.setdefault(instance.series, []).append((name.encode(), self._attr(place, instance.size)))
+        self._by_uid[folder] = range(self._next - len(instances), self._next)
+        return first.series.encode(), self._attr(folder, None)
+
+    def _patient(self, studies: Studies) -> p.Attr:
+        return self._folder(
+            [
+                (study.encode(), self._folder([(uid.encode(), self._folder(files)) for uid, files in series.items()]))
+                for study, series in studies.items()
+            ]
+        )
+
+    def _folder(self, entries: list[tuple[bytes, p.Attr]]) -> p.Attr:
+        place = self._take()
+        self._folders[place] = Listing(entries)
+        return self._attr(place, None)
 
     def folder(self, place: int) -> Listing | None:
         """The entries of a folder, or None where `place` is none."""
-        return self._folders.get(place)
+        found = self._folders.get(place)
+        if found is None and place in self._by_uid:  # made when asked for: most are never looked into by UID
+            rows = [(at, self._files[at].instance) for at in self._by_uid[place]]
+            named = [(i.instance.encode() + b".dcm", self._attr(at, i.size)) for at, i in rows]
+            found = self._folders[place] = Listing(named)
+        return found
 
     def file(self, place: int) -> File | None:
         """The instance at `place`, or None where there is none."""
@@ -175,7 +213,7 @@ class Tree:
 
     def attr(self, place: int) -> p.Attr | None:
         """The attributes at `place`, or None where nothing is."""
-        if place in self._folders:
+        if place in self._folders or place in self._by_uid:
             return self._attr(place, None)
         text = self._texts.get(place)
         if text is not None:
