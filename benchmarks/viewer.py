@@ -107,7 +107,8 @@ def slow_line(port: int, delay: float, rate: float) -> Iterator[int]:
                     writer.close()
                     return
                 writer.write(data)
-                await writer.drain()
+                with contextlib.suppress(ConnectionError):
+                    await writer.drain()
 
         sender = asyncio.create_task(send())
         free = 0.0
@@ -123,14 +124,23 @@ def slow_line(port: int, delay: float, rate: float) -> Iterator[int]:
         far = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.gather(pump(reader, far[1]), pump(far[0], writer))
 
+    async def ended() -> None:
+        server.close()
+        tasks = [t for t in asyncio.all_tasks(loop) if t is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     server = loop.run_until_complete(asyncio.start_server(accept, "127.0.0.1", 0))
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
+        asyncio.run_coroutine_threadsafe(ended(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()
 
 
 def kernel() -> psutil.Process:

@@ -21,11 +21,17 @@ class Viewer:
         self.stage = self.root.locator(".rr-stage")
         self.canvas = self.root.locator("canvas")
 
-    def pixels(self):
+    def colours(self):
+        """(rows, columns, 3) of uint8."""
         rows, columns, flat = self.canvas.evaluate(PIXELS)
         colours = np.array(flat, np.uint8).reshape(rows, columns, 4)
         assert (colours[..., 3] == 255).all()
-        assert (colours[..., :1] == colours[..., :3]).all()
+        return colours[..., :3]
+
+    def pixels(self):
+        """(rows, columns) of uint8, where nothing is coloured."""
+        colours = self.colours()
+        assert (colours[..., :1] == colours).all()
         return colours[..., 0]
 
     def status(self):
@@ -33,6 +39,11 @@ class Viewer:
 
     def wait(self, index):
         """Wait until slice `index` is said to be on the screen; answer its pixels."""
+        self.arrive(index)
+        return self.pixels()
+
+    def arrive(self, index):
+        """Wait until slice `index` is said to be on the screen."""
         self.page.wait_for_function(
             "([stage, index]) => stage.dataset.slice === String(index)", arg=[self.stage.element_handle(), index]
         )
@@ -40,7 +51,6 @@ class Viewer:
             "([root, text]) => root.querySelector('.rr-status').textContent.startsWith(text)",
             arg=[self.root.element_handle(), f"slice {index + 1} of {self.count},"],
         )
-        return self.pixels()
 
     def says(self, text, *, start=False):
         self.page.wait_for_function(
@@ -75,3 +85,13 @@ def open_notebook(page, lab, name, *sources):
     page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output", has_text="READY").wait_for(
         state="attached", timeout=60_000
     )
+
+
+def in_kernel(page, code):
+    """Run code in the open notebook's kernel, and wait until it is done."""
+    status = page.evaluate(
+        "code => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code }).done"
+        ".then(reply => reply.content.status)",
+        code,
+    )
+    assert status == "ok"

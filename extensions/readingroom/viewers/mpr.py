@@ -176,7 +176,8 @@ class MprView(ipywidgets.HBox):  # type: ignore[misc,unused-ignore]
     def snapshot(self) -> bytes:
         """A PNG of the three pictures, side by side."""
         parts = [Image.open(io.BytesIO(view.snapshot())) for view in self.views.values()]
-        page = Image.new("L", (sum(p.width for p in parts) + 8 * (len(parts) - 1), max(p.height for p in parts)), 255)
+        size = (sum(p.width for p in parts) + 8 * (len(parts) - 1), max(p.height for p in parts))
+        page = Image.new("RGB" if any(p.mode == "RGB" for p in parts) else "L", size, "white")
         left = 0
         for part in parts:
             page.paste(part, (left, 0))

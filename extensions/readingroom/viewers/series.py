@@ -2,6 +2,7 @@
 
 import base64
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import traitlets
 from readingroom.errors import AccessEnded, BadInput, ReadingRoomError
 from readingroom.planes import Stored
 from readingroom.viewers import render
-from readingroom.viewers.pictures import Pictures, pictures_of
+from readingroom.viewers.overlay import COLOURS, Colour, Overlay, blended, labels_at, mask_of, segments_of
+from readingroom.viewers.pictures import FramePictures, Pictures, pictures_of
 
 _STATIC = Path(__file__).with_name("static")
 
@@ -38,11 +40,13 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     zoom = traitlets.Float(1.0, help="1 fits the picture into the view.").tag(sync=True)
     pan = traitlets.Tuple(traitlets.Float(), traitlets.Float(), default_value=(0.0, 0.0)).tag(sync=True)
     cross = traitlets.List(traitlets.Int(), help="Row and column of the crosshair; empty for none.").tag(sync=True)
+    overlays = traitlets.List(traitlets.Dict(), read_only=True, help="Name, colour, opacity.").tag(sync=True)
     about = traitlets.Dict(read_only=True, help="Count, size, title, edges: see viewers.pictures.About.").tag(sync=True)
 
     def __init__(self, source: Any, **traits: Any) -> None:
         self._pictures: Pictures = source if hasattr(source, "about") else pictures_of(source)
         self._about = self._pictures.about
+        self._layers: tuple[Overlay, ...] = ()
         # ipykernel runs comm handlers on other threads than cells; the decoders are not all made for that.
         self._lock = threading.Lock()
         unknown = set(traits) - {"index", "window", "invert", "zoom", "pan", "cross", "layout"}
@@ -123,13 +127,48 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
         }
         little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
         # A view of the memory, not a copy: an array that its user holds leaves the kernel as it is.
-        self.send(head, [np.ascontiguousarray(little).data.cast("B")])
+        buffers = [np.ascontiguousarray(little).data.cast("B")]
+        if self._layers:
+            buffers.append(labels_at(self._layers, index).data.cast("B"))
+        self.send(head, buffers)
 
     def _at(self, index: int) -> Stored:
         if not 0 <= index < self._about.count:
             raise BadInput(f"There is no slice {index + 1}: the view has {self._about.count}.")
         with self._lock:
             return self._pictures.stored(index)
+
+    def overlay(self, source: Any, name: str = "", colour: Colour | None = None, opacity: float = 0.4) -> "SeriesView":
+        """Lay a mask over the pictures; answers the view itself.
+
+        `source`: an array like the pictures, where anything but 0 belongs to it, or the path of a binary DICOM SEG
+        that was drawn on this series, which brings names and colours along. Raises BadInput."""
+        if not 0 <= opacity <= 1 or (colour and not all(0 <= part <= 255 for part in colour)):
+            raise BadInput(f"colour={colour}, opacity={opacity}: give (red, green, blue) of 0 to 255, and 0 to 1.")
+        shape = (self._about.count, self._about.rows, self._about.columns)
+        if isinstance(source, (str, Path)):
+            if not isinstance(self._pictures, FramePictures):
+                raise BadInput("A DICOM segmentation is laid on the series that it was drawn on: use series.view().")
+            planes = self._pictures.frames.planes
+            found = segments_of(Path(source), planes[0].dataset, [p.instance for p in planes], shape)
+            made = [replace(one, colour=colour or one.colour, opacity=opacity) for one in found]
+        else:
+            number = len(self._layers)
+            chosen = colour or COLOURS[number % len(COLOURS)]
+            made = [Overlay(name or f"mask {number + 1}", mask_of(source, shape), chosen, opacity)]
+        self._show_layers((*self._layers, *made))
+        return self
+
+    def clear_overlays(self) -> None:
+        """Take all overlays away."""
+        self._show_layers(())
+
+    def _show_layers(self, layers: tuple[Overlay, ...]) -> None:
+        if len(layers) > 255:
+            raise BadInput(f"A view shows up to 255 segments at once, not {len(layers)}.")
+        self._layers = layers
+        told = [{"name": one.name, "colour": list(one.colour), "opacity": one.opacity} for one in layers]
+        self.set_trait("overlays", told)
 
     def describe(self) -> str:
         """What is on the screen in words: title, slice, window."""
@@ -139,12 +178,13 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
 
     def grey(self) -> render.Grey:
         """The grey levels on the screen, (rows, columns) of uint8, or colours (rows, columns, 3)."""
-        return render.grey_levels(
+        grey = render.grey_levels(
             self._at(self.index),
             self.window,
             exact=self._about.exact,
             inverted=self.invert != self._about.flipped,
         )
+        return blended(grey, labels_at(self._layers, self.index), self._layers) if self._layers else grey
 
     def snapshot(self) -> bytes:
         """A PNG of what the view shows, drawn in Python from the same state."""

@@ -68,8 +68,20 @@ function makePainter() {
         : new Uint16Array(data.buffer, data.byteOffset, data.length);
       for (let i = 0; i < out.length; i++) out[i] = levels[patterns[i]];
     }
+    if (frame.labels) blend(image.data, frame.labels, state.overlays);
     context.putImageData(image, 0, 0);
   };
+}
+
+// The same operations in the same order as overlay.blended.
+function blend(bytes, labels, overlays) {
+  for (let i = 0, j = 0; i < labels.length; i++, j += 4) {
+    const over = overlays[labels[i] - 1];
+    if (!over) continue;
+    for (let k = 0; k < 3; k++) {
+      bytes[j + k] = Math.floor(bytes[j + k] * (1 - over.opacity) + over.colour[k] * over.opacity + 0.5);
+    }
+  }
 }
 
 // ---- Where pixels come from. A source has get(index) -> Promise<frame> and close(); another may use HTTP. ----
@@ -84,7 +96,7 @@ function commSource(model) {
     if (!request) return;
     waiting.delete(message.n);
     if (message.k === "error") request.reject(message);
-    else request.resolve(frameOf(message, buffers[0]));
+    else request.resolve(frameOf(message, buffers));
   }
   model.on("msg:custom", hear);
   return {
@@ -102,10 +114,10 @@ function commSource(model) {
   };
 }
 
-function frameOf(message, buffer) {
+function frameOf(message, buffers) {
   // Copied: the comm's buffer need not be aligned, and would keep its whole message alive.
-  const bytes = buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.byteLength);
-  return { ...message, data: new ARRAYS[message.dtype](bytes) };
+  const [bytes, labels] = buffers.map((b) => b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength));
+  return { ...message, data: new ARRAYS[message.dtype](bytes), labels: labels && new Uint8Array(labels) };
 }
 
 // ---- The loader: the latest wish first, few requests under way, ahead in the direction of scrolling ----
@@ -122,6 +134,7 @@ function makeLoader(source, count, fills, onFrame, onError) {
   let shown = Infinity;
   let direction = 1;
   let stopped = false;
+  let generation = 0;
 
   function keep(index, frame) {
     cache.set(index, frame);
@@ -158,8 +171,10 @@ function makeLoader(source, count, fills, onFrame, onError) {
   }
   function fetch(index) {
     underWay.add(index);
+    const asked = generation;
     source.get(index).then(
       (frame) => {
+        if (asked !== generation) return;
         underWay.delete(index);
         if (stopped) return;
         keep(index, frame);
@@ -167,6 +182,7 @@ function makeLoader(source, count, fills, onFrame, onError) {
         ask();
       },
       (error) => {
+        if (asked !== generation) return;
         underWay.delete(index);
         if (stopped) return;
         if (error.ended) {
@@ -197,6 +213,16 @@ function makeLoader(source, count, fills, onFrame, onError) {
       }
       ask();
       return Boolean(frame);
+    },
+    // What came before and what is under way is of no use any more.
+    forget() {
+      generation += 1;
+      cache.clear();
+      underWay.clear();
+      failed.clear();
+      held = 0;
+      shown = Infinity;
+      ask();
     },
     stop() {
       stopped = true;
@@ -242,13 +268,15 @@ function buildPage(about) {
   const closer = element("button", { type: "button", "aria-label": "Zoom in" }, "+");
   const farther = element("button", { type: "button", "aria-label": "Zoom out" }, "−");
   const reset = element("button", { type: "button" }, "Reset");
+  const legend = element("ul", { class: "rr-legend", "aria-label": "Overlays", hidden: "" });
   const status = element("div", { class: "rr-status", role: "status", "aria-live": "polite" });
   const root = element("div", { class: "rr-view", "data-lm-suppress-shortcuts": "true" },
     stage,
     element("div", { class: "rr-bar" }, slider, presets, invert, farther, closer, reset),
     status,
+    legend,
     element("details", { class: "rr-help" }, element("summary", {}, "Keys and mouse"), HELP));
-  return { root, stage, canvas, layer, across, down, error, slider, presets, invert, closer, farther, reset, status };
+  return { root, stage, canvas, layer, across, down, error, slider, presets, invert, closer, farther, reset, status, legend };
 }
 
 function show(number) {
@@ -286,6 +314,7 @@ function render({ model, el }) {
     pan: [...model.get("pan")],
     exact: about.exact,
     inverted: false,
+    overlays: model.get("overlays"),
   };
   let frame = null;
   let waitingTimer = null;
@@ -312,6 +341,7 @@ function render({ model, el }) {
     if (frame) {
       paint(page.canvas, frame, state);
       page.stage.setAttribute("data-slice", frame.z);
+      page.stage.toggleAttribute("data-overlaid", Boolean(frame.labels));
     }
     tell();
   }
@@ -342,6 +372,14 @@ function render({ model, el }) {
     page.across.style.cssText = `left: 0; right: 0; height: var(--thin); top: ${(100 * (row + 0.5)) / about.rows}%`;
     page.down.style.cssText = `top: 0; bottom: 0; width: var(--thin); left: ${(100 * (column + 0.5)) / about.columns}%`;
     tell();
+  }
+  function nameOverlays() {
+    page.legend.replaceChildren(...state.overlays.map(({ name, colour }) => {
+      const swatch = element("span", { class: "rr-swatch", "aria-hidden": "true" });
+      swatch.style.background = `rgb(${colour.join()})`;
+      return element("li", {}, swatch, name);
+    }));
+    page.legend.hidden = state.overlays.length === 0;
   }
   function setCross(row, column) {
     if (!model.get("cross").length) return;
@@ -427,6 +465,12 @@ function render({ model, el }) {
       place();
     },
     "change:cross": placeCross,
+    "change:overlays": () => {
+      // A picture that is on the screen keeps its old colours until the new one comes.
+      state.overlays = model.get("overlays");
+      nameOverlays();
+      loader.forget();
+    },
     "change:pan": () => {
       state.pan = [...model.get("pan")];
       place();
@@ -438,6 +482,7 @@ function render({ model, el }) {
   el.append(page.root);
   followed["change:invert"]();
   placeCross();
+  nameOverlays();
   fetchShown();
 
   return () => {

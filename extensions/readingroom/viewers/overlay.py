@@ -1,0 +1,112 @@
+"""Label maps over pictures: NumPy masks, and DICOM segmentations (PS3.3 A.51) that refer to the pictures shown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+
+from readingroom.errors import BadInput
+from readingroom.files import reading
+
+Colour = tuple[int, int, int]
+Labels = npt.NDArray[np.uint8]
+
+# Okabe and Ito's: told apart by people who see colours differently.
+COLOURS: tuple[Colour, ...] = (
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlay:
+    """One segment: where it is, and how it is shown."""
+
+    name: str
+    mask: npt.NDArray[np.bool_]
+    """(slices, rows, columns), like the pictures."""
+    colour: Colour
+    opacity: float
+    """0 shows nothing, 1 hides the picture."""
+
+
+def mask_of(mask: Any, shape: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
+    """A mask of the pictures' shape; anything but 0 belongs to it. Raises BadInput."""
+    found: npt.NDArray[np.bool_] = np.asarray(mask) != 0
+    if found.ndim == 2:
+        found = found[np.newaxis]
+    if found.shape != shape:
+        raise BadInput(f"The mask has the shape {found.shape}, the view {shape} (slices, rows, columns).")
+    return found
+
+
+def segments_of(path: Path, dataset: str, instances: Sequence[str], shape: tuple[int, int, int]) -> list[Overlay]:
+    """The segments of a binary DICOM SEG, each laid on the pictures that it was drawn on.
+
+    `instances`: the SOP Instance UID of each picture. Raises BadInput, AccessEnded, Damaged, NotFound."""
+    import highdicom
+
+    with reading(path, dataset):
+        found = pydicom.dcmread(path)
+    if found.get("SegmentationType") != "BINARY":
+        raise BadInput(f"{path.name} is no binary DICOM segmentation: give one, or a NumPy mask.")
+    seg = highdicom.seg.Segmentation.from_dataset(found, copy=False)
+    referred = {uid for _, _, uid in seg.get_source_image_uids()}
+    known = [i for i, uid in enumerate(instances) if uid in referred]
+    if not known:
+        raise BadInput(f"{path.name} was drawn on another series: it refers to no picture of this view.")
+    if (int(found.Rows), int(found.Columns)) != shape[1:]:
+        raise BadInput(f"{path.name} has pictures of {found.Rows} x {found.Columns}, the view {shape[1]} x {shape[2]}.")
+    pixels = seg.get_pixels_by_source_instance(
+        [instances[i] for i in known], ignore_spatial_locations=True, assert_missing_frames_are_empty=True
+    )
+    made = []
+    for at, item in enumerate(found.SegmentSequence):
+        mask = np.zeros(shape, np.bool_)
+        mask[known] = pixels[..., at] != 0
+        made.append(Overlay(str(item.SegmentLabel), mask, _colour(item, at), 0.4))
+    return made
+
+
+def _colour(item: pydicom.Dataset, at: int) -> Colour:
+    """The Recommended Display CIELab Value (PS3.3 C.10.7.1.1) in sRGB, else one of our own."""
+    lab = item.get("RecommendedDisplayCIELabValue")
+    if not lab:
+        return COLOURS[at % len(COLOURS)]
+    lightness, a, b = (int(v) for v in lab)
+    return srgb(lightness * 100 / 65535, a * 255 / 65535 - 128, b * 255 / 65535 - 128)
+
+
+def srgb(lightness: float, a: float, b: float) -> Colour:
+    """CIELab with D50 white, as in DICOM's PCS values, to sRGB (IEC 61966-2-1), by Bradford's adaptation to D65."""
+    y = (lightness + 16) / 116
+    f = np.array([y + a / 500, y, y - b / 200])
+    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * np.array([0.9642, 1.0, 0.8249])
+    matrix = np.array([
+        [3.1338561, -1.6168667, -0.4906146], [-0.9787684, 1.9161415, 0.0334540], [0.0719453, -0.2289914, 1.4052427],
+    ])  # fmt: skip
+    linear = np.clip(matrix @ xyz, 0, 1)
+    coded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    red, green, blue = (int(v) for v in np.floor(coded * 255 + 0.5))
+    return red, green, blue
+
+
+def labels_at(overlays: Sequence[Overlay], index: int) -> Labels:
+    """(rows, columns): 0 for none, else the number from 1 of the overlay on top, which is the last."""
+    labels = np.zeros(overlays[0].mask.shape[1:], np.uint8)
+    for number, overlay in enumerate(overlays, 1):
+        labels[overlay.mask[index]] = number
+    return labels
+
+
+def blended(grey: npt.NDArray[np.uint8], labels: Labels, overlays: Sequence[Overlay]) -> npt.NDArray[np.uint8]:
+    """Colours (rows, columns, 3): `grey * (1 - opacity) + colour * opacity`, rounded half up, as in the browser."""
+    colours = np.repeat(grey[..., None], 3, axis=2) if grey.ndim == 2 else grey.copy()
+    for number, overlay in enumerate(overlays, 1):
+        here = labels == number
+        mixed = colours[here] * (1 - overlay.opacity) + np.array(overlay.colour, np.float64) * overlay.opacity
+        colours[here] = np.floor(mixed + 0.5).astype(np.uint8)
+    return colours
