@@ -147,6 +147,15 @@ def custody(settings: Settings) -> KeyCustody:
             )
         module, pin = settings.pkcs11_module_file, settings.pkcs11_pin_file
         return Pkcs11KeyCustody(module, settings.pkcs11_token, pin, settings.paths.keys)
+    if settings.kms_region:
+        from readingroom_hub.adapters.aws import client, credentials
+        from readingroom_hub.adapters.keys_kms import KmsKeyCustody
+
+        if settings.kms_credentials_file is None:
+            raise BadInput("READINGROOM_KMS_REGION needs READINGROOM_KMS_CREDENTIALS_FILE")
+        keys = credentials(settings.kms_credentials_file)
+        kms = client("kms", settings.kms_endpoint, settings.kms_region, keys, settings.kms_ca_file)
+        return KmsKeyCustody(kms, settings.kms_alias)
     from readingroom_hub.adapters.keys_file import FileKeyCustody
 
     return FileKeyCustody(settings.paths.keys)
@@ -155,7 +164,8 @@ def custody(settings: Settings) -> KeyCustody:
 def objects(settings: Settings) -> ObjectStore:
     """The object store. Raises BadInput where an S3 service is named by half."""
     if settings.s3_endpoint:
-        from readingroom_hub.adapters.objects_s3 import S3ObjectStore, credentials
+        from readingroom_hub.adapters.aws import credentials
+        from readingroom_hub.adapters.objects_s3 import S3ObjectStore
 
         if not settings.s3_bucket or settings.s3_credentials_file is None:
             raise BadInput("READINGROOM_S3_ENDPOINT needs READINGROOM_S3_BUCKET and READINGROOM_S3_CREDENTIALS_FILE")

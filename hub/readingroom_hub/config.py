@@ -157,6 +157,14 @@ class Settings:
     pkcs11_token: str = ""
     """The token's label."""
     pkcs11_pin_file: Path | None = None
+    kms_region: str = ""
+    """Region of the AWS Key Management Service that holds the key-encrypting keys."""
+    kms_endpoint: str = ""
+    """URL of the service, where it is not the region's public one."""
+    kms_alias: str = "readingroom"
+    """Aliases of this deployment's keys begin with `alias/<this>-`."""
+    kms_credentials_file: Path | None = None
+    kms_ca_file: Path | None = None
     s3_endpoint: str = ""
     """URL of the S3 service that holds the encrypted objects; without it they lie in a folder of the state."""
     s3_bucket: str = ""

@@ -6,7 +6,8 @@ from tests.contract.object_store import ObjectStoreContract
 from tests.support.seaweed import BUCKET, KEYS, Seaweed, seaweed
 
 from readingroom_hub import compose
-from readingroom_hub.adapters.objects_s3 import S3ObjectStore, credentials
+from readingroom_hub.adapters.aws import credentials
+from readingroom_hub.adapters.objects_s3 import S3ObjectStore
 from readingroom_hub.config import load
 from readingroom_hub.errors import BadInput, StoreUnavailable
 

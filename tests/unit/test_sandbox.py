@@ -254,3 +254,17 @@ def test_home_that_nothing_limits_is_measured_and_its_server_stopped(tmp_path, m
         door._watch(plan, process, process.pid)
         timer.join()
         assert process.returncode == -9
+
+
+@pytest.mark.parametrize(
+    ("given", "level", "words"),
+    [
+        ({}, fitness.Level.ADVICE, "is a file in"),
+        ({"pkcs11_module_file": Path("/lib/p11.so"), "pkcs11_token": "room"}, fitness.Level.OK, "the token 'room'"),
+        ({"kms_region": "eu-central-1"}, fitness.Level.OK, "a key service, region eu-central-1"),
+    ],
+)
+def test_the_doctor_says_where_keys_are(tmp_path, given, level, words):
+    check = fitness._custody(Settings(state=tmp_path, **given))
+    assert check.level is level
+    assert words in check.sentence

@@ -1,40 +1,20 @@
 """The object store in a bucket of any S3 service that obeys `If-None-Match: *` (RFC 9110 section 13.1.2)."""
 
-import configparser
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from readingroom_hub.errors import BadInput, Conflict, NotFound, StoreUnavailable
+from readingroom_hub.adapters import aws
+from readingroom_hub.errors import Conflict, NotFound, StoreUnavailable
 from readingroom_hub.ports.objects import ObjectStore, check_name
 
-_CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 3, 10, 3
-"""A store that does not answer is an error within a minute, never a hang: whoever reads an image waits for it."""
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 _EXISTS = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
 _WRITER = "writer"
-
-
-def credentials(path: Path) -> dict[str, str]:
-    """Access key and secret from an AWS credentials file, section `default`. Raises BadInput naming what is missing."""
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        with path.open(encoding="utf-8") as file:
-            parser.read_file(file)
-        section = parser["default"]
-        return {name: section[name] for name in ("aws_access_key_id", "aws_secret_access_key")}
-    except OSError as error:
-        raise BadInput(f"the S3 credentials file {path} cannot be read: {error.strerror}") from error
-    except (KeyError, configparser.Error) as error:
-        raise BadInput(
-            f"the S3 credentials file {path} needs a section [default] with aws_access_key_id and aws_secret_access_key"
-        ) from error
 
 
 @contextmanager
@@ -60,22 +40,11 @@ class S3ObjectStore(ObjectStore):
     ) -> None:
         """`endpoint` is the service's URL; `keys` as `credentials` gives them; `ca_file` a private authority's PEM."""
         self._bucket = bucket
-        # Not a session of boto3's defaults: credentials come from the one file, never from environment or machine.
-        self._s3: Any = boto3.session.Session(region_name=region, **keys).client(
-            "s3",
-            endpoint_url=endpoint,
-            verify=str(ca_file) if ca_file else None,
-            config=Config(
-                connect_timeout=_CONNECT_SECONDS,
-                read_timeout=_READ_SECONDS,
-                retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
-                max_pool_connections=32,
-                s3={"addressing_style": "path"},
-                # Every byte is authenticated by its envelope; a second checksum is time and not every service has it.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+        # Every byte is authenticated by its envelope; a second checksum is time and not every service has it.
+        self._s3 = aws.client(
+            "s3", endpoint, region, keys, ca_file, s3={"addressing_style": "path"},
+            request_checksum_calculation="when_required", response_checksum_validation="when_required",
+        )  # fmt: skip
 
     def put(self, name: str, data: bytes) -> None:
         """One conditional PUT. Sent twice, it may be in conflict with itself: the object says who wrote it."""

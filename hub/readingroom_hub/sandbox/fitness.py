@@ -208,6 +208,10 @@ def _state_folder(settings: Settings) -> Check:
 
 
 def _custody(settings: Settings) -> Check:
+    if settings.pkcs11_module_file is not None:
+        return Check("key custody", Level.OK, f"key-encrypting keys are in the token {settings.pkcs11_token!r}")
+    if settings.kms_region:
+        return Check("key custody", Level.OK, f"key-encrypting keys are in a key service, region {settings.kms_region}")
     sentence = f"the key-encrypting key is a file in {settings.paths.keys}: whoever reads this disk reads the data"
     return Check("key custody", Level.ADVICE, sentence, "for real data use an HSM or a key service")
 
