@@ -103,7 +103,7 @@ def slow_line(port: int, delay: float, rate: float) -> Iterator[int]:
             while True:
                 due, data = await queue.get()
                 await asyncio.sleep(max(due - loop.time(), 0))
-                if not data:
+                if not data or writer.is_closing():
                     writer.close()
                     return
                 writer.write(data)

@@ -92,15 +92,16 @@ class Series:
         return self.frames().volume()
 
     def view(self, **traits: Any) -> SeriesView:
-        """A viewer that decodes the slice on the screen, and holds no volume. `traits`: index, window, invert."""
+        """A viewer that decodes the slice on the screen, and holds no volume. `traits`: index, window, invert;
+        static="none" keeps no picture in a saved page."""
         return SeriesView(self.frames(), **traits)
 
-    def mpr(self, slab: float = 0.0, how: str = "max") -> MprView:
+    def mpr(self, slab: float = 0.0, how: str = "max", static: str = "png") -> MprView:
         """Axial, coronal and sagittal with a linked crosshair: reads the whole series.
 
-        `slab`: mm of thickness that each picture shows at once, as `how`: max, min or mean. Raises NotAVolume, which
-        says why the series has no other planes; BadInput."""
-        return MprView(self.volume(), slab, how)
+        `slab`: mm of thickness that each picture shows at once, as `how`: max, min or mean. `static`: see view.
+        Raises NotAVolume, which says why the series has no other planes; BadInput."""
+        return MprView(self.volume(), slab, how, static=static)
 
     def __repr__(self) -> str:
         return f"Series({self.modality} {self.description!r}, {_times(self.shape) or 'no images'}, ...{self.uid[-12:]})"

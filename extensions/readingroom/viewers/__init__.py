@@ -14,5 +14,6 @@ def view(source: Any, spacing: tuple[float, ...] | None = None, **traits: Any) -
 
     `source`: an array (rows, columns), (slices, rows, columns), or uint8 colour (slices, rows, columns, 3);
     a Volume; Frames. `spacing`: mm between (rows, columns) or (slices, rows, columns), for arrays.
-    `traits`: index, window=(centre, width), invert, zoom, pan. Raises BadInput for anything else."""
+    `traits`: index, window=(centre, width), invert, zoom, pan; static='none' keeps no picture in a
+    saved page. Raises BadInput for anything else."""
     return SeriesView(pictures_of(source, spacing), **traits)

@@ -127,7 +127,9 @@ class MprView(ipywidgets.HBox):  # type: ignore[misc,unused-ignore]
 
     crosshair = traitlets.Tuple(traitlets.Float(), traitlets.Float(), traitlets.Float(), help="mm, LPS")
 
-    def __init__(self, volume: Volume, slab: float = 0.0, how: str = "max", window: Any = None) -> None:
+    def __init__(
+        self, volume: Volume, slab: float = 0.0, how: str = "max", window: Any = None, static: str = "png"
+    ) -> None:
         made = {plane: pictures_of_plane(volume, plane, slab, how) for plane in _PLANES}
         self._cuts = {plane: seen for plane, (seen, _) in made.items()}
         first = self._cuts["axial"]
@@ -138,8 +140,9 @@ class MprView(ipywidgets.HBox):  # type: ignore[misc,unused-ignore]
             index, *cross = seen.voxel(middle)
             chosen = window or (views["axial"].window if views else None)
             traits = {"index": index, "cross": cross} | ({"window": chosen} if chosen else {})
-            views[plane] = SeriesView(pictures, layout={"flex": "1 1 0", "min_width": "0"}, **traits)
+            views[plane] = SeriesView(pictures, static=static, layout={"flex": "1 1 0", "min_width": "0"}, **traits)
         self.views = views
+        self._static = static
         super().__init__(list(views.values()), crosshair=middle, layout={"width": "100%"})
         for plane, view in views.items():
             view.observe(lambda _change, plane=plane: self._moved(plane), ["index", "cross"])
@@ -189,4 +192,6 @@ class MprView(ipywidgets.HBox):  # type: ignore[misc,unused-ignore]
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live view, and a still picture with its words for wherever no kernel runs."""
         data = super()._repr_mimebundle_(**kwargs)
+        if self._static == "none":
+            return {**data, "text/plain": self.describe()}
         return {**data, "image/png": base64.b64encode(self.snapshot()).decode(), "text/plain": self.describe()}

@@ -47,6 +47,9 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
         self._pictures: Pictures = source if hasattr(source, "about") else pictures_of(source)
         self._about = self._pictures.about
         self._layers: tuple[Overlay, ...] = ()
+        self._static = traits.pop("static", "png")
+        if self._static not in {"png", "none"}:
+            raise BadInput(f"static={self._static!r}: give 'png' to keep a picture in the saved page, or 'none'.")
         # ipykernel runs comm handlers on other threads than cells; the decoders are not all made for that.
         self._lock = threading.Lock()
         unknown = set(traits) - {"index", "window", "invert", "zoom", "pan", "cross", "layout"}
@@ -196,6 +199,8 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
         if bundle is None:
             return None
         data, metadata = bundle
+        if self._static == "none":
+            return {**data, "text/plain": self.describe()}, metadata
         try:
             still = {"image/png": base64.b64encode(self.snapshot()).decode(), "text/plain": self.describe()}
         except ReadingRoomError as error:

@@ -218,3 +218,11 @@ def test_an_array_leaves_the_kernel_without_a_copy():
     array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
     _, (buffer,) = ask(Spy(array), 1)
     assert np.shares_memory(np.frombuffer(buffer, np.int16), array)
+
+
+def test_no_picture_stays_where_none_may():
+    data, _ = readingroom.view(np.zeros((2, 4, 4)), static="none")._repr_mimebundle_()
+    assert "image/png" not in data
+    assert data["text/plain"].startswith("array: slice 2 of 2")
+    with pytest.raises(BadInput, match="static='jpeg'"):
+        readingroom.view(np.zeros((2, 4, 4)), static="jpeg")

@@ -138,9 +138,13 @@ def test_pictures_of_many_kinds_decode(name, count, coloured):
             found.volume()
 
 
-def test_a_form_that_no_decoder_reads_is_told_in_a_sentence():
-    with pytest.raises(Damaged, match=r"JPGExtended\.dcm of d could not be decoded"):
-        of_test_file("JPGExtended.dcm")[0]
+def test_a_form_that_no_decoder_reads_is_told_in_a_sentence(tmp_path):
+    one = instance(np.zeros((2, 2), np.uint16))
+    one.file_meta.TransferSyntaxUID = pydicom.uid.MPEG2MPML
+    one.PixelData = pydicom.encaps.encapsulate([b"\0" * 8])
+    folder = write_series(tmp_path, "d", [one])
+    with pytest.raises(Damaged, match=r"\.dcm of d could not be decoded"):
+        Frames.of_files(sorted(folder.iterdir()), "d")[0]
 
 
 def test_ultrasound_frames_have_no_places():
