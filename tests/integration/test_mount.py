@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from tests.support.fakes import MemoryAuditRepository
 from tests.support.mount_world import Published, World, read
@@ -112,6 +114,7 @@ def test_listing_names_every_instance_with_its_size(data: Path, lung: Published)
         found |= {str((Path(at) / f).relative_to(data / "lung-ct")): os.stat(Path(at) / f).st_size for f in files}
     description = found.pop("dataset.json")
     assert found.pop("index.csv") == len(read(data / "lung-ct/index.csv"))
+    assert found.pop("index.parquet") == len(read(data / "lung-ct/index.parquet"))
     assert found.pop("README.md") == len(read(data / "lung-ct/README.md"))
     assert found == listed(lung)
     text = read(data / "lung-ct/dataset.json")
@@ -131,6 +134,17 @@ def test_the_index_names_every_instance_and_looking_at_it_is_on_the_record(
     intents = [(s.get("path"), "series" in s) for s in room.subjects("read-intent")]
     assert intents == [("index.csv", False), (None, True)], "one series, whatever its images are called"
     assert b"1 patients" in read(data / "lung-ct/README.md")
+
+
+def test_the_parquet_index_holds_the_same_rows_typed_and_looking_at_it_is_on_the_record(
+    room: Room, data: Path, lung: Published
+) -> None:
+    found = pyarrow.parquet.read_table(pa.BufferReader(read(data / "lung-ct/index.parquet"))).to_pylist()
+    assert [s["path"] for s in room.subjects("read-intent")] == ["index.parquet"]
+    rows = list(csv.DictReader(read(data / "lung-ct/index.csv").decode().splitlines()))
+    assert [s["path"] for s in room.subjects("read-intent")] == ["index.parquet", "index.csv"]
+    assert [{k: str(v) for k, v in row.items()} for row in found] == rows
+    assert [row["bytes"] for row in found] == list(listed(lung).values())
 
 
 def test_a_revocation_takes_an_image_under_both_its_names(room: Room, lung: Published) -> None:

@@ -153,8 +153,8 @@ class Operations:
         place = ino & PLACE_MASK
         text = shelf.tree.text(place)
         if text is not None:
-            if text.of_patients:
-                self.reading.open_index(shelf.version, len(text.data))
+            if text.table:
+                self.reading.open_index(shelf.version, text.table, len(text.data))
             return _Handle(ino, None, None, text.data)
         file = shelf.tree.file(place)
         if file is None:

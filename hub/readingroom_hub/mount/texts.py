@@ -1,14 +1,16 @@
-"""The generated files of one dataset version: dataset.json for programs, index.csv for tables, README.md for people."""
+"""The generated files of one dataset version: dataset.json for programs, index.csv and index.parquet for tables,
+README.md for people."""
 
 import csv
 import io
 import json
 from collections import Counter
+from collections.abc import Iterator
 
 from readingroom_hub.model.dataset import DatasetVersion, Instance, Manifest
 from readingroom_hub.mount.paths import file_names, in_series, patient_folder
 
-JSON_NAME, INDEX_NAME, README_NAME = b"dataset.json", b"index.csv", b"README.md"
+JSON_NAME, INDEX_NAME, PARQUET_NAME, README_NAME = b"dataset.json", b"index.csv", b"index.parquet", b"README.md"
 COLUMNS = (
     "path",
     "patient",
@@ -27,7 +29,7 @@ COLUMNS = (
     "series",
     "instance",
 )
-"""Of index.csv, format 1: columns are only ever appended."""
+"""Of index.csv and index.parquet, format 1: columns are only ever appended."""
 
 
 def dataset_json(version: DatasetVersion) -> bytes:
@@ -46,20 +48,25 @@ def dataset_json(version: DatasetVersion) -> bytes:
 
 
 def index_csv(manifest: Manifest) -> bytes:
-    """A head, then a row an instance, by study, series and place in the series (RFC 4180, with LF)."""
+    """A head, then `index_rows` (RFC 4180, with LF)."""
     text = io.StringIO()
     write = csv.writer(text, lineterminator="\n")
     write.writerow(COLUMNS)
+    write.writerows(index_rows(manifest))
+    return text.getvalue().encode()
+
+
+def index_rows(manifest: Manifest) -> Iterator[tuple[object, ...]]:
+    """A row an instance, by study, series and place in the series; fields as in COLUMNS."""
     folders = patient_folders(manifest)
     for series in in_series(manifest):
         for instance, name in zip(series, file_names(series), strict=True):
-            write.writerow(_row(instance, f"{folders[instance.patient]}/{instance.study}/{instance.series}/{name}"))
-    return text.getvalue().encode()
+            yield _row(instance, f"{folders[instance.patient]}/{instance.study}/{instance.series}/{name}")
 
 
 def patient_folders(manifest: Manifest) -> dict[str, str]:
     """Patient ID -> name of the patient's folder, which is never that of a generated file or of a study."""
-    taken = {name.decode() for name in (JSON_NAME, INDEX_NAME, README_NAME)}
+    taken = {name.decode() for name in (JSON_NAME, INDEX_NAME, PARQUET_NAME, README_NAME)}
     taken |= {i.study for i in manifest.instances}
     return {patient: patient_folder(patient, taken) for patient in {i.patient for i in manifest.instances}}
 
@@ -108,5 +115,6 @@ here, at this folder. `patient` is a pseudonym, dates are shifted. `spacing` is 
 
 Images lie in `<patient>/<study>/<series>/<n>.dcm`: patient by pseudonym, study and series by their new UIDs, `n` by
 Instance Number. `<study>/<series>/<instance>.dcm`, by UIDs alone, opens the same image, though it is not listed here.
-Each open of an image is on the audit record, and so is reading `index.csv`.
+`index.parquet` holds the rows of `index.csv` with their types. Each open of an image is on the audit record, and so is
+reading one of these two.
 """.encode()

@@ -15,12 +15,16 @@ from readingroom_hub.model.dataset import DatasetVersion, Instance, Manifest
 from readingroom_hub.mount import messages as m
 from readingroom_hub.mount import protocol as p
 from readingroom_hub.mount.paths import file_names, in_series
+from readingroom_hub.mount.tables import index_parquet
 from readingroom_hub.mount.texts import (
+    COLUMNS,
     INDEX_NAME,
     JSON_NAME,
+    PARQUET_NAME,
     README_NAME,
     dataset_json,
     index_csv,
+    index_rows,
     patient_folders,
     readme_md,
 )
@@ -79,10 +83,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A generated file. `of_patients`: it tells about single patients, so that its opening is recorded."""
+    """A generated file. `table`: its name, where it tells about single patients, so that its opening is recorded."""
 
     data: bytes
-    of_patients: bool
+    table: str
 
 
 class Listing:
@@ -133,7 +137,8 @@ class Tree:
         top = [
             self._text(JSON_NAME, dataset_json(version)),
             self._text(README_NAME, readme_md(version, manifest)),
-            self._text(INDEX_NAME, index_csv(manifest), of_patients=True),
+            self._text(INDEX_NAME, index_csv(manifest), table=True),
+            self._text(PARQUET_NAME, index_parquet(COLUMNS, index_rows(manifest)), table=True),
         ]
         patients: dict[str, Studies] = {}
         studies: list[tuple[bytes, p.Attr]] = []
@@ -146,9 +151,9 @@ class Tree:
         top += [(names[patient].encode(), self._patient(patients[patient])) for patient in in_order]
         self._folders[FOLDER_PLACE] = Listing(top, unlisted=studies)
 
-    def _text(self, name: bytes, data: bytes, of_patients: bool = False) -> tuple[bytes, p.Attr]:
+    def _text(self, name: bytes, data: bytes, table: bool = False) -> tuple[bytes, p.Attr]:
         place = self._take()
-        self._texts[place] = Text(data, of_patients)
+        self._texts[place] = Text(data, name.decode() if table else "")
         return name, self._attr(place, len(data))
 
     def _take(self) -> int:

@@ -17,7 +17,6 @@ from readingroom_hub.ports.records import AuditRepository
 from readingroom_hub.services.refusals import Refusals
 
 INTENT_LIFETIME = timedelta(seconds=60)
-INDEX = "index.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +82,15 @@ class Reading:
         self._audit.post(self._record(AuditEvent.INSTANCE_OPENED, _subject(series, allow) | more))
         return OpenInstance(series, instance, standing, allow, intent)
 
-    def open_index(self, version: DatasetVersion, size: int) -> None:
-        """Allow a look at the version's table of instances, `size` bytes: after return a durable record covers it.
+    def open_index(self, version: DatasetVersion, table: str, size: int) -> None:
+        """Allow a look at `table`, a file of `size` bytes that tells about single instances.
+
+        After return a durable record covers it.
 
         Raises Denied, recorded; AuditUnavailable."""
-        allow = self._allowed(self.standing, version, INDEX)
-        subject = {"dataset": version.dataset, "version": version.digest, "grant": allow.grant.id, "path": INDEX}
-        self._durable((version.digest, INDEX), allow, subject | {"bytes": size})
+        allow = self._allowed(self.standing, version, table)
+        subject = {"dataset": version.dataset, "version": version.digest, "grant": allow.grant.id, "path": table}
+        self._durable((version.digest, table), allow, subject | {"bytes": size})
 
     def enter(self, version: DatasetVersion) -> None:
         """Allow a look into the version's folders, which releases names but no instance. Raises Denied, recorded."""
