@@ -34,6 +34,8 @@ _MONTH = "(?:" + "|".join(sorted(_MONTHS, key=len, reverse=True)) + r")(?![^\W\d
 _LONG_MONTH = (
     "(?:" + "|".join(sorted((m for m in _MONTHS if len(m) > 4 and m != "march"), key=len, reverse=True)) + r")\b"
 )
+# Short names that are no word or method of medicine (as MAR, OCT, dec are): a day beside one is such a date, too.
+_SHORT_MONTH = r"(?:jan|feb|apr|jun|jul|aug|sept?|nov)\.?"
 _YEAR = r"(?:1[89]|20)\d\d"
 _DAY, _NUMBER = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
 _BORN = r"\b(?:d\.?o\.?b\.?|born|birth ?date|date of birth|geb(?:\.|oren)?|ne\(?e?\)? le|nac(?:\.|ido)?)[ :.=#on]{0,5}"
@@ -57,11 +59,13 @@ _UNCLEAR = (
     rf"(?<![^\W_]){_MONTH}[ ]*{_DAY}, ?\d\d(?!\d)",
     rf"(?<![^\W_]){_MONTH} ?['\u2019-]\d\d(?!\d)",
     rf"(?<![^\W_])(?:{_LONG_MONTH} {_DAY}|{_DAY}\.? {_LONG_MONTH})(?![^\W_])",
+    rf"(?<![^\W_])(?:{_SHORT_MONTH} {_DAY}|{_DAY}\.? {_SHORT_MONTH})(?![^\W_]|\.\d)",
+    rf"(?<![^\W_])(?:dated?|on|seen|since|until|prior|from)[: ]+(?P<when>{_NUMBER}/{_DAY})(?![\w/])",
     rf"(?<![\w./-]){_YEAR}[-/](?:0[1-9]|1[0-2])(?![\w/-])",
     rf"(?<![\w.]){_YEAR} (?:0[1-9]|1[0-2]) (?:0[1-9]|[12]\d|3[01])(?![\w.])",
     rf"(?<![\w.])(?:0[1-9]|[12]\d|3[01]) (?:0[1-9]|1[0-2]) {_YEAR}(?![\w.])",
     rf"(?<![^\W_]){_YEAR}{_MONTH}\d\d(?!\d)",
-    rf"(?:dated?|on|from|vom|am|du|del|prior|since|until)[: ]+{_DAY}\.{_NUMBER}\.\d\d(?![\w.])",
+    rf"(?:dated?|on|from|vom|am|du|del|prior|since|until)[: ]+(?P<when>{_DAY}\.{_NUMBER}\.\d\d)(?![\w.])",
     rf"(?<!\d){_YEAR} ?[年년] ?\d{{1,2}} ?[月월](?: ?\d{{1,2}} ?[日일])?",
     # Eight digits and more are no measure: another form of date, a telephone or record number.
     rf"(?<![\w.,-])(?!{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?!\d))\d{{8,}}(?![\w]|[.,]\d)",
@@ -117,6 +121,8 @@ _OLD = re.compile(
     r"anni\b|лет\b|歳|岁|(?:fe)?male\b|(?:wo)?man\b|lady\b|gentleman\b))"
     r"|(?<![^\W_])(?:age|aged|alter|edad|eta)[ :=]{1,2}(?P<aged>0?9\d|1[01]\d)(?![\d.]|[^\W_])"
 )
+# "93M", "101 F": read in the text's own case, since "m" is also metres and minutes.
+_OLD_AND_SEX = re.compile(r"(?<![\w.-])(?P<old>9\d|1[01]\d)(?=[ -]?(?:y[ /.-]?)?[MF](?![\w/]))")
 # Upper-case MR, MS, DR are modalities and a disease as often as titles: those need a dot or mixed case.
 _TITLE = re.compile(
     r"(?<![^\W_])(?:Drs?\.?|DR\.|Prof\.?|PROF\.|Mrs?\.?|MRS?\.|Ms\.|Miss|Herr|Frau|Mme\.?|Tech(?:nologist)?[:.]|"
@@ -161,6 +167,8 @@ def contacts(text: str) -> Iterator[Found]:
         yield *m.span(), ""
     for m in _OLD.finditer(folded):
         yield *m.span("old" if m["old"] else "aged"), "90+"
+    for m in _OLD_AND_SEX.finditer(text):
+        yield *m.span("old"), "90+"
 
 
 def uids(text: str, replace: Callable[[str], str]) -> Iterator[Found]:
@@ -178,8 +186,9 @@ def prose(text: str, days: int | None) -> Iterator[Found]:
         for m in pattern.finditer(folded):
             yield *m.span(), _moved(m, days) if days is not None else ""
     for pattern in _UNCLEAR_DATE:
+        part = "when" if "when" in pattern.groupindex else 0
         for m in pattern.finditer(folded):
-            yield *m.span(), ""
+            yield *m.span(part), ""
 
 
 def _moved(m: re.Match[str], days: int) -> str:
