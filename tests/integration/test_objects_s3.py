@@ -1,11 +1,16 @@
 """The S3 store against a real service, which refuses wrong secrets and replaces nothing."""
 
+import contextlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import boto3
 import pytest
 from tests.contract.object_store import ObjectStoreContract
 from tests.support.seaweed import BUCKET, KEYS, Seaweed, seaweed
 
 from readingroom_hub import compose
+from readingroom_hub.adapters import objects_s3
 from readingroom_hub.adapters.aws import credentials
 from readingroom_hub.adapters.objects_s3 import S3ObjectStore
 from readingroom_hub.config import load
@@ -61,6 +66,38 @@ def test_a_service_that_is_gone_is_an_error_and_is_used_again_when_it_is_back(tm
             store.read("k/x")
         server.start()
         assert store.read("k/x") == b"kept"
+
+
+class Drip(BaseHTTPRequestHandler):
+    """Promises a thousand bytes, and sends one now and then."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while not self.server.over.wait(0.02):
+                self.wfile.write(b"x")
+
+    def log_message(self, *_args):
+        pass
+
+
+def test_a_service_that_drips_is_given_up(monkeypatch):
+    monkeypatch.setattr(objects_s3, "_BODY_SECONDS", 0.3)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Drip)
+    server.over = threading.Event()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        store = S3ObjectStore(f"http://127.0.0.1:{server.server_port}", BUCKET, REGION, KEYS)
+        with pytest.raises(StoreUnavailable, match=r"k/x: the S3 store does not answer \(\d+ bytes in"):
+            store.read("k/x")
+    finally:
+        server.over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def test_settings_choose_it(tmp_path):

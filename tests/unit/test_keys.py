@@ -10,6 +10,7 @@ from tests.support.mount_world import World
 from typer.testing import CliRunner
 
 from readingroom_hub import compose
+from readingroom_hub.adapters.keys_file import FileKeyCustody
 from readingroom_hub.cli.key import app
 from readingroom_hub.crypto.envelope import MANIFEST_PART, open_whole
 from readingroom_hub.errors import KeyUnavailable
@@ -93,6 +94,24 @@ def test_destruction_takes_one_version_and_says_so_in_a_signed_receipt(world, ve
     content["receipt"]["unreadable"][0]["version"] = kept.digest
     receipt.write_text(json.dumps(content))
     assert run("check", receipt) == (1, "Error: this receipt was changed, or is not of this key custody ")
+
+
+def test_a_custodian_that_falls_silent_signs_no_receipt(world, versions, audit, tmp_path, monkeypatch):
+    old, receipt = kek(world, versions[0]), tmp_path / "receipt.json"
+    run("rotate")
+
+    def silent(*_args):
+        raise KeyUnavailable("the key custodian does not answer")
+
+    def falls_silent(_self, _kek):
+        for name in ("unwrap", "keks"):
+            monkeypatch.setattr(FileKeyCustody, name, silent)
+
+    monkeypatch.setattr(FileKeyCustody, "destroy", falls_silent)
+    code, said = run("destroy", old, "--approved-by", "Sam", "--approved-by", "Olga", "--receipt", receipt)
+    assert (code, receipt.exists()) == (1, False)
+    assert "does not answer" in said
+    assert audit.records[-1]["outcome"] == "failure"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The object store in a bucket of any S3 service that obeys `If-None-Match: *` (RFC 9110 section 13.1.2)."""
 
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from readingroom_hub.adapters import aws
 from readingroom_hub.errors import Conflict, NotFound, StoreUnavailable
@@ -15,6 +17,8 @@ from readingroom_hub.ports.objects import ObjectStore, check_name
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 _EXISTS = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
 _WRITER = "writer"
+_BODY_SECONDS, _SLOWEST = 60.0, 1_000_000
+"""How long an answer may take: this, and a second more for each megabyte that came."""
 
 
 @contextmanager
@@ -26,7 +30,7 @@ def _reported(name: str) -> Iterator[None]:
         if code in _MISSING:
             raise NotFound(f"the object store holds no object {name}") from error
         raise StoreUnavailable(f"object {name}: the S3 store answered {code or error}; tell the operator") from error
-    except (BotoCoreError, OSError) as error:
+    except (BotoCoreError, HTTPError, OSError) as error:
         raise StoreUnavailable(
             f"object {name}: the S3 store does not answer ({error}); try again in a minute"
         ) from error
@@ -70,15 +74,12 @@ class S3ObjectStore(ObjectStore):
         wanted = {"Range": f"bytes={offset}-{'' if size is None else offset + size - 1}"} if offset or size else {}
         with _reported(name):
             try:
-                body = self._s3.get_object(Bucket=self._bucket, Key=name, **wanted)["Body"]
-                with body:
-                    data: bytes = body.read()
+                return _whole(self._s3.get_object(Bucket=self._bucket, Key=name, **wanted))
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") not in {"InvalidRange", "416"}:
                     raise
                 self._head(name)
                 return b""
-        return data
 
     def size(self, name: str) -> int:
         """By HEAD."""
@@ -115,3 +116,18 @@ class S3ObjectStore(ObjectStore):
     def _head(self, name: str) -> dict[str, Any]:
         answer: dict[str, Any] = self._s3.head_object(Bucket=self._bucket, Key=name)
         return answer
+
+
+def _whole(answer: dict[str, Any]) -> bytes:
+    """The body. A socket's time limit begins anew with each byte, so one that drips is given up here: TimeoutError."""
+    started, parts, came = time.monotonic(), [], 0
+    with answer["Body"] as body:
+        # The raw response, as the context gives it, hands over what has come; `read` waits until all of it has.
+        while part := body.read1(1 << 20):
+            parts.append(part)
+            came += len(part)
+            if time.monotonic() - started > _BODY_SECONDS + came / _SLOWEST:
+                raise TimeoutError(f"{came} bytes in {_BODY_SECONDS:g} s")
+    if came != answer["ContentLength"]:
+        raise ConnectionError(f"{came} bytes of {answer['ContentLength']}")
+    return parts[0] if len(parts) == 1 else b"".join(parts)

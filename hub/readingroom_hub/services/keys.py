@@ -117,6 +117,9 @@ class KeyService:
             except KeyUnavailable:
                 continue
             raise IntegrityError(f"key custody says that {kek} is destroyed, and still unwraps with it")
+        # A custodian that does not answer unwraps nothing either: the receipt needs its word. Raises KeyUnavailable.
+        if {k.name: k.state for k in self._custody.keks()}.get(kek) is not KeyState.DESTROYED:
+            raise IntegrityError(f"key custody was told to destroy {kek}, and does not list it as destroyed")
 
     def _signer(self) -> Ed25519PrivateKey:
         return Ed25519PrivateKey.from_private_bytes(self._custody.derive(_PURPOSE))
