@@ -29,6 +29,8 @@ class Deidentified:
     """A de-identified file, and what its manifest line needs."""
 
     data: bytes
+    header: Dataset
+    """What was encoded into `data`, Pixel Data apart."""
     study: str
     series: str
     instance: str
@@ -111,6 +113,7 @@ class Deidentifier:
         residual.check(result[: len(result) - len(file.pixels)], raw, self._others, self._policy.options)
         return Deidentified(
             result,
+            header,
             study=str(header.StudyInstanceUID),
             series=str(header.SeriesInstanceUID),
             instance=str(header.SOPInstanceUID),

@@ -7,8 +7,6 @@ from typing import BinaryIO, NoReturn
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
@@ -108,16 +106,17 @@ def write(header: Dataset, pixels: bytes | memoryview) -> bytes:
         buffer = io.BytesIO()
         pydicom.dcmwrite(buffer, header, enforce_file_format=True)
         return buffer.getvalue()
-    meta = DicomBytesIO()
-    write_file_meta_info(meta, header.file_meta, enforce_standard=True)
+    meta = encode.data_set(header.file_meta, implicit=False, little=True)
+    length = struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(meta))  # PS3.10 table 7.1-1
     implicit, little = syntax.is_implicit_VR, syntax.is_little_endian
     elements = encode.data_set(header, implicit=implicit, little=little)
-    return b"".join((bytes(128), b"DICM", meta.getvalue(), elements, pixels))
+    return b"".join((bytes(128), b"DICM", length, meta, elements, pixels))
 
 
 def file_meta(header: Dataset, syntax: UID) -> FileMetaDataset:
     """File meta that says nothing of the source: no AE titles, no private information (PS3.10 7.1)."""
     meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\0\1"
     meta.MediaStorageSOPClassUID = header.SOPClassUID
     meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
     meta.TransferSyntaxUID = syntax

@@ -73,11 +73,11 @@ def text_may_be_in(header: Dataset, policy: Policy) -> bool:
 
 def overlay_bits(header: Dataset) -> list[int]:
     """The bits of stored values that hold retired overlays (PS3.5 8.1.2): they can show text."""
-    groups = (group << 16 for group in range(0x6000, 0x6100, 2))
+    groups = [int(tag) - 0x0100 for tag in header.keys() if int(tag) & 0xFF01FFFF == 0x60000100]  # noqa: SIM118
     return [
         int(header[g | 0x0102].value if (g | 0x0102) in header else 0)
-        for g in groups
-        if (g | 0x0100) in header and (g | 0x3000) not in header
+        for g in sorted(groups)
+        if (g | 0x3000) not in header
     ]
 
 

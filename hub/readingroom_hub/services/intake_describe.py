@@ -1,7 +1,6 @@
-"""An instance's line in the manifest, from its de-identified plaintext only: what is listed is what is stored."""
+"""An instance's line in the manifest, from its de-identified header only: what is listed is what is stored."""
 
 import hashlib
-import io
 import warnings
 
 import pydicom
@@ -10,17 +9,12 @@ from readingroom_hub.deid.engine import Deidentified
 from readingroom_hub.model.dataset import Instance
 from readingroom_hub.model.ids import UID
 
-_KEYWORDS = [
-    "PatientID", "StudyDate", "SeriesDescription", "BodyPartExamined", "Rows", "Columns", "NumberOfFrames",
-    "PixelSpacing", "SharedFunctionalGroupsSequence", "SpecificCharacterSet",
-]  # fmt: skip
-
 
 def describe(done: Deidentified) -> Instance:
     """The line of one de-identified file. A value that cannot be read is left empty: it is no reason to refuse."""
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")  # pydicom's remarks on odd values quote them
-        header = pydicom.dcmread(io.BytesIO(done.data), stop_before_pixels=True, specific_tags=_KEYWORDS)
+        header = done.header
         rows, columns = _whole(header, "Rows"), _whole(header, "Columns")
         return Instance(
             study=UID(done.study),

@@ -19,6 +19,8 @@ _LARGEST = 4 << 30
 # DEFLATE reaches about 1000:1 (RFC 1951); images reach 20:1 at most, and a little more where they are empty.
 _STEEPEST = 200
 _SMALL = 1 << 20
+# A header is read in a thousand small pieces, and mostly fits.
+_BUFFER = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def opened(folder: Path, relative: str) -> Iterator[BinaryIO]:
     A link that has taken the place of a file since is not followed."""
     path, *member = _MEMBER.split(relative, maxsplit=1)
     fd = os.open(folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(fd, "rb") as file:  # noqa: PTH123  # takes over the descriptor
+    with open(fd, "rb", _BUFFER) as file:  # noqa: PTH123  # takes over the descriptor
         if not member:
             yield file
             return

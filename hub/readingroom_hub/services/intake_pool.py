@@ -10,6 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TypeVar
@@ -30,9 +31,10 @@ from readingroom_hub.services import rare_values, validity
 from readingroom_hub.services.intake_describe import describe
 from readingroom_hub.services.intake_files import LeftOut, opened, read
 
-T = TypeVar("T")
 R = TypeVar("R")
+Paths = tuple[str, ...]
 _CHUNK = 32
+_BATCH = 8
 _MOST_VALUES = 2_000_000
 
 
@@ -77,14 +79,12 @@ def survey(job: Job, paths: Iterable[str], workers: int) -> Job:
     names: set[str] = set()
     ids: set[str] = set()
     phrases: set[str] = set()
-    todo = list(paths)
-    chunks = [tuple(todo[i : i + _CHUNK]) for i in range(0, len(todo), _CHUNK)]
-    for chunk, found in _each(job, _survey, chunks, workers):
-        # A file that ended its process ends it again when its turn comes, alone: it is left out then.
-        for part in [found] if found else [f for _, f in _each(job, _survey, [(c,) for c in chunk], 1) if f]:
-            names |= part.names
-            ids |= part.ids
-            phrases |= part.phrases
+    # A file that ended its process ends it again when its turn comes: it is left out then.
+    for _, found in _each(job, _survey, list(paths), _CHUNK, workers):
+        if found:
+            names |= found.names
+            ids |= found.ids
+            phrases |= found.phrases
         if len(names) + len(ids) + len(phrases) > _MOST_VALUES:
             raise BadInput(f"more than {_MOST_VALUES} names and numbers in one batch: take it in in parts")
     people = Identifiers(frozenset(names), frozenset(ids), frozenset(phrases))
@@ -93,15 +93,25 @@ def survey(job: Job, paths: Iterable[str], workers: int) -> Job:
 
 def run(job: Job, paths: Iterable[str], workers: int) -> Iterator[Sealed | LeftOut]:
     """De-identify and seal each file; results come in the order of `paths`, a few files ahead at most."""
-    for path, result in _each(job, _work, list(paths), workers):
-        yield result or LeftOut(path, "its de-identification process died (out of memory, or a fault in a decoder)")
+    todo = list(paths)
+    # Where results go through the pipe, one at a time is enough of them in memory.
+    size = max(1, min(_BATCH, len(todo) // (4 * workers))) if job.spool else 1
+    for batch, results in _each(job, _work, todo, size, workers):
+        if results is None:
+            yield LeftOut(batch[0], "its de-identification process died (out of memory, or a fault in a decoder)")
+        else:
+            yield from results
 
 
-def _each(job: Job, work: Callable[[T], R], items: list[T], workers: int) -> Iterator[tuple[T, R | None]]:
-    """`work` done to each item by a pool, in order; None for an item that ends the process it is done in."""
-    todo = deque(items)
+def _each(
+    job: Job, work: Callable[[Paths], R], paths: list[str], size: int, workers: int
+) -> Iterator[tuple[Paths, R | None]]:
+    """`work` done by a pool to `size` paths at a time, in order; None for one path that ends the process it is done in.
+
+    Of several that were under way when a process ended, each has its turn alone, to tell which it was."""
+    todo = deque(tuple(paths[i : i + size]) for i in range(0, len(paths), size))
     while todo:
-        under_way: deque[tuple[T, Future[R]]] = deque()
+        under_way: deque[tuple[Paths, Future[R]]] = deque()
         with _pool(job, min(workers, len(todo))) as pool:
             try:
                 while todo or under_way:
@@ -117,15 +127,15 @@ def _each(job: Job, work: Callable[[T], R], items: list[T], workers: int) -> Ite
                 raise
             else:
                 return
-        for item in suspects:
-            yield item, _alone(job, work, item)
+        for path in chain.from_iterable(suspects):
+            yield (path,), _alone(job, work, path)
 
 
-def _alone(job: Job, work: Callable[[T], R], item: T) -> R | None:
-    """One item in a process of its own, to tell which of several under way ended their process."""
+def _alone(job: Job, work: Callable[[Paths], R], path: str) -> R | None:
+    """One path in a process of its own."""
     try:
         with _pool(job, 1) as pool:
-            return pool.submit(work, item).result()
+            return pool.submit(work, (path,)).result()
     except BrokenProcessPool:
         return None
 
@@ -154,9 +164,12 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(path: str) -> Sealed | LeftOut:
+def _work(paths: Paths) -> list[Sealed | LeftOut]:
     assert _worker is not None  # noqa: S101  # the pool's initializer ran
-    job, deidentify = _worker
+    return [_one(path, *_worker) for path in paths]
+
+
+def _one(path: str, job: Job, deidentify: Deidentifier) -> Sealed | LeftOut:
     try:
         data = read(job.source, path)
         done = deidentify(data)
@@ -172,10 +185,10 @@ def _work(path: str) -> Sealed | LeftOut:
         return Sealed(path, instance, data, done.actions, None, {}, done.pixels)
     spooled = job.spool / secrets.token_hex(16)
     spooled.write_bytes(data)
-    return Sealed(path, instance, b"", done.actions, spooled, rare_values.known(done.data), done.pixels)
+    return Sealed(path, instance, b"", done.actions, spooled, rare_values.known(done.header), done.pixels)
 
 
-def _survey(paths: tuple[str, ...]) -> Identifiers:
+def _survey(paths: Paths) -> Identifiers:
     assert _worker is not None  # noqa: S101  # the pool's initializer ran
     job, _ = _worker
     found = Identifiers()

@@ -1,6 +1,5 @@
 """Values that few patients of a batch share, so that they may tell who somebody is (k-anonymity over the header)."""
 
-import io
 import warnings
 from collections import defaultdict
 from typing import Any
@@ -12,12 +11,11 @@ QUASI = ("PatientSex", "PatientAge", "PatientSize", "PatientWeight", "EthnicGrou
 _MOST_ROWS = 200
 
 
-def known(data: bytes) -> dict[str, str]:
-    """What one de-identified file tells of its patient, by keyword."""
+def known(header: pydicom.Dataset) -> dict[str, str]:
+    """What one de-identified header tells of its patient, by keyword."""
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")
-        ds = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *QUASI])
-        return {k: v for k in QUASI if (v := str(ds.get(k) or "").strip())}
+        return {k: v for k in QUASI if (v := str(header.get(k) or "").strip())}
 
 
 class RareValues:
