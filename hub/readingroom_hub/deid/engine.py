@@ -1,5 +1,6 @@
 """De-identification of one DICOM file: PS3.15 Annex E applied to every element, sequences included."""
 
+import re
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from readingroom_hub.deid.elements import Case
 from readingroom_hub.deid.folding import fold
 from readingroom_hub.deid.identifiers import Identifiers
 from readingroom_hub.deid.part10 import CannotDeidentify
+from readingroom_hub.deid.pixels import comments
 from readingroom_hub.deid.pixels.clean import Cleaned, clean, clear_overlays
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.deid.pseudonyms import Pseudonyms
@@ -56,7 +58,8 @@ class Deidentifier:
         self._pseudonyms = Pseudonyms(secret)
 
     def __call__(self, data: bytes) -> Deidentified:
-        """De-identify a whole file. Pixel Data comes out byte for byte as it went in, but for text that is masked.
+        """De-identify a whole file. Pixel Data comes out byte for byte as it went in, but for text that is masked
+        and what compressed frames carry beside their pixels (`pixels.comments`).
 
         Raises CannotDeidentify, whose message is free of identifiers, where the result would not be safe or valid."""
         with warnings.catch_warnings(), pydicom.config.disable_value_validation():
@@ -109,8 +112,9 @@ class Deidentifier:
             case.actions["PixelData", Action.PAD] += 1
         header.preamble = bytes(128)
         header.file_meta = part10.file_meta(header, file.transfer_syntax)
-        result = part10.write(header, file.pixels)
-        residual.check(result[: len(result) - len(file.pixels)], raw, self._others, self._policy.options)
+        pixels = self._beside(file, raw, case)
+        result = part10.write(header, pixels)
+        residual.check(result[: len(result) - len(pixels)], raw, self._others, self._policy.options)
         return Deidentified(
             result,
             header,
@@ -123,6 +127,18 @@ class Deidentifier:
             actions=case.actions,
             pixels=cleaned,
         )
+
+    def _beside(self, file: part10.Part10, raw: re.Pattern[bytes] | None, case: Case) -> bytes | memoryview:
+        """Pixel Data without what compressed frames carry beside their pixels."""
+        if not file.transfer_syntax.is_encapsulated or not file.pixels:
+            return file.pixels
+        pixels, count = comments.blank(file.pixels)
+        if count:
+            case.actions["PixelData", Action.CLEAN] += count
+        # Formats whose texts nobody blanked here: video, and what else may be in fragments.
+        if raw is not None and raw.search(pixels):
+            raise CannotDeidentify("residual identifier in PixelData")
+        return pixels
 
     def _complete(self, header: Dataset) -> None:
         """Give an object without study or series (type 1, PS3.3 C.7.2.1, C.7.3.1) ones of its own."""
