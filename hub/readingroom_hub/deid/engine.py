@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.uid import MPEGTransferSyntaxes
 
 from readingroom_hub.deid import documents, identifiers, part10, refusals, residual
 from readingroom_hub.deid.actions import Action
@@ -95,6 +96,8 @@ class Deidentifier:
         )
         own = identifiers.collect(header, self._policy.options)
         raw = residual.pattern(header, own)
+        video = file.transfer_syntax in MPEGTransferSyntaxes
+        stream = residual.pattern(header, own, residual.LONG_WORD) if video else None
         days = self._pseudonyms.days(patient)
         case = Case(
             self._policy,
@@ -112,7 +115,7 @@ class Deidentifier:
             case.actions["PixelData", Action.PAD] += 1
         header.preamble = bytes(128)
         header.file_meta = part10.file_meta(header, file.transfer_syntax)
-        pixels = self._beside(file, raw, case)
+        pixels = self._beside(file, stream, case)
         result = part10.write(header, pixels)
         residual.check(result[: len(result) - len(pixels)], raw, self._others, self._policy.options)
         return Deidentified(
@@ -128,16 +131,17 @@ class Deidentifier:
             pixels=cleaned,
         )
 
-    def _beside(self, file: part10.Part10, raw: re.Pattern[bytes] | None, case: Case) -> bytes | memoryview:
-        """Pixel Data without what compressed frames carry beside their pixels."""
+    def _beside(self, file: part10.Part10, stream: re.Pattern[bytes] | None, case: Case) -> bytes | memoryview:
+        """Pixel Data without what compressed frames carry beside their pixels.
+
+        A video's user data is not known here: where `stream` finds an identifier, it is left out."""
         if not file.transfer_syntax.is_encapsulated or not file.pixels:
             return file.pixels
         pixels, count = comments.blank(file.pixels)
         if count:
             case.actions["PixelData", Action.CLEAN] += count
-        # Formats whose texts nobody blanked here: video, and what else may be in fragments.
-        if raw is not None and raw.search(pixels):
-            raise CannotDeidentify("residual identifier in PixelData")
+        if stream is not None and stream.search(pixels):
+            raise CannotDeidentify("residual identifier in the video of its Pixel Data")
         return pixels
 
     def _complete(self, header: Dataset) -> None:

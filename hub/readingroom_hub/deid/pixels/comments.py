@@ -78,7 +78,8 @@ def _images(stream: bytes, ends: list[int]) -> Iterator[_Range]:
             return
         end = yield from read(stream, at)
         at = next((s for s in starts if s >= end), len(stream))
-        yield end, at
+        if at - end > 1:  # one byte is padding, which some systems do not set to zero
+            yield end, at
 
 
 def _jpeg(data: bytes, at: int) -> _Reading:
