@@ -52,19 +52,13 @@ def pattern(header: Dataset, own: Identifiers, shortest: int = 3) -> re.Pattern[
 
     Values of fewer than `shortest` bytes are left out: in what is no text they come about by chance.
     Made from the bytes of the source, before they are cleaned, and apart from what cleans decoded texts."""
-    words = {w for w in _encoded_names(header)}
-    words |= {n.encode() for n in own.names if n.isascii()}
+    words = {*_encoded_names(header), *(n.encode() for n in own.names if n.isascii())}
     words = {w for w in words if len(w) >= shortest}
+    ids, phrases = ({v for v in values if v.isascii() and len(v) >= shortest} for values in (own.ids, own.phrases))
     inside: list[bytes] = [bytes(re.escape(w)) for w in words if len(w) >= LONG_WORD and not w.isdigit()]
     alone: list[bytes] = [bytes(re.escape(w)) for w in words if len(w) < LONG_WORD or w.isdigit()]
-    alone += [
-        _BETWEEN.join(bytes(re.escape(c.encode())) for c in i) for i in own.ids if i.isascii() and len(i) >= shortest
-    ]
-    alone += [
-        _BETWEEN.join(bytes(re.escape(w)) for w in p.encode().split())
-        for p in own.phrases
-        if p.isascii() and len(p) >= shortest
-    ]
+    alone += [_BETWEEN.join(bytes(re.escape(c.encode())) for c in i) for i in ids]
+    alone += [_BETWEEN.join(bytes(re.escape(w)) for w in p.encode().split()) for p in phrases]
     if not inside and not alone:
         return None
     if alone:
