@@ -1,7 +1,7 @@
 """The composition root: settings in, adapters and services out. Nothing else names an adapter."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,8 @@ from readingroom_hub.ports.mounts import Mounts
 from readingroom_hub.ports.objects import ObjectStore
 from readingroom_hub.ports.records import AuditRepository
 from readingroom_hub.services.datasets import DatasetService
+from readingroom_hub.services.edge_reception import Door, Reception
+from readingroom_hub.services.edge_spool import Spool
 from readingroom_hub.services.grants import GrantService
 from readingroom_hub.services.ingest import IngestService
 from readingroom_hub.services.keys import KeyService
@@ -215,3 +217,19 @@ def sessions(settings: Settings, record: AuditRepository) -> SessionService:
     """The use cases of sessions."""
     c = open_catalogue(settings)
     return SessionService(c.projects, c.grants, c.sessions, record, settings.session_hours)
+
+
+def edge_dimse(
+    spool: Spool,
+    address: tuple[str, int],
+    ae_title: str,
+    allowed: Sequence[str],
+    associations: int,
+    largest: int,
+    tell: Callable[[str], None],
+) -> Door:
+    """The edge's DICOM door, open. Raises BadInput."""
+    from readingroom_hub.adapters.edge_dimse import DimseServer, Entrance
+
+    reception = Reception(spool, largest, 2 * largest)
+    return DimseServer(Entrance(*address, ae_title, allowed, associations), reception, tell)

@@ -5,7 +5,7 @@ import warnings
 import typer
 from rich.markup import escape
 
-from readingroom_hub.cli import audit, dataset, deid, demo, doctor, grant, key, mount, portal, project, serve
+from readingroom_hub.cli import audit, dataset, deid, demo, doctor, edge, grant, key, mount, portal, project, serve
 from readingroom_hub.cli.common import errors
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(key.app, name="key")
 app.add_typer(mount.app, name="mount")
 app.add_typer(portal.app, name="portal")
+app.command("edge")(edge.edge)
 app.command("doctor")(doctor.doctor)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)

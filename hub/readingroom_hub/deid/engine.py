@@ -1,6 +1,5 @@
 """De-identification of one DICOM file: PS3.15 Annex E applied to every element, sequences included."""
 
-import re
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -8,7 +7,6 @@ from typing import BinaryIO
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import MPEGTransferSyntaxes
 
 from readingroom_hub.deid import documents, identifiers, part10, refusals, residual
 from readingroom_hub.deid.actions import Action
@@ -17,7 +15,6 @@ from readingroom_hub.deid.elements import Case
 from readingroom_hub.deid.folding import fold
 from readingroom_hub.deid.identifiers import Identifiers
 from readingroom_hub.deid.part10 import CannotDeidentify
-from readingroom_hub.deid.pixels import comments
 from readingroom_hub.deid.pixels.clean import Cleaned, clean, clear_overlays
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.deid.pseudonyms import Pseudonyms
@@ -59,8 +56,7 @@ class Deidentifier:
         self._pseudonyms = Pseudonyms(secret)
 
     def __call__(self, data: bytes) -> Deidentified:
-        """De-identify a whole file. Pixel Data comes out byte for byte as it went in, but for text that is masked
-        and what compressed frames carry beside their pixels (`pixels.comments`).
+        """De-identify a whole file. Pixel Data comes out byte for byte as it went in, but for text that is masked.
 
         Raises CannotDeidentify, whose message is free of identifiers, where the result would not be safe or valid."""
         with warnings.catch_warnings(), pydicom.config.disable_value_validation():
@@ -96,8 +92,6 @@ class Deidentifier:
         )
         own = identifiers.collect(header, self._policy.options)
         raw = residual.pattern(header, own)
-        video = file.transfer_syntax in MPEGTransferSyntaxes
-        stream = residual.pattern(header, own, residual.LONG_WORD) if video else None
         days = self._pseudonyms.days(patient)
         case = Case(
             self._policy,
@@ -115,9 +109,8 @@ class Deidentifier:
             case.actions["PixelData", Action.PAD] += 1
         header.preamble = bytes(128)
         header.file_meta = part10.file_meta(header, file.transfer_syntax)
-        pixels = self._beside(file, stream, case)
-        result = part10.write(header, pixels)
-        residual.check(result[: len(result) - len(pixels)], raw, self._others, self._policy.options)
+        result = part10.write(header, file.pixels)
+        residual.check(result[: len(result) - len(file.pixels)], raw, self._others, self._policy.options)
         return Deidentified(
             result,
             header,
@@ -130,19 +123,6 @@ class Deidentifier:
             actions=case.actions,
             pixels=cleaned,
         )
-
-    def _beside(self, file: part10.Part10, stream: re.Pattern[bytes] | None, case: Case) -> bytes | memoryview:
-        """Pixel Data without what compressed frames carry beside their pixels.
-
-        A video's user data is not known here: where `stream` finds an identifier, it is left out."""
-        if not file.transfer_syntax.is_encapsulated or not file.pixels:
-            return file.pixels
-        pixels, count = comments.blank(file.pixels)
-        if count:
-            case.actions["PixelData", Action.CLEAN] += count
-        if stream is not None and stream.search(pixels):
-            raise CannotDeidentify("residual identifier in the video of its Pixel Data")
-        return pixels
 
     def _complete(self, header: Dataset) -> None:
         """Give an object without study or series (type 1, PS3.3 C.7.2.1, C.7.3.1) ones of its own."""

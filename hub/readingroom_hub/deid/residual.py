@@ -33,7 +33,7 @@ _TERMS = {
     0x00280004: frozenset(p.value.encode() for p in PhotometricInterpretation),
     0x00280301: frozenset({b"YES", b"NO"}),
 }
-LONG_WORD = 6
+_LONG_WORD = 6
 _PARTS = re.compile(rb"[\^=\\\\ ,;/()]+")
 _BETWEEN = rb"[^0-9A-Za-z]{0,2}"
 _TOKEN = re.compile(rb"[0-9A-Za-z]{5,}")
@@ -47,18 +47,16 @@ def exempt(tag: int, value: bytes, *, top: bool) -> bool:
     return tag in _TERMS and all(v.strip(b" \0") in _TERMS[tag] for v in value.split(b"\\"))
 
 
-def pattern(header: Dataset, own: Identifiers, shortest: int = 3) -> re.Pattern[bytes] | None:
+def pattern(header: Dataset, own: Identifiers) -> re.Pattern[bytes] | None:
     """What finds an object's own identifiers in encoded text, whatever its case: the values as the file has them.
 
-    Values of fewer than `shortest` bytes are left out: in what is no text they come about by chance.
     Made from the bytes of the source, before they are cleaned, and apart from what cleans decoded texts."""
-    words = {*_encoded_names(header), *(n.encode() for n in own.names if n.isascii())}
-    words = {w for w in words if len(w) >= shortest}
-    ids, phrases = ({v for v in values if v.isascii() and len(v) >= shortest} for values in (own.ids, own.phrases))
-    inside: list[bytes] = [bytes(re.escape(w)) for w in words if len(w) >= LONG_WORD and not w.isdigit()]
-    alone: list[bytes] = [bytes(re.escape(w)) for w in words if len(w) < LONG_WORD or w.isdigit()]
-    alone += [_BETWEEN.join(bytes(re.escape(c.encode())) for c in i) for i in ids]
-    alone += [_BETWEEN.join(bytes(re.escape(w)) for w in p.encode().split()) for p in phrases]
+    words = {w for w in _encoded_names(header) if len(w) >= 3}
+    words |= {n.encode() for n in own.names if n.isascii()}
+    inside: list[bytes] = [bytes(re.escape(w)) for w in words if len(w) >= _LONG_WORD and not w.isdigit()]
+    alone: list[bytes] = [bytes(re.escape(w)) for w in words if len(w) < _LONG_WORD or w.isdigit()]
+    alone += [_BETWEEN.join(bytes(re.escape(c.encode())) for c in i) for i in own.ids if i.isascii()]
+    alone += [_BETWEEN.join(bytes(re.escape(w)) for w in p.encode().split()) for p in own.phrases if p.isascii()]
     if not inside and not alone:
         return None
     if alone:

@@ -4,19 +4,16 @@ import os
 import secrets
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from readingroom_hub.deid.actions import Action
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.errors import BadInput
 from readingroom_hub.model.ids import KeyId
 from readingroom_hub.services import intake_files, intake_pool
-from readingroom_hub.services.deid_report import MOST_THUMBNAILS, Masked, Report
+from readingroom_hub.services.deid_report import Report, Tally
 from readingroom_hub.services.intake_files import LeftOut
-from readingroom_hub.services.rare_values import RareValues
 
 SECRET_BYTES = 32
 _SPOOL = ".spool"
@@ -102,10 +99,7 @@ def _write(
     started: float,
     rare: int,
 ) -> Report:
-    actions: Counter[tuple[str, Action]] = Counter()
-    instances = size = 0
-    masked: list[Masked] = []
-    values = RareValues()
+    tally = Tally(left_out)
     for done, result in enumerate(intake_pool.run(job, files, workers), start=1):
         progress(done, len(files))
         if isinstance(result, LeftOut):
@@ -119,21 +113,5 @@ def _write(
             continue
         assert result.file is not None  # noqa: S101  # the job has a spool folder
         result.file.rename(path)
-        values.add(one.patient, result.told)
-        actions += result.actions
-        instances, size = instances + 1, size + one.size
-        if result.pixels and result.pixels.masks:
-            shown = len(masked) < MOST_THUMBNAILS  # the others' pictures would only fill the memory
-            masked.append(Masked(one.instance, result.pixels if shown else replace(result.pixels, thumbnail=b"")))
-    ordered = tuple(sorted(left_out, key=lambda o: o.path))
-    return Report(
-        job.policy,
-        len(files),
-        instances,
-        size,
-        tuple(masked),
-        actions,
-        ordered,
-        time.monotonic() - started,
-        tuple(values.rows(rare)),
-    )
+        tally.add(result)
+    return tally.report(job.policy, len(files), time.monotonic() - started, rare)

@@ -5,7 +5,7 @@ import html
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from readingroom_hub.deid import policy_file
@@ -14,6 +14,8 @@ from readingroom_hub.deid.pixels.clean import Cleaned
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.deid.reasons import reason
 from readingroom_hub.services.intake_files import LeftOut
+from readingroom_hub.services.intake_pool import Sealed
+from readingroom_hub.services.rare_values import RareValues
 
 MOST_THUMBNAILS = 200
 FORMAT = "readingroom-deid-report/1"
@@ -95,6 +97,43 @@ class Report:
             most=MOST_THUMBNAILS,
             masked="".join(map(_figure, self.masked[:MOST_THUMBNAILS])) or "<p>None.</p>",
             attributes=_table(("attribute", "action", "count", "why"), c["attributes"]),
+        )
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run has done so far."""
+
+    left_out: list[LeftOut] = field(default_factory=list)
+    instances: int = 0
+    bytes: int = 0
+    masked: list[Masked] = field(default_factory=list)
+    actions: Counter[tuple[str, Action]] = field(default_factory=Counter)
+    values: RareValues = field(default_factory=RareValues)
+
+    def add(self, result: Sealed) -> None:
+        """One more instance has been written."""
+        one = result.instance
+        self.values.add(one.patient, result.told)
+        self.actions += result.actions
+        self.instances, self.bytes = self.instances + 1, self.bytes + one.size
+        if result.pixels and result.pixels.masks:
+            shown = len(self.masked) < MOST_THUMBNAILS  # the others' pictures would only fill the memory
+            pixels = result.pixels if shown else replace(result.pixels, thumbnail=b"")
+            self.masked.append(Masked(one.instance, pixels))
+
+    def report(self, policy: Policy, files: int, seconds: float, rare: int) -> Report:
+        """Of a run over so many files; it lists values that fewer than `rare` patients share."""
+        return Report(
+            policy,
+            files,
+            self.instances,
+            self.bytes,
+            tuple(self.masked),
+            self.actions,
+            tuple(sorted(self.left_out, key=lambda o: o.path)),
+            seconds,
+            tuple(self.values.rows(rare)),
         )
 
 

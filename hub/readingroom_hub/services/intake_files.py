@@ -4,11 +4,11 @@ import os
 import re
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from stat import S_IFMT, S_ISREG
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from readingroom_hub.errors import BadInput
 
@@ -29,6 +29,14 @@ class LeftOut:
 
     path: str
     reason: str
+
+
+class Source(Protocol):
+    """Where files come from that are in no folder. Goes to worker processes, so it can be pickled."""
+
+    def opened(self, name: str, /) -> AbstractContextManager[BinaryIO]:
+        """A file for reading, from its start, seekable. Raises OSError."""
+        ...
 
 
 def find(source: Path) -> tuple[list[str], list[LeftOut]]:
@@ -59,12 +67,16 @@ def folder_of(source: Path) -> Path:
 
 
 @contextmanager
-def opened(folder: Path, relative: str) -> Iterator[BinaryIO]:
+def opened(source: Path | Source, relative: str) -> Iterator[BinaryIO]:
     """A file, or a file in an archive, for reading. Raises OSError, also for what an archive gets wrong.
 
     A link that has taken the place of a file since is not followed."""
+    if not isinstance(source, Path):
+        with source.opened(relative) as file:
+            yield file
+        return
     path, *member = _MEMBER.split(relative, maxsplit=1)
-    fd = os.open(folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    fd = os.open(source / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     with open(fd, "rb", _BUFFER) as file:  # noqa: PTH123  # takes over the descriptor
         if not member:
             yield file
@@ -76,9 +88,9 @@ def opened(folder: Path, relative: str) -> Iterator[BinaryIO]:
             raise OSError(None, "its archive is damaged") from error
 
 
-def read(folder: Path, relative: str) -> bytes:
+def read(source: Path | Source, relative: str) -> bytes:
     """A file's bytes. Raises OSError."""
-    with opened(folder, relative) as file:
+    with opened(source, relative) as file:
         return file.read()
 
 

@@ -29,7 +29,7 @@ from readingroom_hub.model.dataset import Instance
 from readingroom_hub.model.ids import KeyId
 from readingroom_hub.services import rare_values, validity
 from readingroom_hub.services.intake_describe import describe
-from readingroom_hub.services.intake_files import LeftOut, opened, read
+from readingroom_hub.services.intake_files import LeftOut, Source, opened, read
 
 R = TypeVar("R")
 Paths = tuple[str, ...]
@@ -58,7 +58,7 @@ class Sealed:
 class Job:
     """What every worker process needs. Holds secrets: it goes to workers through a pipe and is never stored."""
 
-    source: Path
+    source: Path | Source
     policy: Policy
     secret: bytes
     key: bytes
@@ -73,9 +73,12 @@ class Job:
 
 
 def survey(job: Job, paths: Iterable[str], workers: int) -> Job:
-    """First pass, over headers only: the job, knowing what identifies the people of all files.
+    """First pass, over headers only: the job, knowing what identifies the people of all files. Raises BadInput."""
+    return replace(job, others=Others(people(job, paths, workers)))
 
-    Raises BadInput where they are too many to be kept in memory."""
+
+def people(job: Job, paths: Iterable[str], workers: int) -> Identifiers:
+    """What identifies the people of all files. Raises BadInput where they are too many to be kept in memory."""
     names: set[str] = set()
     ids: set[str] = set()
     phrases: set[str] = set()
@@ -87,8 +90,7 @@ def survey(job: Job, paths: Iterable[str], workers: int) -> Job:
             phrases |= found.phrases
         if len(names) + len(ids) + len(phrases) > _MOST_VALUES:
             raise BadInput(f"more than {_MOST_VALUES} names and numbers in one batch: take it in in parts")
-    people = Identifiers(frozenset(names), frozenset(ids), frozenset(phrases))
-    return replace(job, others=Others(people))
+    return Identifiers(frozenset(names), frozenset(ids), frozenset(phrases))
 
 
 def run(job: Job, paths: Iterable[str], workers: int) -> Iterator[Sealed | LeftOut]:

@@ -1,0 +1,87 @@
+"""`readingroom edge`: a DICOM receiver at the hospital's edge. Sealed on arrival, de-identified, only results go on."""
+
+import os
+import resource
+import signal
+from contextlib import ExitStack, suppress
+from datetime import datetime
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from readingroom_hub import compose
+from readingroom_hub.cli.common import Bar, Dciodvfy, command, errors
+from readingroom_hub.cli.deid import PolicyName
+from readingroom_hub.deid import policy_file
+from readingroom_hub.errors import BadInput
+from readingroom_hub.services import deid_folder, validity
+from readingroom_hub.services.edge_spool import Spool
+from readingroom_hub.services.edge_studies import StudyService
+from readingroom_hub.services.edge_watch import Watch
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@command
+def edge(
+    key: Annotated[Path, typer.Option(help="File of the secret key of pseudonyms; it is made where there is none.")],
+    spool: Annotated[Path, typer.Option(help="Folder for received objects, sealed, until their study is done.")],
+    to: Annotated[Path, typer.Option(help="Folder for results: TO/STUDY/SERIES/INSTANCE.dcm.")],
+    policy: PolicyName = "basic",
+    spool_key: Annotated[Path | None, typer.Option(help="File of the spool's key, by default KEY.spool.")] = None,
+    ae_title: Annotated[str, typer.Option(help="AE title that senders call.")] = "READINGROOM",
+    bind: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port for DICOM associations.")] = 11112,
+    allow: Annotated[str, typer.Option(help="AE titles that may send, with commas between.")] = "",
+    settle: Annotated[float, typer.Option(min=0, help="Seconds without a new object, and a study is complete.")] = 60,
+    associations: Annotated[int, typer.Option(min=1, help="Associations at once.")] = 10,
+    max_object_mb: Annotated[int, typer.Option(min=1, help="Largest object, in megabytes.")] = 1024,
+    retry_quarantine: Annotated[bool, typer.Option("--retry-quarantine", help="Try again what was left out.")] = False,
+    dciodvfy: Dciodvfy = False,
+) -> None:
+    """Receive DICOM, de-identify each study when it is complete, and put only results into TO."""
+    rules = policy_file.load(policy)
+    validator = validity.program() if dciodvfy else ""
+    spool_key = spool_key or key.with_name(f"{key.name}.spool")
+    _keep_apart(key, spool_key, spool, to)
+    allowed = [title.strip() for title in allow.split(",") if title.strip()]
+    if bind not in _LOOPBACK and not allowed:
+        raise BadInput(f"at {bind} anybody could send: say who may with --allow AE,AE")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would be plaintext on disk
+    with ExitStack() as stack:
+        store = Spool(spool, deid_folder.secret(spool_key))
+        stack.callback(store.close)
+        studies = StudyService(store, to, rules, deid_folder.secret(key), validator=validator)
+        if retry_quarantine:
+            _tell(f"{store.release()} objects from quarantine are tried again")
+        left = store.objects()
+        if left:
+            _tell(f"{len(left)} objects of {len({o.study for o in left})} studies were waiting")
+        stop = Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        server = compose.edge_dimse(store, (bind, port), ae_title, allowed, associations, max_object_mb << 20, _tell)
+        stack.callback(server.close)
+        _tell(f"{ae_title} listens at {bind} port {server.port}; process {os.getpid()}")
+        bar = stack.enter_context(Bar("De-identifying", hidden=not errors.is_terminal))
+        Watch(store, studies, settle, _tell, bar).until(stop)
+        _tell("stopping; what waits is done at the next start")
+
+
+def _keep_apart(key: Path, spool_key: Path, spool: Path, to: Path) -> None:
+    """Keys beside what they seal would seal nothing; results among originals would be taken for such."""
+    for path in (key, spool_key, to):
+        if path.resolve().is_relative_to(spool.resolve()):
+            raise BadInput(f"{path} lies in the spool {spool}: keep it elsewhere")
+    if spool.resolve().is_relative_to(to.resolve()):
+        raise BadInput(f"the spool {spool} lies in {to}, where results go: keep it elsewhere")
+
+
+def _tell(line: str) -> None:
+    """One line with the time; no line names a patient. A log that cannot be written stops nothing."""
+    now = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"
+    with suppress(OSError):
+        errors.print(f"[dim]{now}[/] {escape(line)}", highlight=False, soft_wrap=True)

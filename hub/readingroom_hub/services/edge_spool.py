@@ -1,0 +1,324 @@
+"""The edge's spool: identified objects, sealed before they touch the disk, until their study is done.
+
+    format             a sealed word, so that another key is noticed at once
+    lock               held by the process that uses the spool
+    incoming/          <study>-<arrival>-<instance>-<content>, one sealed object each
+    quarantine/        <study>-<instance>-<content>, and beside it .reason: why it was left out
+    done/<study>       instance and content of every object that was done, so that nothing is done twice
+
+Names are keyed digests: without the spool's key they say nothing, not even whether two spools saw the same study."""
+
+import fcntl
+import hashlib
+import hmac
+import io
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO, Self
+
+from readingroom_hub.crypto.envelope import open_whole, seal
+from readingroom_hub.errors import BadInput, Conflict, IntegrityError, StoreUnavailable
+from readingroom_hub.model.ids import KeyId
+from readingroom_hub.services.edge_objects import Arrived
+
+FORMAT = b"readingroom-edge-spool/1"
+_TEMPORARY = ".new-"
+_STUDY, _DIGEST = 24, 32  # hexadecimal digits: 96 bits tell studies apart, 128 bits instances and contents
+_RECORD = _DIGEST  # bytes: two digests of 16
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Spooled:
+    """One object in the spool, by its digests. Objects of a study sort as they came."""
+
+    study: str
+    arrival: int
+    instance: str
+    content: str
+
+    @property
+    def name(self) -> str:
+        """Its file in `incoming`."""
+        return f"{self.study}-{self.arrival:012}-{self.instance}-{self.content}"
+
+    @property
+    def token(self) -> str:
+        """What it is called in quarantine and in reports."""
+        return f"{self.study}-{self.instance}-{self.content}"
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """The inverse of `name`. Raises ValueError."""
+        study, arrival, instance, content = name.split("-")
+        return cls(study, int(arrival), instance, content)
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """Opens and seals what lies in a spool. Holds its key: it goes to workers through a pipe, never to disk."""
+
+    folder: Path
+    key: bytes
+    key_id: KeyId
+
+    @classmethod
+    def of(cls, folder: Path, secret: bytes) -> Self:
+        """The vault of a spool's secret."""
+        return cls(folder, hmac.digest(secret, b"seal", "sha256"), KeyId("k-" + _digest(secret, b"key id", 24)))
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[BinaryIO]:
+        """One incoming object, in memory. Raises OSError, also where it is damaged: a job leaves it out then."""
+        sealed = (self.folder / "incoming" / name).read_bytes()
+        try:
+            data = self.unseal(Spooled.parse(name).token, sealed)
+        except IntegrityError as error:
+            raise OSError(None, "its sealed copy in the spool is damaged") from error
+        del sealed
+        yield io.BytesIO(data)
+
+    def seal(self, part: str, data: bytes) -> bytes:
+        """`data`, sealed for this part of the spool."""
+        return seal(self.key, self.key_id, part, data)
+
+    def unseal(self, part: str, sealed: bytes) -> bytes:
+        """What was sealed. Raises IntegrityError."""
+        return open_whole(self.key, self.key_id, part, sealed)
+
+
+@dataclass(slots=True)
+class _Study:
+    """What the spool holds of one study."""
+
+    last: float
+    """When something came for it, by the monotonic clock."""
+    objects: dict[str, Spooled] = field(default_factory=dict)
+    """By instance and content."""
+
+
+class Spool:
+    """One process's spool. Thread-safe: many may `receive` while one works off."""
+
+    def __init__(self, folder: Path, secret: bytes) -> None:
+        """Open, or make, the spool in `folder`. Raises BadInput, Conflict where it is in use, StoreUnavailable."""
+        self.folder = folder
+        self.vault = Vault.of(folder, secret)
+        self._names = hmac.digest(secret, b"names", "sha256")
+        self._lock = Lock()
+        self._studies: dict[str, _Study] = {}
+        try:
+            for path in (folder, *(folder / n for n in ("incoming", "quarantine", "done"))):
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._held = _hold(folder / "lock")
+            self._check_key()
+            sync(folder)
+            self._arrivals = self._scan()
+        except OSError as error:
+            raise StoreUnavailable(f"the spool {folder} cannot be used: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Let another process have it."""
+        os.close(self._held)
+
+    def receive(self, arrived: Arrived) -> bool:
+        """Seal and keep an object: durable when this returns. False where the very same object waits already.
+
+        Raises StoreUnavailable, for example on a full disk; then nothing of it is left."""
+        instance = _digest(self._names, b"instance\0" + arrived.instance.encode(errors="replace"), _DIGEST)
+        content = hmac.new(self._names, b"content\0", hashlib.sha256)
+        content.update(arrived.data)
+        digest = content.hexdigest()[:_DIGEST]
+        # An object that does not say its study is one by itself.
+        owner = f"study\0{arrived.study}" if arrived.study else f"none\0{instance}"
+        study = _digest(self._names, owner.encode(errors="replace"), _STUDY)
+        with self._lock:
+            known = self._studies.get(study)
+            if known is not None and instance + digest in known.objects:
+                known.last = time.monotonic()
+                return False
+            self._arrivals += 1
+            one = Spooled(study, self._arrivals, instance, digest)
+        keep(self.folder / "incoming" / one.name, self.vault.seal(one.token, arrived.data))
+        with self._lock:
+            kept = self._studies.setdefault(study, _Study(0))
+            kept.last = time.monotonic()
+            first = kept.objects.setdefault(instance + digest, one)
+        if first != one:  # the same object came over two connections at once
+            with suppress(OSError):
+                (self.folder / "incoming" / one.name).unlink()
+        return first == one
+
+    def settled(self, seconds: float) -> tuple[str, ...]:
+        """Studies for which nothing has come for so long."""
+        before = time.monotonic() - seconds
+        with self._lock:
+            return tuple(sorted(s for s, study in self._studies.items() if study.objects and study.last <= before))
+
+    def next_settles_in(self, seconds: float) -> float | None:
+        """Seconds until the next study settles; None where there is none."""
+        now = time.monotonic()
+        with self._lock:
+            return min((max(0.0, s.last + seconds - now) for s in self._studies.values() if s.objects), default=None)
+
+    def objects(self, study: str | None = None) -> list[Spooled]:
+        """Everything that waits, or what waits of one study, in the order in which it came."""
+        with self._lock:
+            studies = self._studies.values() if study is None else [self._studies.get(study, _Study(0))]
+            return sorted(one for s in studies for one in s.objects.values())
+
+    def done(self, study: str) -> dict[str, str]:
+        """Content by instance, of what was done of a study."""
+        path = self.folder / "done" / study
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return {}
+        whole = len(data) - len(data) % _RECORD  # a process that was killed may have written half a record
+        records = (data[i : i + _RECORD].hex() for i in range(0, whole, _RECORD))
+        return {r[:_DIGEST]: r[_DIGEST:] for r in records}
+
+    def finish(self, study: str, done: list[Spooled], again: list[Spooled]) -> None:
+        """Results of `done` are durable, and `again` was done before: note that, then remove the originals.
+
+        Whoever is killed in between removes them the next time. Raises OSError."""
+        if done:
+            path = self.folder / "done" / study
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with open(fd, "r+b") as file:  # noqa: PTH123  # takes over the descriptor
+                size = os.fstat(fd).st_size
+                file.seek(size - size % _RECORD)
+                file.write(b"".join(bytes.fromhex(o.instance + o.content) for o in done))
+                file.truncate()
+                file.flush()
+                os.fsync(fd)
+            sync(path.parent)
+        for one in (*done, *again):
+            (self.folder / "incoming" / one.name).unlink(missing_ok=True)
+            # What could be done now may have been left out before, under another policy.
+            for left in (one.token, f"{one.token}.reason"):
+                (self.folder / "quarantine" / left).unlink(missing_ok=True)
+        sync(self.folder / "incoming")
+        self._forget((*done, *again))
+
+    def quarantine(self, one: Spooled, reason: str) -> None:
+        """Keep an object, sealed as it is, apart from what waits; the reason is free of identifiers. Raises OSError."""
+        at = self.folder / "quarantine"
+        keep(at / f"{one.token}.reason", reason.encode() + b"\n")
+        (self.folder / "incoming" / one.name).rename(at / one.token)
+        sync(at)
+        sync(self.folder / "incoming")
+        self._forget((one,))
+
+    def quarantined(self) -> dict[str, str]:
+        """Reason by token."""
+        found = sorted((self.folder / "quarantine").glob("*.reason"))
+        return {p.stem: p.read_text().strip() for p in found if p.with_suffix("").exists()}
+
+    def release(self) -> int:
+        """Have everything in quarantine tried once more; how many there are. Raises OSError."""
+        tokens = list(self.quarantined())
+        for token in tokens:
+            study, instance, content = token.split("-")
+            with self._lock:
+                self._arrivals += 1
+                one = Spooled(study, self._arrivals, instance, content)
+            (self.folder / "quarantine" / token).rename(self.folder / "incoming" / one.name)
+            (self.folder / "quarantine" / f"{token}.reason").unlink()
+            with self._lock:
+                self._studies.setdefault(study, _Study(time.monotonic())).objects[instance + content] = one
+        for name in ("incoming", "quarantine"):
+            sync(self.folder / name)
+        return len(tokens)
+
+    def _forget(self, gone: tuple[Spooled, ...]) -> None:
+        with self._lock:
+            for one in gone:
+                study = self._studies.get(one.study)
+                if study is not None and study.objects.get(one.instance + one.content) == one:
+                    del study.objects[one.instance + one.content]
+                    if not study.objects:
+                        del self._studies[one.study]
+
+    def _check_key(self) -> None:
+        path = self.folder / "format"
+        try:
+            found = self.vault.unseal("format", path.read_bytes())
+        except FileNotFoundError:
+            if any((self.folder / "incoming").iterdir()) or any((self.folder / "quarantine").iterdir()):
+                raise BadInput(f"{path} is missing: restore it, or give a new folder for the spool") from None
+            keep(path, self.vault.seal("format", FORMAT))
+            return
+        except IntegrityError as error:
+            raise BadInput(f"the spool {self.folder} was sealed with another key: give that one") from error
+        if found != FORMAT:
+            raise BadInput(f"the spool {self.folder} is of a newer release: use that one")
+
+    def _scan(self) -> int:
+        """Take up what an earlier process left, as if it had come just now; the number of the last arrival."""
+        now, last = time.monotonic(), 0
+        for path in sorted((self.folder / "incoming").iterdir()):
+            if path.name.startswith(_TEMPORARY):
+                path.unlink()
+                continue
+            try:
+                one = Spooled.parse(path.name)
+            except ValueError as error:
+                raise BadInput(f"{path} is no object of a spool: move it away") from error
+            last = max(last, one.arrival)
+            kept = self._studies.setdefault(one.study, _Study(now)).objects.setdefault(one.instance + one.content, one)
+            if kept != one:  # the same object twice at once, and then the process was killed
+                path.unlink()
+        for path in (self.folder / "quarantine").glob(f"{_TEMPORARY}*"):
+            path.unlink()
+        return last
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Write a whole file, durable when this returns, or none at all. Raises StoreUnavailable."""
+    temporary = path.with_name(_TEMPORARY + path.name)
+    written = temporary
+    try:
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with open(fd, "wb") as file:  # noqa: PTH123  # takes over the descriptor
+                file.write(data)
+                file.flush()
+                os.fsync(fd)
+            written = temporary.rename(path)
+            sync(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                written.unlink()
+            raise
+    except OSError as error:
+        raise StoreUnavailable(f"{path.parent} cannot be written: {error.strerror}; make room there") from error
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _digest(key: bytes, text: bytes, digits: int) -> str:
+    return hmac.new(key, text, hashlib.sha256).hexdigest()[:digits]
+
+
+def _hold(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        raise Conflict(
+            f"the spool {path.parent} is in use by another process: stop it, or use another folder"
+        ) from error
+    return fd

@@ -1,0 +1,272 @@
+"""The receiver at the hospital's edge: the real process, real senders, its disk looked through."""
+
+import json
+import subprocess
+import sys
+
+import psutil
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from tests.support.dicom_objects import as_file, ct_image
+from tests.support.edge_process import ROOT, association, edge, everything, opened, results, send, services, waiting
+
+from readingroom_hub.services.edge_objects import from_data_set
+
+STUDIES = "1.2.276.99.20200101.1", "1.2.276.99.20200101.7"
+NAMES = b"zwiebelturm", b"hannelore", b"okonjoreyes", b"cornelius", b"zt-990417", b"1.2.276.99"
+REAL = [
+    "CT_small.dcm",
+    "MR_small_RLE.dcm",
+    "MR_small_jp2klossless.dcm",
+    "MR_small_bigendian.dcm",
+    "emri_small.dcm",
+    "rtdose.dcm",
+    "image_dfl.dcm",
+]
+
+
+def image(number, **elements):
+    elements = {"SOPInstanceUID": f"1.2.276.99.3.{number}", "InstanceNumber": number, **elements}
+    return opened(as_file(ct_image(**elements)))
+
+
+def planted():
+    """Two people's studies; the first one's text names the second person."""
+    other = {"PatientName": "Okonjoreyes^Cornelius", "PatientID": "OC-4711007", "StudyInstanceUID": STUDIES[1]}
+    return [
+        image(1, SeriesDescription="before Okonjoreyes' scan"),
+        image(2),
+        image(3, **other),
+        image(4, **other, SOPClassUID="1.2.840.10008.5.1.4.1.1.66", PatientComments="of Zwiebelturm"),
+    ]
+
+
+def names_in(found):
+    return [name for name in NAMES if name in found]
+
+
+def test_studies_are_received_sealed_and_only_results_go_on(tmp_path):
+    folder = tmp_path / "edge"
+    with edge(folder, "--settle", "3600") as running:
+        with association(running.port) as made:
+            assert made.send_c_echo().Status == 0
+        assert send(running.port, *planted()) == [0, 0, 0, 0]
+        running.told("sent 4 objects")
+        assert len(waiting(folder)) == 4
+        assert names_in(everything(folder)) == []
+        assert results(folder) == {}
+        running.kill()
+    with edge(folder, "--settle", "0.2") as running:
+        running.told("4 objects of 2 studies were waiting")
+        for _ in range(2):
+            running.told("objects de-identified")
+        running.told("1 in quarantine")
+        assert waiting(folder) == []
+        assert names_in(everything(folder)) == []
+        assert {str(p).count("/") for p in results(folder)} == {2}
+        assert {opened(d).get("SeriesDescription") for d in results(folder).values()} == {"before REMOVED' scan", None}
+        assert send(running.port, image(5, PatientName="Late^Larry")) == [0]
+        running.told("objects de-identified", times=3)
+        running.kill(15)
+        assert running.process.returncode == 0
+        assert names_in(running.text().lower().encode()) == []
+    assert len(results(folder)) == 4
+    assert len({p.split("/")[0] for p in results(folder)}) == 2
+    reports = [json.loads(p.read_text()) for p in (folder / "spool" / "reports").glob("*.json")]
+    left = [o for r in reports for o in r["left_out"]]
+    assert [o["reason"] for o in left] == ["Raw Data: its content is private to its maker"]
+    assert [p.name for p in (folder / "spool" / "quarantine").glob("*[!n]")] == [left[0]["file"]]
+
+
+def test_killed_before_the_end_the_next_run_ends_the_same(tmp_path):
+    """At every step that may be the last one, against a run that nobody killed."""
+    objects = planted()
+    undisturbed = tmp_path / "undisturbed"
+    fill(undisturbed, objects)
+    assert work_off(undisturbed, "never") == 0
+    wanted = results(undisturbed)
+    assert len(wanted) == 3
+    for moment in ("staged", "placed", "reported", "noted", "finished"):
+        folder = tmp_path / moment
+        folder.mkdir()
+        for key in ("key", "key.spool"):
+            (folder / key).write_text((undisturbed / key).read_text())
+            (folder / key).chmod(0o600)
+        fill(folder, objects)
+        assert work_off(folder, moment) == -9
+        assert work_off(folder, "never") == 0
+        assert results(folder) == wanted, moment
+        assert waiting(folder) == [], moment
+        assert len(list((folder / "spool" / "quarantine").glob("*.reason"))) == 1, moment
+        assert names_in(everything(folder)) == []
+
+
+def fill(folder, objects):
+    spool, _ = services(folder)
+    for one in objects:
+        spool.receive(arrived(one))
+    spool.close()
+
+
+def arrived(one):
+    syntax = one.file_meta.TransferSyntaxUID
+    data = as_file(one, syntax)
+    return from_data_set(data[data.index(b"\x08\0\x16\0UI") :], syntax, one.SOPClassUID, one.SOPInstanceUID)
+
+
+def work_off(folder, moment):
+    argv = [sys.executable, "-m", "tests.support.edge_process", str(folder), moment]
+    return subprocess.run(argv, cwd=ROOT, timeout=60, check=False).returncode
+
+
+def test_the_same_object_again_is_not_done_twice_and_another_one_waits_for_a_person(tmp_path):
+    folder = tmp_path / "edge"
+    with edge(folder, "--settle", "0.3") as running:
+        assert send(running.port, image(1), image(1)) == [0, 0]
+        running.told("1 objects de-identified")
+        before = results(folder)
+        assert send(running.port, image(1)) == [0]
+        running.told("1 had been done before")
+        changed = image(1, PatientComments="other")
+        assert send(running.port, changed) == [0]
+        running.told("1 in quarantine")
+        assert results(folder) == before
+        assert waiting(folder) == []
+    reasons = [p.read_text() for p in (folder / "spool" / "quarantine").glob("*.reason")]
+    assert reasons == ["another object with a SOP Instance UID that came before\n"]
+
+
+def test_real_files_in_many_transfer_syntaxes(tmp_path):
+    folder = tmp_path / "edge"
+    objects = [pydicom.dcmread(get_testdata_file(n, download=False)) for n in REAL]
+    for one in objects:
+        one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    with edge(folder, "--settle", "0.5") as running:
+        assert send(running.port, *objects) == [0] * len(objects)
+        running.told("objects de-identified", times=len({o.StudyInstanceUID for o in objects}))
+    found = [opened(d) for d in results(folder).values()]
+    assert [p.read_text() for p in (folder / "spool" / "quarantine").glob("*.reason")] == []
+    assert images(found) == images(objects)
+
+
+def images(objects):
+    return sorted((o.file_meta.TransferSyntaxUID, o.PixelData) for o in objects)
+
+
+def test_who_is_not_allowed_is_rejected(tmp_path):
+    with edge(tmp_path / "edge", "--settle", "3600", "--allow", "CT1,MR1") as running:
+        for title, called, established in (
+            ("CT1", "READINGROOM", True),
+            ("EVE", "READINGROOM", False),
+            ("CT1", "PACS", False),
+        ):
+            with association(running.port, image(1), title=title, called=called) as made:
+                assert made.is_established == established
+                assert made.is_rejected == (not established)
+        running.told("rejected an association of EVE")
+
+
+def test_what_is_too_large_is_refused_and_leaves_nothing(tmp_path):
+    folder = tmp_path / "edge"
+    large = image(1, Rows=1024, Columns=600, PixelData=bytes(1024 * 600 * 2))
+    with edge(folder, "--settle", "3600", "--max-object-mb", "1") as running:
+        assert send(running.port, large, image(2)) == [0xA700, 0]
+        running.told("sent 1 objects, 1 more were refused")
+        assert len(waiting(folder)) == 1
+        # A disk that is full: the kernel lets no file of this process grow any more.
+        process = psutil.Process(running.process.pid)
+        process.rlimit(psutil.RLIMIT_FSIZE, (50_000, -1))
+        before = everything(folder / "spool")
+        one = image(3, Rows=256, Columns=256, PixelData=bytes(256 * 256 * 2))
+        assert send(running.port, one) == [0xA700]
+        assert everything(folder / "spool") == before
+        process.rlimit(psutil.RLIMIT_FSIZE, (-1, -1))
+        assert send(running.port, one) == [0]
+        running.told("make room there")
+    assert len(waiting(folder)) == 2
+
+
+def test_a_data_set_that_cannot_be_read_goes_to_quarantine(tmp_path):
+    folder = tmp_path / "edge"
+    with edge(folder, "--settle", "0.3") as running:
+        broken = image(1)
+        with association(running.port, broken) as made:
+            assert store_raw(made, broken, b"\x10\0\x10\0PN\xff\xffZwiebelturm and nothing else") == 0
+        running.told("0 objects de-identified, 1 in quarantine")
+        liar = image(2)
+        with association(running.port, liar) as made:
+            data = as_file(image(3), ExplicitVRLittleEndian)
+            assert store_raw(made, liar, data[data.index(b"\x08\0\x16\0UI") :]) == 0xA900
+        running.told("sent 0 objects, 1 more were refused")
+    reason = next((folder / "spool" / "quarantine").glob("*.reason")).read_text()
+    assert reason.strip()
+    assert names_in(everything(folder)) == []
+    assert results(folder) == {}
+
+
+def store_raw(made, one, data):
+    """C-STORE with bytes that no data set of pydicom would give."""
+    import io
+
+    from pynetdicom.dimse_primitives import C_STORE
+
+    request = C_STORE()
+    request.MessageID, request.Priority = 7, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = one.SOPClassUID, one.SOPInstanceUID
+    request.DataSet = io.BytesIO(data)
+    made._reactor_checkpoint.clear()
+    try:
+        made.dimse.send_msg(request, made.accepted_contexts[0].context_id)
+        _, answer = made.dimse.get_msg(block=True)
+    finally:
+        made._reactor_checkpoint.set()
+    return answer.Status
+
+
+def test_peers_that_talk_nonsense_end_their_own_association_only(tmp_path):
+    import socket
+
+    with edge(tmp_path / "edge", "--settle", "3600") as running:
+        for nonsense in (
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"\x01\0\xff\xff\xff\xff" + bytes(64),
+            b"\x04\0\0\0\0\x08" + bytes(8),
+        ):
+            with socket.create_connection(("127.0.0.1", running.port), timeout=20) as peer:
+                peer.sendall(nonsense)
+                while peer.recv(4096):
+                    pass
+        assert send(running.port, image(1)) == [0]
+        assert running.process.poll() is None
+
+
+def test_what_cannot_work_is_said_at_the_start(tmp_path):
+    def said(*options):
+        argv = [sys.executable, "-m", "readingroom_hub.cli.main", "edge", "--port", "0", *options]
+        done = subprocess.run(argv, cwd=ROOT, timeout=60, check=False, capture_output=True, text=True)
+        assert done.returncode == 1
+        return " ".join(done.stderr.split())
+
+    folders = ["--spool", f"{tmp_path}/spool", "--to", f"{tmp_path}/out"]
+    assert "anybody could send" in said("--key", f"{tmp_path}/key", *folders, "--bind", "0.0.0.0")
+    assert "keep it elsewhere" in said("--key", f"{tmp_path}/spool/key", *folders)
+    with edge(tmp_path, "--settle", "3600") as running:
+        assert send(running.port, image(1)) == [0]
+        assert "in use by another process" in said("--key", f"{tmp_path}/key", *folders)
+    assert "another key" in said("--key", f"{tmp_path}/other", *folders)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_an_object_is_the_same_whichever_way_it_came(syntax):
+    from readingroom_hub.services.edge_objects import from_file
+
+    one = opened(as_file(ct_image(), syntax))
+    data = as_file(one, syntax)
+    by_file = from_file(data)
+    start = len(data) - (len(by_file.data) - by_file.data.index(b"\x08\0\x16\0"))
+    by_store = from_data_set(data[start:], syntax, one.SOPClassUID, one.SOPInstanceUID)
+    assert by_file == by_store
+    assert by_file.study == one.StudyInstanceUID
+    assert pydicom.dcmread(pydicom.filebase.DicomBytesIO(by_file.data).parent) == one
