@@ -21,7 +21,6 @@ from readingroom_hub.ports.objects import ObjectStore
 from readingroom_hub.ports.records import AuditRepository
 from readingroom_hub.services.datasets import DatasetService
 from readingroom_hub.services.edge_reception import Door, Reception
-from readingroom_hub.services.edge_spool import Spool
 from readingroom_hub.services.grants import GrantService
 from readingroom_hub.services.ingest import IngestService
 from readingroom_hub.services.keys import KeyService
@@ -220,16 +219,23 @@ def sessions(settings: Settings, record: AuditRepository) -> SessionService:
 
 
 def edge_dimse(
-    spool: Spool,
+    reception: Reception,
     address: tuple[str, int],
     ae_title: str,
     allowed: Sequence[str],
     associations: int,
-    largest: int,
     tell: Callable[[str], None],
 ) -> Door:
     """The edge's DICOM door, open. Raises BadInput."""
     from readingroom_hub.adapters.edge_dimse import DimseServer, Entrance
 
-    reception = Reception(spool, largest, 2 * largest)
     return DimseServer(Entrance(*address, ae_title, allowed, associations), reception, tell)
+
+
+def edge_stow(
+    reception: Reception, address: tuple[str, int], token: str, requests: int, tell: Callable[[str], None]
+) -> Door:
+    """The edge's web door, open. Raises BadInput."""
+    from readingroom_hub.adapters.edge_stow import StowServer, WebEntrance
+
+    return StowServer(WebEntrance(*address, token, requests), reception, tell)

@@ -7,6 +7,7 @@ import sys
 import psutil
 import pydicom
 import pytest
+import requests
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from tests.support.dicom_objects import as_file, ct_image
@@ -270,3 +271,70 @@ def test_an_object_is_the_same_whichever_way_it_came(syntax):
     assert by_file == by_store
     assert by_file.study == one.StudyInstanceUID
     assert pydicom.dcmread(pydicom.filebase.DicomBytesIO(by_file.data).parent) == one
+
+
+def multipart(*bodies, kind="application/dicom"):
+    body = (
+        b"".join(b"--part\r\nContent-Type: " + kind.encode() + b"\r\n\r\n" + b + b"\r\n" for b in bodies) + b"--part--"
+    )
+    return {"data": body, "headers": {"Content-Type": f'multipart/related; type="{kind}"; boundary=part'}}
+
+
+def sequence(answer, tag):
+    return [{k: v.get("Value", [None])[0] for k, v in item.items()} for item in answer.get(tag, {}).get("Value", [])]
+
+
+def test_store_instances_over_http(tmp_path):
+    folder = tmp_path / "edge"
+    with edge(folder, "--settle", "1", "--http-port", "0", "--max-object-mb", "1") as running:
+        url = running.told(r"POST to (\S+)")[1]
+        authorized = requests.Session()
+        authorized.headers["Authorization"] = "Bearer " + (folder / "key.token").read_text().strip()
+        assert (folder / "key.token").stat().st_mode & 0o777 == 0o600
+        one, large = image(1), image(9, Rows=1024, Columns=600, PixelData=bytes(1024 * 600 * 2))
+        for wrong in ({}, {"Authorization": "Bearer " + "0" * 64}, {"Authorization": "Basic Og=="}):
+            refused = requests.post(url, timeout=20, **with_headers(multipart(as_file(one)), wrong))
+            assert refused.status_code == 401
+            assert refused.headers["WWW-Authenticate"] == "Bearer"
+        assert waiting(folder) == []
+
+        stored = authorized.post(url, timeout=20, **multipart(as_file(one), as_file(image(2))))
+        assert stored.status_code == 200
+        assert stored.headers["Content-Type"] == "application/dicom+json"
+        assert stored.json()["00081190"] == {"vr": "UR"}
+        wanted = {"00081150": one.SOPClassUID, "00081155": one.SOPInstanceUID, "00081190": None}
+        assert sequence(stored.json(), "00081199")[0] == wanted
+        assert "00081198" not in stored.json()
+        assert names_in(everything(folder)) == []
+
+        some = authorized.post(
+            f"{url}/{STUDIES[1]}", timeout=20, **multipart(as_file(one), as_file(image(3, StudyInstanceUID=STUDIES[1])))
+        )
+        assert some.status_code == 202
+        assert [i["00081155"] for i in sequence(some.json(), "00081199")] == ["1.2.276.99.3.3"]
+        assert [(i["00081155"], i["00081197"]) for i in sequence(some.json(), "00081198")] == [
+            (one.SOPInstanceUID, 0xA900)
+        ]
+
+        nothing = authorized.post(url, timeout=20, **multipart(b"no DICOM", as_file(large)))
+        assert nothing.status_code == 409
+        assert [i["00081197"] for i in sequence(nothing.json(), "0008119A")] == [0xC000, 0xA700]
+        assert authorized.post(url, timeout=20, **multipart(as_file(large))).status_code == 413
+        assert authorized.post(url, timeout=20, **multipart(b"{}", kind="application/dicom+json")).status_code == 415
+        assert authorized.post(url, timeout=20, **with_headers(multipart(), {"Accept": "text/html"})).status_code == 406
+        cut = multipart(as_file(image(4)))
+        assert authorized.post(url, timeout=20, data=cut["data"][:-20], headers=cut["headers"]).status_code == 400
+        assert authorized.get(url, timeout=20).status_code == 405
+        assert authorized.get(url.removesuffix("studies"), timeout=20).status_code == 404
+
+        running.told("objects de-identified", times=2)
+        # The same object by the other door is the same object.
+        assert send(running.port, image(1)) == [0]
+        running.told("1 had been done before")
+        assert len(results(folder)) == 3
+        assert names_in(everything(folder)) == []
+        running.kill(15)
+
+
+def with_headers(request, more):
+    return request | {"headers": request["headers"] | more}

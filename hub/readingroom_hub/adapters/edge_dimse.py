@@ -10,6 +10,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,6 +165,8 @@ class _Handler(RequestHandler):
             have = 0
             while have < size and (more := connection.recv_into(memoryview(data)[have:])):
                 have += more
+            with suppress(OSError):  # else a sender's next small packet waits 40 ms for our acknowledgement (RFC 1122)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             return data[:have]
 
         association.dul.socket.recv = receive  # type: ignore[union-attr,method-assign]

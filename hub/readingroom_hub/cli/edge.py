@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from readingroom_hub.cli.deid import PolicyName
 from readingroom_hub.deid import policy_file
 from readingroom_hub.errors import BadInput
 from readingroom_hub.services import deid_folder, validity
+from readingroom_hub.services.edge_reception import Reception
 from readingroom_hub.services.edge_spool import Spool
 from readingroom_hub.services.edge_studies import StudyService
 from readingroom_hub.services.edge_watch import Watch
@@ -35,6 +37,10 @@ def edge(
     ae_title: Annotated[str, typer.Option(help="AE title that senders call.")] = "READINGROOM",
     bind: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port for DICOM associations.")] = 11112,
+    http_port: Annotated[
+        int | None, typer.Option(help="Port for STOW-RS on loopback; without it there is none.")
+    ] = None,
+    token: Annotated[Path | None, typer.Option(help="File of the bearer token, by default KEY.token.")] = None,
     allow: Annotated[str, typer.Option(help="AE titles that may send, with commas between.")] = "",
     settle: Annotated[float, typer.Option(min=0, help="Seconds without a new object, and a study is complete.")] = 60,
     associations: Annotated[int, typer.Option(min=1, help="Associations at once.")] = 10,
@@ -46,7 +52,7 @@ def edge(
     rules = policy_file.load(policy)
     validator = validity.program() if dciodvfy else ""
     spool_key = spool_key or key.with_name(f"{key.name}.spool")
-    _keep_apart(key, spool_key, spool, to)
+    _keep_apart((key, spool_key, to, *([token] if token else [])), spool, to)
     allowed = [title.strip() for title in allow.split(",") if title.strip()]
     if bind not in _LOOPBACK and not allowed:
         raise BadInput(f"at {bind} anybody could send: say who may with --allow AE,AE")
@@ -63,7 +69,13 @@ def edge(
         stop = Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        server = compose.edge_dimse(store, (bind, port), ae_title, allowed, associations, max_object_mb << 20, _tell)
+        reception = Reception(store, max_object_mb << 20, 2 * max_object_mb << 20)
+        if http_port is not None:
+            secret = deid_folder.secret(token or key.with_name(f"{key.name}.token")).hex()
+            web = compose.edge_stow(reception, (_LOOPBACK[0], http_port), secret, associations, _tell)
+            stack.callback(web.close)
+            _tell(f"POST to http://{_LOOPBACK[0]}:{web.port}/studies")
+        server = compose.edge_dimse(reception, (bind, port), ae_title, allowed, associations, _tell)
         stack.callback(server.close)
         _tell(f"{ae_title} listens at {bind} port {server.port}; process {os.getpid()}")
         bar = stack.enter_context(Bar("De-identifying", hidden=not errors.is_terminal))
@@ -71,9 +83,9 @@ def edge(
         _tell("stopping; what waits is done at the next start")
 
 
-def _keep_apart(key: Path, spool_key: Path, spool: Path, to: Path) -> None:
+def _keep_apart(apart: Iterable[Path], spool: Path, to: Path) -> None:
     """Keys beside what they seal would seal nothing; results among originals would be taken for such."""
-    for path in (key, spool_key, to):
+    for path in apart:
         if path.resolve().is_relative_to(spool.resolve()):
             raise BadInput(f"{path} lies in the spool {spool}: keep it elsewhere")
     if spool.resolve().is_relative_to(to.resolve()):

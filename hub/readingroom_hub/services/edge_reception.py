@@ -63,14 +63,15 @@ class Incoming(io.BytesIO):
         super().__init__()
         self._reception = reception
         self._reserved = 0
-        self.refused = False
+        self.refused = self.too_large = False
 
     def write(self, data: Any, /) -> int:
         """Append."""
         size = memoryview(data).nbytes
         if self.refused:
             return size
-        if self._reserved + size > self._reception.largest or not self._reception.reserve(size):
+        self.too_large = self._reserved + size > self._reception.largest
+        if self.too_large or not self._reception.reserve(size):
             self.refused = True
             self._drop()
             return size
