@@ -18,9 +18,9 @@ from readingroom_hub.ports.catalogue import Grants, Projects, Sessions, Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.mounts import Mounts
 from readingroom_hub.ports.objects import ObjectStore
+from readingroom_hub.ports.reception import Door, Reception
 from readingroom_hub.ports.records import AuditRepository
 from readingroom_hub.services.datasets import DatasetService
-from readingroom_hub.services.edge_reception import Door, Reception
 from readingroom_hub.services.grants import GrantService
 from readingroom_hub.services.ingest import IngestService
 from readingroom_hub.services.keys import KeyService

@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from tests.support.dicom_objects import as_file, ct_image
 from tests.support.edge_process import ROOT, association, edge, everything, opened, results, send, services, waiting
 
-from readingroom_hub.services.edge_objects import from_data_set
+from readingroom_hub.deid.received import from_data_set
 
 STUDIES = "1.2.276.99.20200101.1", "1.2.276.99.20200101.7"
 NAMES = b"zwiebelturm", b"hannelore", b"okonjoreyes", b"cornelius", b"zt-990417", b"1.2.276.99"
@@ -261,7 +261,7 @@ def test_what_cannot_work_is_said_at_the_start(tmp_path):
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
 def test_an_object_is_the_same_whichever_way_it_came(syntax):
-    from readingroom_hub.services.edge_objects import from_file
+    from readingroom_hub.deid.received import from_file
 
     one = opened(as_file(ct_image(), syntax))
     data = as_file(one, syntax)

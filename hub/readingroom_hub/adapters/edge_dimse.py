@@ -24,9 +24,9 @@ from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import _STORAGE_CLASSES, Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
+from readingroom_hub.deid.received import NotThatObject, from_data_set
 from readingroom_hub.errors import BadInput, StoreUnavailable
-from readingroom_hub.services.edge_objects import NotThatObject, from_data_set
-from readingroom_hub.services.edge_reception import Counts, Door, Incoming, Reception
+from readingroom_hub.ports.reception import Counts, Door, Incoming, Reception
 
 SUCCESS, OUT_OF_RESOURCES, DOES_NOT_MATCH, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xA900, 0xC000
 _PDU, _LONGEST_PDU = 1 << 18, 1 << 22  # what is offered, and what is borne with

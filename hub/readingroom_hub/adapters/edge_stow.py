@@ -16,9 +16,9 @@ from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
 from readingroom_hub.adapters.edge_multipart import Content, End, Head, Multipart, media_type
+from readingroom_hub.deid.received import Arrived, from_file
 from readingroom_hub.errors import BadInput, StoreUnavailable
-from readingroom_hub.services.edge_objects import Arrived, from_file
-from readingroom_hub.services.edge_reception import Counts, Door, Incoming, Reception
+from readingroom_hub.ports.reception import Counts, Door, Incoming, Reception
 
 DICOM, DICOM_JSON = "application/dicom", "application/dicom+json"
 OUT_OF_RESOURCES, DOES_NOT_MATCH, CANNOT_UNDERSTAND = 0xA700, 0xA900, 0xC000

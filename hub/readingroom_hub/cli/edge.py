@@ -19,7 +19,7 @@ from readingroom_hub.cli.deid import PolicyName
 from readingroom_hub.deid import policy_file
 from readingroom_hub.errors import BadInput
 from readingroom_hub.services import deid_folder, validity
-from readingroom_hub.services.edge_reception import Reception
+from readingroom_hub.services.edge_reception import SpoolReception
 from readingroom_hub.services.edge_spool import Spool
 from readingroom_hub.services.edge_studies import StudyService
 from readingroom_hub.services.edge_watch import Watch
@@ -69,7 +69,7 @@ def edge(
         stop = Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        reception = Reception(store, max_object_mb << 20, 2 * max_object_mb << 20)
+        reception = SpoolReception(store, max_object_mb << 20, 2 * max_object_mb << 20)
         if http_port is not None:
             secret = deid_folder.secret(token or key.with_name(f"{key.name}.token")).hex()
             web = compose.edge_stow(reception, (_LOOPBACK[0], http_port), secret, associations, _tell)

@@ -22,9 +22,9 @@ from threading import Lock
 from typing import BinaryIO, Self
 
 from readingroom_hub.crypto.envelope import open_whole, seal
+from readingroom_hub.deid.received import Arrived
 from readingroom_hub.errors import BadInput, Conflict, IntegrityError, StoreUnavailable
 from readingroom_hub.model.ids import KeyId
-from readingroom_hub.services.edge_objects import Arrived
 
 FORMAT = b"readingroom-edge-spool/1"
 _TEMPORARY = ".new-"
