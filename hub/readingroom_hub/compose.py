@@ -25,7 +25,9 @@ from readingroom_hub.services.grants import GrantService
 from readingroom_hub.services.ingest import IngestService
 from readingroom_hub.services.keys import KeyService
 from readingroom_hub.services.projects import ProjectService
+from readingroom_hub.services.receiving import ReceiveService
 from readingroom_hub.services.sessions import SessionService
+from readingroom_hub.services.sharing import ShareService
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,17 @@ def ingest(settings: Settings, record: AuditRepository) -> IngestService:
 def datasets(settings: Settings, record: AuditRepository) -> DatasetService:
     """The use cases of published versions."""
     return DatasetService(open_catalogue(settings).versions, objects(settings), custody(settings), record)
+
+
+def sharing(settings: Settings, record: AuditRepository) -> ShareService:
+    """The use case of sealing a version for another institution."""
+    return ShareService(open_catalogue(settings).versions, objects(settings), custody(settings), record)
+
+
+def receiving(settings: Settings, record: AuditRepository) -> ReceiveService:
+    """The use case of taking in another institution's package."""
+    c = open_catalogue(settings)
+    return ReceiveService(c.projects, c.versions, objects(settings), custody(settings), record, settings.paths.ingests)
 
 
 def keys(settings: Settings, record: AuditRepository) -> KeyService:

@@ -1,6 +1,7 @@
 """What every ObjectStore must do. Subclass it and give a `store` fixture."""
 
 import contextlib
+import pickle
 import threading
 import uuid
 
@@ -97,6 +98,13 @@ class ObjectStoreContract:
         assert len(won) == 1
         assert store.read("k-1/race") == b"%d" % won[0] * 10000
         assert list(store.names("k-1")) == ["k-1/race"]
+
+    def test_a_pickled_store_is_the_same_store(self, store):
+        store.put("k-1/here", b"first")
+        elsewhere = pickle.loads(pickle.dumps(store))
+        assert elsewhere.read("k-1/here") == b"first"
+        with pytest.raises(Conflict):
+            elsewhere.put("k-1/here", b"second")
 
     def test_a_missing_name_is_not_found(self, store):
         store.put("k-1/there", b"")

@@ -95,6 +95,7 @@ class World:
         dataset: str,
         made: list[tuple[Instance, bytes]],
         absent: Iterable[Instance] = (),
+        card: str = "{}",
     ) -> Published:
         """Publish these instances. `absent` ones are in the manifest only, to make it long."""
         manifest = manifest_of(project, DatasetName(dataset), "test profile", [*(i for i, _ in made), *absent])
@@ -104,7 +105,7 @@ class World:
         self.objects.put(f"{key_id}/manifest", seal(key, key_id, MANIFEST_PART, manifest.to_bytes()))
         version = DatasetVersion(
             manifest.digest(), project, manifest.dataset, key_id, len(made), len({i.series for i, _ in made}), 1,
-            sum(i.size for i, _ in made), _now(), "{}",
+            sum(i.size for i, _ in made), _now(), card,
         )  # fmt: skip
         self.catalogue.versions.publish(version, self.custody.wrap(key_id, key))
         return Published(version, manifest, {f"{i.study}/{i.series}/{i.instance}.dcm": data for i, data in made})

@@ -43,9 +43,42 @@ def valid(xml):
     return message
 
 
-def test_the_golden_files_hold():
-    assert audit_message(READ, "room.example") + "\n" == (GOLDEN / "read.xml").read_text()
-    assert audit_event(READ, "room.example") == json.loads((GOLDEN / "read.json").read_text())
+SHARED = {
+    "v": 1,
+    "id": "01890a5d-ac96-774b-bcce-b302099a8058",
+    "time": "2027-03-31T12:00:00.000000Z",
+    "event": "dataset-shared",
+    "dcm": "110106",
+    "outcome": "success",
+    "person": "p-" + "a" * 64,
+    "project": "lung-study",
+    "subject": {
+        "dataset": "lung-ct",
+        "version": "sha256:" + "3" * 64,
+        "package": "4" * 64,
+        "recipient": "5" * 64,
+        "approved_by": ["p-" + "b" * 64, "p-" + "c" * 64],
+        "instances": 300,
+        "bytes": 157900800,
+    },
+    "source": {"process": "command-line", "epoch": "e", "seq": 8},
+}
+RECEIVED = SHARED | {
+    "event": "dataset-received",
+    "dcm": "110107",
+    "outcome": "failure",
+    "reason": "not-received: object 1.2.3 in the package is not what was sealed: ask for the package again",
+    "subject": {"dataset": "chest", "version": "sha256:" + "3" * 64, "package": "4" * 64, "sender": "6" * 64},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "row"), [("read", READ), ("shared", SHARED), ("received", RECEIVED)], ids=["read", "shared", "received"]
+)
+def test_the_golden_files_hold(name, row):
+    assert audit_message(row, "room.example") + "\n" == (GOLDEN / f"{name}.xml").read_text()
+    assert audit_event(row, "room.example") == json.loads((GOLDEN / f"{name}.json").read_text())
+    assert {e.value: e.dcm for e in AuditEvent}[row["event"]] == row["dcm"]
 
 
 @pytest.mark.parametrize("event", AuditEvent)

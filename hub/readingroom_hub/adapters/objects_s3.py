@@ -44,11 +44,16 @@ class S3ObjectStore(ObjectStore):
     ) -> None:
         """`endpoint` is the service's URL; `keys` as `credentials` gives them; `ca_file` a private authority's PEM."""
         self._bucket = bucket
+        self._made_of = endpoint, bucket, region, keys, ca_file
         # Every byte is authenticated by its envelope; a second checksum is time and not every service has it.
         self._s3 = aws.client(
             "s3", endpoint, region, keys, ca_file, s3={"addressing_style": "path"},
             request_checksum_calculation="when_required", response_checksum_validation="when_required",
         )  # fmt: skip
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: a connection of its own."""
+        return S3ObjectStore, self._made_of
 
     def put(self, name: str, data: bytes) -> None:
         """One conditional PUT. Sent twice, it may be in conflict with itself: the object says who wrote it."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from readingroom_hub import compose
-from readingroom_hub.cli.common import AsJson, Bar, Dciodvfy, command, load, operator, record, show
+from readingroom_hub.cli.common import AsJson, Bar, Dciodvfy, command, load, operator, person, record, show
 from readingroom_hub.deid import policy_file
 from readingroom_hub.errors import IntegrityError
 from readingroom_hub.model.dataset import DatasetVersion
@@ -15,6 +15,7 @@ from readingroom_hub.model.ids import DatasetName, ProjectId
 from readingroom_hub.services import validity
 from readingroom_hub.services.deid_report import plain
 from readingroom_hub.services.ingest import NothingTakenIn
+from readingroom_hub.services.institution import Institution
 from readingroom_hub.services.intake_files import LeftOut
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: take DICOM in, look at versions, check them.")
@@ -80,7 +81,9 @@ def show_(version: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")]
         show([_row(found) | {"card": card}], as_json, "")
         return
     show([_row(found, whole=False)], as_json, "")
-    typer.echo(f"\nDe-identified by {card['profile']}\n")
+    if came := card.get("received"):
+        typer.echo(f"\nReceived from the institution {came['sender']}, package {came['package']}")
+    typer.echo(f"\nDe-identified by {plain(card['profile'])}\n")
     show(
         [{"left out": n, "reason": reason} for reason, n in card["left_out"].items()], as_json, "Nothing was left out."
     )
@@ -105,6 +108,56 @@ def verify(version: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")
     show(rows, as_json, f"{found.label} is whole: {found.instances} instances are what was stored.")
     if damages:
         raise IntegrityError(f"{found.label} has {len(damages)} damaged objects; restore them from a backup")
+
+
+@app.command()
+@command
+def share(
+    version: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")],
+    to: Annotated[Path, typer.Option(help="The receiving institution's file, its fingerprint compared.")],
+    out: Annotated[Path, typer.Option(help="A new file, or a folder for one.")],
+    approved_by: Annotated[list[str], typer.Option(help="Who approved it; give it twice, for two people.")],
+    as_json: AsJson = False,
+) -> None:
+    """Seal a version for another institution, in one file that nobody else can open."""
+    recipient = Institution.read(to)
+    settings = load()
+    audit = record(settings)
+    found = compose.open_catalogue(settings).versions.find(version)
+    approvers = [person(audit, text) for text in approved_by]
+    with Bar("Sealing", hidden=as_json) as advance:
+        done = compose.sharing(settings, audit).share(found, recipient, out, approvers, operator(audit), advance)
+    row = {"file": str(done.path), "package": done.head.digest, "recipient": done.head.recipient}
+    if as_json:
+        show([row], as_json, "")
+        return
+    typer.echo(
+        f"{found.label} is in {done.path}, package {done.head.digest[:12]}, sealed for the institution with the "
+        f"fingerprint\n{recipient.spoken}"
+    )
+
+
+@app.command()
+@command
+def receive(
+    file: Annotated[Path, typer.Argument(help="The package that the other institution made.")],
+    sender: Annotated[Path, typer.Option("--from", help="The sending institution's file, its fingerprint compared.")],
+    project: Annotated[str, typer.Option(help="The project here that it belongs to.")],
+    name: Annotated[str, typer.Option(help="The dataset's name here: a folder below /data.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check another institution's package, and publish it as a dataset version under the same digest."""
+    institution = Institution.read(sender)
+    settings = load()
+    audit = record(settings)
+    ids = ProjectId(project), DatasetName(name), operator(audit)
+    with Bar("Receiving", hidden=as_json) as advance:
+        done = compose.receiving(settings, audit).receive(file, institution, *ids, advance)
+    if as_json:
+        show([_row(done.version) | {"unchanged": done.unchanged}], as_json, "")
+        return
+    state = "was there already, unchanged" if done.unchanged else "is published"
+    typer.echo(f"{done.version.label} {state}: {done.version.instances} instances, all as they were signed.")
 
 
 def _row(version: DatasetVersion, *, whole: bool = True) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 from readingroom_hub import compose
 from readingroom_hub.cli.common import AsJson, command, load, operator, person, record, show
 from readingroom_hub.errors import BadInput
+from readingroom_hub.services.institution import Institution
 
 app = typer.Typer(no_args_is_help=True, help="Key-encrypting keys: they protect the data key of each dataset version.")
 
@@ -80,6 +81,29 @@ def destroy(
         raise BadInput(f"the receipt {receipt} cannot be written: {error.strerror}") from error
     count = len(done["receipt"]["unreadable"])
     typer.echo(f"{key} is destroyed; {count} dataset versions are unreadable for ever. The receipt is {receipt}.")
+
+
+@app.command()
+@command
+def institution(
+    out: Annotated[Path, typer.Argument(help="Where to write the file for other institutions; must not exist yet.")],
+) -> None:
+    """Write this institution's public keys for sharing datasets, and show their fingerprint."""
+    settings = load()
+    mine = compose.sharing(settings, record(settings)).institution()
+    try:
+        with out.open("x", encoding="ascii") as file:
+            file.write(mine.to_text())
+    except OSError as error:
+        raise BadInput(f"{out} cannot be written: {error.strerror}") from error
+    typer.echo(f"{out} may be given to anybody. Read its fingerprint out to them over the telephone:\n{mine.spoken}")
+
+
+@app.command()
+@command
+def fingerprint(file: Annotated[Path, typer.Argument(help="Another institution's file.")]) -> None:
+    """Show the fingerprint of another institution's file, to compare with what they read out."""
+    typer.echo(Institution.read(file).spoken)
 
 
 @app.command()

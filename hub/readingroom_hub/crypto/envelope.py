@@ -58,6 +58,12 @@ def plaintext_size(sealed_size: int) -> int:
     return full * _CHUNK + last - _TAG
 
 
+def sealed_size(size: int) -> int:
+    """Bytes of the sealed object that holds `size` bytes of plaintext."""
+    full, rest = divmod(size, _CHUNK)
+    return _HEADER + full * _SEALED_CHUNK + rest + _TAG
+
+
 class ObjectReader:
     """Random access to one sealed object. `fetch(offset, size)` returns sealed bytes; at most about 1 MiB at a time.
 

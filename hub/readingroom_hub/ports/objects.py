@@ -18,6 +18,7 @@ def check_name(name: str) -> None:
 class ObjectStore(ABC):
     """Names are relative POSIX paths of [A-Za-z0-9._-] segments; anything else is BadInput.
 
+    A store can be pickled: what comes of it in another process is the same store, over a connection of its own.
     Every method raises StoreUnavailable where the medium fails (disk full too), NotFound where the name is missing."""
 
     @abstractmethod

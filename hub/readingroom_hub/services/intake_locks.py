@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from readingroom_hub.errors import StoreUnavailable
+from readingroom_hub.errors import Conflict, StoreUnavailable
 from readingroom_hub.model.ids import KeyId
 from readingroom_hub.ports.catalogue import Versions
 from readingroom_hub.ports.objects import ObjectStore
@@ -21,11 +21,13 @@ class IntakeLocks:
         self._folder = folder
 
     @contextmanager
-    def hold(self) -> Iterator[KeyId]:
-        """A fresh data key's id, held until the block ends; then its lock file is gone. Raises StoreUnavailable."""
+    def hold(self, wanted: KeyId | None = None) -> Iterator[KeyId]:
+        """A data key's id, a fresh one or `wanted`, held until the block ends; then its lock file is gone.
+
+        Raises StoreUnavailable; Conflict where another process holds `wanted`."""
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            key_id, fd = self._take()
+            key_id, fd = self._take(wanted)
         except OSError as error:
             raise StoreUnavailable(f"{self._folder} cannot be written: {error.strerror}") from error
         try:
@@ -51,12 +53,14 @@ class IntakeLocks:
                 os.close(fd)
         return found
 
-    def _take(self) -> tuple[KeyId, int]:
+    def _take(self, wanted: KeyId | None) -> tuple[KeyId, int]:
         while True:
-            key_id = KeyId.new()
+            key_id = wanted or KeyId.new()
             path = self._path(key_id)
-            path.touch(mode=0o600, exist_ok=False)
+            path.touch(mode=0o600, exist_ok=wanted is not None)
             fd = _try_lock(path)
+            if fd is None and wanted:
+                raise Conflict(f"another process stores objects of {wanted} now: try again when it has ended")
             if fd is None:  # another ingest tidied it up before it was locked
                 continue
             folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -1,9 +1,6 @@
 """De-identification on all cores. A process that dies takes one file with it, not the batch."""
 
-import multiprocessing
-import os
 import secrets
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -11,7 +8,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +23,7 @@ from readingroom_hub.deid.policy import Policy
 from readingroom_hub.errors import BadInput
 from readingroom_hub.model.dataset import Instance
 from readingroom_hub.model.ids import KeyId
-from readingroom_hub.services import rare_values, validity
+from readingroom_hub.services import processes, rare_values, validity
 from readingroom_hub.services.intake_describe import describe
 from readingroom_hub.services.intake_files import LeftOut, Source, opened, read
 
@@ -143,10 +139,7 @@ def _alone(job: Job, work: Callable[[Paths], R], path: str) -> R | None:
 
 
 def _pool(job: Job, workers: int) -> ProcessPoolExecutor:
-    # Not forked from here: the caller may run threads, whose locks a fork would copy as they are.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", __name__])
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job,))
+    return processes.pool(workers, _start, job, __name__)
 
 
 _worker: tuple[Job, Deidentifier] | None = None
@@ -155,15 +148,6 @@ _worker: tuple[Job, Deidentifier] | None = None
 def _start(job: Job) -> None:
     global _worker  # noqa: PLW0603  # how a pool's processes keep their state
     _worker = job, Deidentifier(job.policy, job.secret, job.others)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Leave no process behind when the ingest is killed: its workers would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _work(paths: Paths) -> list[Sealed | LeftOut]:

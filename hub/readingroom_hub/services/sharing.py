@@ -1,0 +1,176 @@
+"""Sharing: a dataset version leaves for another institution, sealed for its key, when two people approved it."""
+
+import base64
+import hashlib
+import os
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from readingroom_hub.crypto import hpke
+from readingroom_hub.crypto.envelope import MANIFEST_PART, open_whole, seal
+from readingroom_hub.errors import BadInput, Conflict, IntegrityError, NotFound, ReadingRoomError, StoreUnavailable
+from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
+from readingroom_hub.model.dataset import DatasetVersion, Manifest
+from readingroom_hub.model.ids import PersonId
+from readingroom_hub.ports.catalogue import Versions
+from readingroom_hub.ports.custody import KeyCustody
+from readingroom_hub.ports.objects import ObjectStore
+from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.services import institution, object_checks, processes
+from readingroom_hub.services.institution import Institution
+from readingroom_hub.services.object_checks import Key
+from readingroom_hub.services.package import CARD_PART, SUFFIX, Head, Placed, placed, total
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A package that was made."""
+
+    path: Path
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """What each worker needs to copy objects into the package."""
+
+    store: ObjectStore
+    key: Key
+    target: Path
+
+
+class ShareService:
+    """Makes packages."""
+
+    def __init__(self, versions: Versions, objects: ObjectStore, custody: KeyCustody, audit: AuditRepository) -> None:
+        self._versions = versions
+        self._objects = objects
+        self._custody = custody
+        self._audit = audit
+
+    def institution(self) -> Institution:
+        """Our own public keys. Raises KeyUnavailable."""
+        return institution.own(self._custody)
+
+    def share(
+        self,
+        version: DatasetVersion,
+        to: Institution,
+        out: Path,
+        approved_by: Collection[PersonId],
+        by: PersonId,
+        progress: Progress,
+    ) -> Shared:
+        """Seal a version for institution `to`, in the file `out` or a new file in the folder `out`.
+
+        Every object is decrypted and compared with the manifest on its way. It is recorded before the file is begun; a
+        file appears whole or not at all. Raises BadInput unless two people approved, and where `to` is ourselves;
+        Conflict where the file exists; IntegrityError naming a damaged object; what the ports raise."""
+        approvers = sorted(set(approved_by))
+        if len(approvers) < 2:
+            raise BadInput("sharing a dataset version needs the approval of two different people")
+        signer, mine = institution.signer(self._custody), self.institution()
+        if to == mine:
+            raise BadInput("these are this institution's own keys: ask the other one for its file")
+        if out.is_dir():
+            out = out / f"{version.dataset}-{version.digest.short}{SUFFIX}"
+        if out.exists():
+            raise Conflict(f"{out} exists: remove it, or name another file")
+        key = Key(version.key, self._custody.unwrap(self._versions.key(version.key)))
+        sealed_manifest = self._objects.read(f"{key.id}/{MANIFEST_PART}")
+        manifest = Manifest.from_bytes(open_whole(key.secret, key.id, MANIFEST_PART, sealed_manifest), version.digest)
+        card = seal(key.secret, key.id, CARD_PART, version.card.encode())
+        head = Head(
+            version=version.digest,
+            data_key=key.id,
+            sender=mine.fingerprint,
+            recipient=to.fingerprint,
+            made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            card=len(card),
+            card_sha256=hashlib.sha256(card).hexdigest(),
+            manifest=len(sealed_manifest),
+            objects=len(card) + len(sealed_manifest) + total(manifest.instances),
+        )
+        sealed_key = base64.b64encode(hpke.seal(to.sealing, key.secret, head.info())).decode()
+        head = replace(head, sealed_key=sealed_key)
+        record = _record(version, head, approvers, by)
+        self._audit.append([record])
+        try:
+            self._write(out, head.note(signer) + card + sealed_manifest, manifest, key, progress)
+        except BaseException as error:
+            failed = AuditRecord(
+                AuditEvent.DATASET_SHARED, Outcome.FAILURE, by, version.project,
+                reason=f"not-shared: {_reason(error)}", subject=record.subject,
+            )  # fmt: skip
+            with suppress(ReadingRoomError):
+                self._audit.append([failed])
+            raise
+        return Shared(out, head)
+
+    def _write(self, out: Path, first: bytes, manifest: Manifest, key: Key, progress: Progress) -> None:
+        part = out.with_name(f".{out.name}.{os.getpid()}.part")
+        count, end = len(manifest.instances), len(first) + total(manifest.instances)
+        try:
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123  # mode
+                file.write(first)
+                file.flush()
+                os.ftruncate(file.fileno(), end)
+                work, done = _Copy(self._objects, key, part), 0
+                todo = object_checks.batches(placed(manifest.instances, len(first)))
+                for copied in processes.spread(_copy, work, todo, object_checks.workers_for(end)):
+                    done += copied
+                    progress(done, count)
+                os.fsync(file.fileno())
+            part.rename(out)
+            folder = os.open(out.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise StoreUnavailable(f"{out} cannot be written: {error.strerror}") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _copy(work: _Copy, batch: tuple[Placed, ...]) -> int:
+    """Check objects and write each at its place; returns how many."""
+    with work.target.open("r+b") as file:
+        for place in batch:
+            try:
+                sealed = work.store.read(f"{work.key.id}/{place.instance.object_name}")
+            except NotFound as error:
+                raise IntegrityError(
+                    f"object {place.instance.instance} is missing: restore it from a backup"
+                ) from error
+            if len(sealed) != place.size:
+                raise IntegrityError(
+                    f"object {place.instance.instance} is {len(sealed)} bytes long, its manifest says {place.size}: "
+                    "restore it from a backup"
+                )
+            object_checks.check_bytes(work.key, place.instance, sealed)
+            file.seek(place.offset)
+            file.write(sealed)
+    return len(batch)
+
+
+def _record(version: DatasetVersion, head: Head, approvers: list[PersonId], by: PersonId) -> AuditRecord:
+    subject: dict[str, object] = {
+        "dataset": version.dataset,
+        "version": version.digest,
+        "package": head.digest,
+        "recipient": head.recipient,
+        "approved_by": approvers,
+        "instances": version.instances,
+        "bytes": version.size,
+    }
+    return AuditRecord(AuditEvent.DATASET_SHARED, person=by, project=version.project, subject=subject)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, ReadingRoomError) else type(error).__name__
