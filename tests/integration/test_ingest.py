@@ -19,6 +19,7 @@ from readingroom_hub.deid import policy_file
 from readingroom_hub.deid.policy import TEXT_FREE, Policy
 from readingroom_hub.errors import AuditUnavailable, BadInput, NotFound, StoreUnavailable
 from readingroom_hub.model.ids import DatasetName, ProjectId
+from readingroom_hub.services import object_checks
 from readingroom_hub.services.ingest import NothingTakenIn
 
 ROOT = Path(__file__).parents[2]
@@ -207,7 +208,10 @@ def test_a_process_that_dies_takes_one_file_with_it(room, source):
     ]
 
 
-def test_a_damaged_object_is_found_named_and_recorded(room, source):
+@pytest.mark.parametrize("worth", [1 << 30, 1000], ids=["one process", "all cores"])
+def test_a_damaged_object_is_found_named_and_recorded(room, source, monkeypatch, worth):
+    monkeypatch.setattr(object_checks, "_WORTH", worth)
+    monkeypatch.setattr(object_checks, "_BATCH", 2)
     done = room.ingest(source)
     instances = room.datasets.manifest(done.version).instances
     paths = [room.state / "objects" / done.version.key / i.object_name for i in instances]
@@ -218,7 +222,9 @@ def test_a_damaged_object_is_found_named_and_recorded(room, source):
     swapped = paths[2].read_bytes()
     paths[2].write_bytes(paths[3].read_bytes())
     paths[3].write_bytes(swapped)
-    damages = room.datasets.verify(done.version, room.person)
+    seen = []
+    damages = room.datasets.verify(done.version, room.person, lambda *n: seen.append(n))
+    assert seen[-1] == (9, 9)
     assert {d.object for d in damages} == {i.instance for i in instances[:4]}
     records = [r for r in room.audit.records if r["event"] == "integrity-failure"]
     assert {r["subject"]["instance"] for r in records} == {i.instance for i in instances[:4]}

@@ -15,8 +15,8 @@ _WHOLE = 64 << 20
 """Bytes of an object up to which it is decrypted in one call, which is twice as quick; beyond, memory counts."""
 _STEP = 1 << 20
 _BATCH_BYTES, _BATCH = 16 << 20, 64
-_WORTH = 64 << 20
-"""Bytes that are worth another process: starting one takes as long as checking so much."""
+_WORTH, _WORTH_OBJECTS = 1 << 30, 4000
+"""Bytes, or objects, that are worth another process: starting some takes about as long as checking so much."""
 
 Fetch = Callable[[int, int], bytes]
 
@@ -74,6 +74,6 @@ def batches(items: Iterable[Z]) -> Iterator[tuple[Z, ...]]:
         yield tuple(batch)
 
 
-def workers_for(size: int) -> int:
-    """How many processes `size` bytes are worth."""
-    return min(processes.cores(), 1 + size // _WORTH)
+def workers_for(size: int, objects: int) -> int:
+    """How many processes so many bytes in so many objects are worth."""
+    return min(processes.cores(), 1 + size // _WORTH + objects // _WORTH_OBJECTS)

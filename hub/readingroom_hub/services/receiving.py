@@ -147,11 +147,13 @@ class ReceiveService:
         first = head.card + head.manifest
         if first + total(manifest.instances) != head.objects:
             raise IntegrityError(f"the package holds {head.objects} bytes, its manifest names other objects")
+        count = len(manifest.instances)
+        workers = object_checks.workers_for(head.objects, count)
         todo = object_checks.batches(placed(manifest.instances, package.start + first))
         work, done = _Take(package.path, self._objects, key), 0
-        for stored in processes.spread(_store, work, todo, object_checks.workers_for(head.objects)):
+        for stored in processes.spread(_store, work, todo, workers):
             done += stored
-            progress(done, len(manifest.instances))
+            progress(done, count)
         self._objects.put(f"{key.id}/{MANIFEST_PART}", sealed_manifest)
         return DatasetVersion(
             digest=head.version,

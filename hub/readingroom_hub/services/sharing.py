@@ -122,7 +122,7 @@ class ShareService:
                 os.ftruncate(file.fileno(), end)
                 work, done = _Copy(self._objects, key, part), 0
                 todo = object_checks.batches(placed(manifest.instances, len(first)))
-                for copied in processes.spread(_copy, work, todo, object_checks.workers_for(end)):
+                for copied in processes.spread(_copy, work, todo, object_checks.workers_for(end, count)):
                     done += copied
                     progress(done, count)
                 os.fsync(file.fileno())
