@@ -21,6 +21,10 @@ demo: install ## Start a working Reading Room on https://localhost:8443 (ARGS=--
 	@$(if $(findstring --check,$(ARGS)),$(MAKE) --no-print-directory packages PACKAGES="$(TEST_PACKAGES)",true)
 	@$(BIN)/readingroom demo $(ARGS)
 
+.PHONY: fuzz
+fuzz: install ## Fuzz the de-identifier (ARGS="--minutes 60"); ends with 1 where it finds something
+	@$(BIN)/python -W ignore -m tests.support.fuzz $(ARGS)
+
 .PHONY: test
 test: PACKAGES := $(TEST_PACKAGES)
 test: packages install lint ## Run every check and test

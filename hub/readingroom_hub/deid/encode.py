@@ -7,21 +7,37 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import correct_ambiguous_vr_element, write_data_element
-from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
+from pydicom.valuerep import AMBIGUOUS_VR, EXPLICIT_VR_LENGTH_32, VR
+
+from readingroom_hub.deid.actions import vr_of
 
 _UNDEFINED = 0xFFFFFFFF
+_ITEM_GROUP = 0xFFFE
+# What PS3.5 6.2 knows, and pydicom's own names for those that other elements decide.
+_VRS = frozenset(map(str, VR)) | AMBIGUOUS_VR
+_SIZES = dict.fromkeys(("US", "SS", "US or SS", "OW"), 2) | dict.fromkeys(("AT", "FL", "OF", "OL", "SL", "UL"), 4)
+_SIZES |= dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), 8)
+
+
+class CannotEncode(ValueError):
+    """A data set would not be valid. The message quotes no value."""
+
+
 _CHARACTER_SET = 0x00080005
 _SHORT = 0xFFFE
 _TEXTS = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UI"})
 
 
 def data_set(ds: Dataset, *, implicit: bool, little: bool, parent: list[str] | None = None) -> bytes:
-    """The elements of `ds` in order of their tags. `parent` are the encodings of the data set it is an item of."""
+    """The elements of `ds` in order of their tags. `parent` are the encodings of the data set it is an item of.
+
+    Raises CannotEncode, and what pydicom raises for values that do not fit their VR."""
     encodings = convert_encodings(ds[_CHARACTER_SET].value) if _CHARACTER_SET in ds else parent
     form = _Form(implicit, little)
     parts: list[bytes] = []
     for tag in sorted(map(int, ds.keys())):
         raw = ds.get_item(tag)
+        _check(tag, raw)
         if _untouched(raw, implicit=implicit, little=little):
             parts.append(form.element(tag, raw.VR, raw.value or b""))
             continue
@@ -34,6 +50,17 @@ def data_set(ds: Dataset, *, implicit: bool, little: bool, parent: list[str] | N
         else:
             parts.append(_element(ds, element, encodings, implicit=implicit, little=little))
     return b"".join(parts)
+
+
+def _check(tag: int, element: DataElement | RawDataElement) -> None:
+    """Raise CannotEncode for what is no element of a data set, or holds half a value (PS3.5 6.2, 7.5)."""
+    if tag >> 16 == _ITEM_GROUP:
+        raise CannotEncode("the mark of an item stands outside of a sequence")
+    vr = element.VR if element.VR not in {None, "UN"} else vr_of(tag) or "UN"
+    if vr not in _VRS:
+        raise CannotEncode("an element has a value representation that the standard does not know")
+    if isinstance(element, RawDataElement) and (size := _SIZES.get(vr)) and len(element.value or b"") % size:
+        raise CannotEncode(f"an element of VR {vr} holds half a value")
 
 
 class _Form:

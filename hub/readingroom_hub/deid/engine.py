@@ -15,6 +15,7 @@ from readingroom_hub.deid.elements import Case
 from readingroom_hub.deid.folding import fold
 from readingroom_hub.deid.identifiers import Identifiers
 from readingroom_hub.deid.part10 import CannotDeidentify
+from readingroom_hub.deid.pixels import comments, search
 from readingroom_hub.deid.pixels.clean import Cleaned, clean, clear_overlays
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.deid.pseudonyms import Pseudonyms
@@ -56,7 +57,8 @@ class Deidentifier:
         self._pseudonyms = Pseudonyms(secret)
 
     def __call__(self, data: bytes) -> Deidentified:
-        """De-identify a whole file. Pixel Data comes out byte for byte as it went in, but for text that is masked.
+        """De-identify a whole file. Pixel Data comes out byte for byte as it went in, but for text that is masked
+        and what compressed frames carry beside their pixels (`pixels.comments`).
 
         Raises CannotDeidentify, whose message is free of identifiers, where the result would not be safe or valid."""
         with warnings.catch_warnings(), pydicom.config.disable_value_validation():
@@ -91,7 +93,8 @@ class Deidentifier:
             p for k in ("PatientID", "PatientName", "StudyInstanceUID") if (p := str(header.get(k) or "").strip())
         )
         own = identifiers.collect(header, self._policy.options)
-        raw = residual.pattern(header, own)
+        words = residual.words(header, own)
+        raw = residual.pattern(words, own)
         days = self._pseudonyms.days(patient)
         case = Case(
             self._policy,
@@ -109,8 +112,9 @@ class Deidentifier:
             case.actions["PixelData", Action.PAD] += 1
         header.preamble = bytes(128)
         header.file_meta = part10.file_meta(header, file.transfer_syntax)
-        result = part10.write(header, file.pixels)
-        residual.check(result[: len(result) - len(file.pixels)], raw, self._others, self._policy.options)
+        pixels = self._beside(file, words | residual.numbers(own), case)
+        result = part10.write(header, pixels)
+        residual.check(result[: len(result) - len(pixels)], raw, self._others, self._policy.options)
         return Deidentified(
             result,
             header,
@@ -123,6 +127,17 @@ class Deidentifier:
             actions=case.actions,
             pixels=cleaned,
         )
+
+    def _beside(self, file: part10.Part10, words: frozenset[bytes], case: Case) -> bytes | memoryview:
+        """Pixel Data without what compressed frames carry beside it; refused where its values spell one of `words`."""
+        pixels = file.pixels
+        if file.transfer_syntax.is_encapsulated and pixels:
+            pixels, count = comments.blank(pixels)
+            if count:
+                case.actions["PixelData", Action.CLEAN] += count
+        if search.spells(pixels, words):
+            raise CannotDeidentify("a name or number of its patient stands as text among the values of its Pixel Data")
+        return pixels
 
     def _complete(self, header: Dataset) -> None:
         """Give an object without study or series (type 1, PS3.3 C.7.2.1, C.7.3.1) ones of its own."""

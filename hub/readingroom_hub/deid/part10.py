@@ -21,6 +21,7 @@ _UNDEFINED = 0xFFFFFFFF
 # Without preamble a file starts with file meta or with group 0008, in either byte order.
 _FIRST_GROUPS = frozenset({b"\x02\0", b"\x08\0", b"\0\x08"})
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})  # Float, Double Float, Pixel Data
 _EXPLICIT_LITTLE = (False, True)
 
 
@@ -62,6 +63,7 @@ def read(data: bytes) -> Part10:
             walker.to_end(_data_set_start(data, named=named))
             return Part10(header, b"", None, syntax)
         length = walker.defined_length(start)
+        walker.check_pixels(start)
         if missing := walker.missing(start):
             pixels = bytes(data[start:]) + _padding(header, walker.value(start), missing, little=bool(little))
             return Part10(header, pixels, length, syntax, missing)
@@ -109,7 +111,10 @@ def write(header: Dataset, pixels: bytes | memoryview) -> bytes:
     meta = encode.data_set(header.file_meta, implicit=False, little=True)
     length = struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(meta))  # PS3.10 table 7.1-1
     implicit, little = syntax.is_implicit_VR, syntax.is_little_endian
-    elements = encode.data_set(header, implicit=implicit, little=little)
+    try:
+        elements = encode.data_set(header, implicit=implicit, little=little)
+    except encode.CannotEncode as error:
+        raise CannotDeidentify(str(error)) from error
     return b"".join((bytes(128), b"DICM", length, meta, elements, pixels))
 
 
@@ -179,6 +184,11 @@ class _Walker:
         if vr == b"UN":  # PS3.5 6.2.2 note 4: a sequence of unknown VR is encoded implicit little endian
             inner = _Walker(self._data, implicit=True, little=True)
         return inner._items(value)  # its own kind
+
+    def check_pixels(self, position: int) -> None:
+        """Raise CannotDeidentify where something else than Pixel Data stopped the parser."""
+        if self._head(position)[0] not in _PIXELS:
+            raise CannotDeidentify("its data set ends in the middle, with the end of a sequence that never began")
 
     def missing(self, position: int) -> int:
         """How many bytes of the value of the element at `position` the file lacks."""

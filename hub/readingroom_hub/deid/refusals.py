@@ -52,8 +52,6 @@ def _check_kind(header: Dataset) -> None:
 def _check_pixels(file: Part10) -> None:
     if file.pixel_length is None:
         return  # encapsulated: its fragments were walked to their end
-    if "PixelData" not in file.header and bytes(file.pixels[:4]) not in {b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10"}:
-        return  # Float or Double Float Pixel Data
     try:
         expected = get_expected_length(file.header)
     except Exception as error:

@@ -47,12 +47,20 @@ def exempt(tag: int, value: bytes, *, top: bool) -> bool:
     return tag in _TERMS and all(v.strip(b" \0") in _TERMS[tag] for v in value.split(b"\\"))
 
 
-def pattern(header: Dataset, own: Identifiers) -> re.Pattern[bytes] | None:
-    """What finds an object's own identifiers in encoded text, whatever its case: the values as the file has them.
+def words(header: Dataset, own: Identifiers) -> frozenset[bytes]:
+    """The words of an object's names, lower case: from the bytes of the source, before they are cleaned, and as
+    `identifiers` found them."""
+    found = {w for w in _encoded_names(header) if len(w) >= 3}
+    return frozenset(found | {n.encode() for n in own.names if n.isascii()})
 
-    Made from the bytes of the source, before they are cleaned, and apart from what cleans decoded texts."""
-    words = {w for w in _encoded_names(header) if len(w) >= 3}
-    words |= {n.encode() for n in own.names if n.isascii()}
+
+def numbers(own: Identifiers) -> frozenset[bytes]:
+    """Record numbers, institutions and addresses, lower case."""
+    return frozenset(v.encode() for v in own.ids | own.phrases if v.isascii())
+
+
+def pattern(words: frozenset[bytes], own: Identifiers) -> re.Pattern[bytes] | None:
+    """What finds an object's own identifiers in encoded text, whatever its case; made apart from what cleans texts."""
     inside: list[bytes] = [bytes(re.escape(w)) for w in words if len(w) >= _LONG_WORD and not w.isdigit()]
     alone: list[bytes] = [bytes(re.escape(w)) for w in words if len(w) < _LONG_WORD or w.isdigit()]
     alone += [_BETWEEN.join(bytes(re.escape(c.encode())) for c in i) for i in own.ids if i.isascii()]
