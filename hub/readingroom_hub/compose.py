@@ -16,9 +16,10 @@ from readingroom_hub.ledger.policy import Policy
 from readingroom_hub.model.ids import PersonId
 from readingroom_hub.ports.catalogue import Grants, Projects, Sessions, Versions
 from readingroom_hub.ports.custody import KeyCustody
+from readingroom_hub.ports.forward import Forward
 from readingroom_hub.ports.mounts import Mounts
 from readingroom_hub.ports.objects import ObjectStore
-from readingroom_hub.ports.reception import Door, Reception
+from readingroom_hub.ports.reception import Door, Reception, TlsFiles
 from readingroom_hub.ports.records import AuditRepository
 from readingroom_hub.services.datasets import DatasetService
 from readingroom_hub.services.grants import GrantService
@@ -237,18 +238,36 @@ def edge_dimse(
     ae_title: str,
     allowed: Sequence[str],
     associations: int,
+    tls: TlsFiles | None,
     tell: Callable[[str], None],
 ) -> Door:
     """The edge's DICOM door, open. Raises BadInput."""
+    from readingroom_hub.adapters import edge_tls
     from readingroom_hub.adapters.edge_dimse import DimseServer, Entrance
 
-    return DimseServer(Entrance(*address, ae_title, allowed, associations), reception, tell)
+    return DimseServer(
+        Entrance(*address, ae_title, allowed, associations, edge_tls.server(tls) if tls else None), reception, tell
+    )
 
 
 def edge_stow(
-    reception: Reception, address: tuple[str, int], token: str, requests: int, tell: Callable[[str], None]
+    reception: Reception,
+    address: tuple[str, int],
+    token: str,
+    requests: int,
+    tls: TlsFiles | None,
+    tell: Callable[[str], None],
 ) -> Door:
     """The edge's web door, open. Raises BadInput."""
+    from readingroom_hub.adapters import edge_tls
     from readingroom_hub.adapters.edge_stow import StowServer, WebEntrance
 
-    return StowServer(WebEntrance(*address, token, requests), reception, tell)
+    return StowServer(WebEntrance(*address, token, requests, edge_tls.for_uvicorn(tls) if tls else {}), reception, tell)
+
+
+def edge_forward(to: str, ae_title: str, tls: TlsFiles | None) -> Forward:
+    """Who gets the edge's results: HOST:PORT/AETITLE. Raises BadInput."""
+    from readingroom_hub.adapters import edge_forward, edge_tls
+
+    receiver = edge_forward.Receiver(*edge_forward.parse(to), ae_title, edge_tls.client(tls) if tls else None)
+    return edge_forward.DicomForward(receiver)

@@ -11,7 +11,19 @@ import requests
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from tests.support.dicom_objects import as_file, ct_image
-from tests.support.edge_process import ROOT, association, edge, everything, opened, results, send, services, waiting
+from tests.support.edge_process import (
+    ROOT,
+    archive,
+    association,
+    certificates,
+    edge,
+    everything,
+    opened,
+    results,
+    send,
+    services,
+    waiting,
+)
 
 from readingroom_hub.deid.received import from_data_set
 
@@ -338,3 +350,68 @@ def test_store_instances_over_http(tmp_path):
 
 def with_headers(request, more):
     return request | {"headers": request["headers"] | more}
+
+
+def test_results_are_sent_on_and_wait_for_a_receiver_that_is_down(tmp_path):
+    folder = tmp_path / "edge"
+    with archive() as (port, _):
+        pass  # somewhere where nobody listens now
+    with edge(folder, "--settle", "0.3", "--forward", f"127.0.0.1:{port}/ARCHIVE") as running:
+        assert send(running.port, image(1), image(2), planted()[2]) == [0, 0, 0]
+        running.told("objects de-identified", times=2)
+        running.told("results wait to be sent on: 127.0.0.1:.*/ARCHIVE does not answer")
+        running.kill()
+    wanted = results(folder)
+    assert len(wanted) == 3
+    with (
+        archive(port, statuses=(0, 0xA700)) as (_, got),
+        edge(folder, "--settle", "0.3", "--forward", f"127.0.0.1:{port}/ARCHIVE") as running,
+    ):
+        running.told("has no room")
+        while len(got) < 3:
+            running.told("results sent on")
+        running.told("[12] results sent on", times=2)
+        assert {f"{uid}.dcm" for uid in got} == {p.split("/")[-1] for p in wanted}
+        assert all(any(d.endswith(one) for d in wanted.values()) for one in got.values())
+        assert names_in(b"".join(got.values()).lower()) == []
+        mr = image(7, SOPClassUID="1.2.840.10008.5.1.4.1.1.4", Modality="MR", SeriesDescription="late")
+        assert send(running.port, mr) == [0]
+        running.told("0 results sent on, 1 refused")
+        running.kill(15)
+    refused = [json.loads(p.read_text()) for p in (folder / "spool" / "outbox").iterdir()]
+    assert "does not take SOP class 1.2.840.10008.5.1.4.1.1.4" in refused[0][0]["reason"]
+    assert refused[0][0]["file"] in results(folder)
+    assert len(refused) == 1
+
+
+def test_over_tls_only_with_a_certificate_of_the_authority(tmp_path):
+    import ssl
+
+    cert, key, ca = certificates(tmp_path / "tls")
+    stranger, stranger_key, _ = certificates(tmp_path / "other")
+    files = ("--tls-cert", str(cert), "--tls-key", str(key), "--tls-ca", str(ca))
+    folder = tmp_path / "edge"
+    with edge(folder, "--settle", "3600", "--http-port", "0", *files) as running:
+
+        def context(*chain):
+            made = ssl.create_default_context(cafile=str(ca))
+            if chain:
+                made.load_cert_chain(*chain)
+            return made, "127.0.0.1"
+
+        assert send(running.port, image(1), tls_args=context(cert, key)) == [0]
+        for chain in ((), (stranger, stranger_key)):
+            with association(running.port, image(2), tls_args=context(*chain)) as made:
+                assert not made.is_established
+        with association(running.port, image(2)) as made:
+            assert not made.is_established
+        url = running.told(r"POST to (https://\S+)")[1]
+        bearer = {"Authorization": "Bearer " + (folder / "key.token").read_text().strip()}
+        request = with_headers(multipart(as_file(image(2))), bearer)
+        ours, theirs = (str(cert), str(key)), (str(stranger), str(stranger_key))
+        assert requests.post(url, timeout=20, verify=str(ca), cert=ours, **request).status_code == 200
+        with pytest.raises(requests.ConnectionError):
+            requests.post(url, timeout=20, verify=str(ca), cert=theirs, **request)
+        assert len(waiting(folder)) == 2
+        running.kill(15)
+    assert names_in(everything(folder)) == []

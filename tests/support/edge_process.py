@@ -3,6 +3,7 @@
 As a program: FOLDER MOMENT works off everything in FOLDER/spool and dies at the named moment."""
 
 import io
+import ipaddress
 import os
 import re
 import signal
@@ -10,11 +11,15 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pydicom
-from pynetdicom import AE
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from pynetdicom import AE, evt
 
 from readingroom_hub.deid import policy_file
 from readingroom_hub.services import deid_folder, edge_studies
@@ -83,6 +88,8 @@ def association(port: int, *objects: pydicom.Dataset, title: str = "CT1", called
     finally:
         if made.is_established:
             made.release()
+        if made.dul.socket and made.dul.socket.socket:  # pynetdicom leaves it open where its peer hangs up first
+            made.dul.socket.socket.close()
 
 
 def send(port: int, *objects: pydicom.Dataset, **options) -> list[int]:
@@ -94,6 +101,52 @@ def send(port: int, *objects: pydicom.Dataset, **options) -> list[int]:
 
 def opened(data: bytes) -> pydicom.FileDataset:
     return pydicom.dcmread(io.BytesIO(data))
+
+
+@contextmanager
+def archive(port: int = 0, classes=("1.2.840.10008.5.1.4.1.1.2",), statuses=()):
+    """A receiver of results: its port, and the bytes of what it got, by SOP Instance UID."""
+    got: dict[str, bytes] = {}
+    answers = iter(statuses)
+
+    def store(event):
+        status = next(answers, 0)
+        if status == 0:
+            got[str(event.request.AffectedSOPInstanceUID)] = event.request.DataSet.getvalue()
+        return status
+
+    entity = AE(ae_title="ARCHIVE")
+    for sop_class in classes:
+        entity.add_supported_context(sop_class)
+    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    try:
+        yield server.server_address[1], got
+    finally:
+        entity.shutdown()
+
+
+def certificates(folder: Path) -> tuple[Path, Path, Path]:
+    """Certificate and key for 127.0.0.1, for both sides, and the authority that signed it."""
+    now = datetime.now(UTC)
+
+    def signed(name, issuer, key, signer, extension, critical):
+        builder = x509.CertificateBuilder().subject_name(name).issuer_name(issuer).public_key(key.public_key())
+        builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(1))
+        builder = builder.not_valid_after(now + timedelta(1)).add_extension(extension, critical)
+        return builder.sign(signer, hashes.SHA256())
+
+    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    authority, subject = (x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, n)]) for n in ("authority", "edge"))
+    ca = signed(authority, authority, ca_key, ca_key, x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    cert = signed(subject, authority, key, ca_key, names, critical=False)
+    folder.mkdir()
+    pem = serialization.Encoding.PEM
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "ca.crt").write_bytes(ca.public_bytes(pem))
+    (folder / "edge.crt").write_bytes(cert.public_bytes(pem))
+    (folder / "edge.key").write_bytes(key.private_bytes(pem, *plain))
+    return folder / "edge.crt", folder / "edge.key", folder / "ca.crt"
 
 
 def results(folder: Path) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Annotated
 
 import typer
@@ -18,10 +18,12 @@ from readingroom_hub.cli.common import Bar, Dciodvfy, command, errors
 from readingroom_hub.cli.deid import PolicyName
 from readingroom_hub.deid import policy_file
 from readingroom_hub.errors import BadInput
+from readingroom_hub.ports.reception import TlsFiles
 from readingroom_hub.services import deid_folder, validity
+from readingroom_hub.services.edge_outbox import Outbox
 from readingroom_hub.services.edge_reception import SpoolReception
 from readingroom_hub.services.edge_spool import Spool
-from readingroom_hub.services.edge_studies import StudyService
+from readingroom_hub.services.edge_studies import StudyService, stay
 from readingroom_hub.services.edge_watch import Watch
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -42,6 +44,11 @@ def edge(
     ] = None,
     token: Annotated[Path | None, typer.Option(help="File of the bearer token, by default KEY.token.")] = None,
     allow: Annotated[str, typer.Option(help="AE titles that may send, with commas between.")] = "",
+    forward: Annotated[str, typer.Option(help="Send results on by C-STORE, too: HOST:PORT/AETITLE.")] = "",
+    forward_tls: Annotated[bool, typer.Option("--forward-tls", help="Send them over TLS.")] = False,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM chain; then all is received over TLS only.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM key of that certificate.")] = None,
+    tls_ca: Annotated[Path | None, typer.Option(help="PEM of the authority that signs senders' certificates.")] = None,
     settle: Annotated[float, typer.Option(min=0, help="Seconds without a new object, and a study is complete.")] = 60,
     associations: Annotated[int, typer.Option(min=1, help="Associations at once.")] = 10,
     max_object_mb: Annotated[int, typer.Option(min=1, help="Largest object, in megabytes.")] = 1024,
@@ -53,14 +60,21 @@ def edge(
     validator = validity.program() if dciodvfy else ""
     spool_key = spool_key or key.with_name(f"{key.name}.spool")
     _keep_apart((key, spool_key, to, *([token] if token else [])), spool, to)
+    tls = _tls(tls_cert, tls_key, tls_ca)
     allowed = [title.strip() for title in allow.split(",") if title.strip()]
-    if bind not in _LOOPBACK and not allowed:
-        raise BadInput(f"at {bind} anybody could send: say who may with --allow AE,AE")
+    if bind not in _LOOPBACK and not allowed and not tls_ca:
+        raise BadInput(f"at {bind} anybody could send: say who may with --allow AE,AE, or with --tls-ca")
+    if forward_tls and not tls:
+        raise BadInput("--forward-tls needs --tls-cert and --tls-key, to show the receiver who sends")
+    receiver = compose.edge_forward(forward, ae_title, tls if forward_tls else None) if forward else None
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would be plaintext on disk
     with ExitStack() as stack:
         store = Spool(spool, deid_folder.secret(spool_key))
         stack.callback(store.close)
-        studies = StudyService(store, to, rules, deid_folder.secret(key), validator=validator)
+        outbox = Outbox(spool / "outbox", to) if receiver else None
+        studies = StudyService(
+            store, to, rules, deid_folder.secret(key), validator=validator, deliver=outbox.put if outbox else stay
+        )
         if retry_quarantine:
             _tell(f"{store.release()} objects from quarantine are tried again")
         left = store.objects()
@@ -72,15 +86,29 @@ def edge(
         reception = SpoolReception(store, max_object_mb << 20, 2 * max_object_mb << 20)
         if http_port is not None:
             secret = deid_folder.secret(token or key.with_name(f"{key.name}.token")).hex()
-            web = compose.edge_stow(reception, (_LOOPBACK[0], http_port), secret, associations, _tell)
+            at = bind if tls else _LOOPBACK[0]  # a token never goes over a network in the clear
+            web = compose.edge_stow(reception, (at, http_port), secret, associations, tls, _tell)
             stack.callback(web.close)
-            _tell(f"POST to http://{_LOOPBACK[0]}:{web.port}/studies")
-        server = compose.edge_dimse(reception, (bind, port), ae_title, allowed, associations, _tell)
+            _tell(f"POST to {'https' if tls else 'http'}://{at}:{web.port}/studies")
+        if outbox and receiver:
+            sending = Thread(target=outbox.until, args=(stop, receiver, _tell))
+            sending.start()
+            stack.callback(sending.join)
+            stack.callback(stop.set)
+        server = compose.edge_dimse(reception, (bind, port), ae_title, allowed, associations, tls, _tell)
         stack.callback(server.close)
         _tell(f"{ae_title} listens at {bind} port {server.port}; process {os.getpid()}")
         bar = stack.enter_context(Bar("De-identifying", hidden=not errors.is_terminal))
         Watch(store, studies, settle, _tell, bar).until(stop)
         _tell("stopping; what waits is done at the next start")
+
+
+def _tls(cert: Path | None, key: Path | None, ca: Path | None) -> TlsFiles | None:
+    if cert and key:
+        return TlsFiles(cert, key, ca)
+    if cert or key or ca:
+        raise BadInput("TLS needs both --tls-cert and --tls-key")
+    return None
 
 
 def _keep_apart(apart: Iterable[Path], spool: Path, to: Path) -> None:

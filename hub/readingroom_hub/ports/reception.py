@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from readingroom_hub.deid.received import Arrived
@@ -26,6 +27,15 @@ class Reception(Protocol):
     def give_back(self, size: int, /) -> None:
         """Bytes that were reserved and are in memory no more."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files. With `ca`, peers need a certificate that this authority signed."""
+
+    cert: Path
+    key: Path
+    ca: Path | None = None
 
 
 class Door(Protocol):

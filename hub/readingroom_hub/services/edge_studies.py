@@ -29,7 +29,7 @@ Deliver = Callable[[Spooled, list[Path]], None]
 """Called with the last object of a study and its results' paths before the study is done; must be durable."""
 
 
-def _keep_here(_last: Spooled, _results: list[Path]) -> None:
+def stay(_last: Spooled, _results: list[Path]) -> None:
     """Results stay in their folder."""
 
 
@@ -56,7 +56,7 @@ class StudyService:
         *,
         workers: int | None = None,
         validator: str = "",
-        deliver: Deliver = _keep_here,
+        deliver: Deliver = stay,
     ) -> None:
         """Remove what a killed process left half done. Raises StoreUnavailable, IntegrityError, BadInput."""
         self._spool, self._target, self._deliver = spool, target, deliver
