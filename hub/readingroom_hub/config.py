@@ -4,6 +4,7 @@ import os
 import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from readingroom_hub.errors import BadInput
 
@@ -49,6 +50,11 @@ class Paths:
     def audit(self) -> Path:
         """The audit record repository's own folder."""
         return self.state / "audit"
+
+    @property
+    def feeds(self) -> Path:
+        """How far each feed of the audit record has come."""
+        return self.state / "feeds"
 
     @property
     def mounts(self) -> Path:
@@ -98,6 +104,7 @@ class Paths:
             self.ingests,
             self.keys,
             self.audit,
+            self.feeds,
             self.mounts,
             self.homes,
             self.shared,
@@ -134,6 +141,18 @@ class Settings:
     """Between two rounds of cosignatures."""
     audit_witness_limit_minutes: int = 60
     """Without a quorum for longer than this, no new access is given."""
+    audit_feed_syslog: str = ""
+    """host:port of a syslog receiver over TLS that gets copies of all audit records; empty: there is none."""
+    audit_feed_fhir: str = ""
+    """Address of a FHIR server that gets them as AuditEvent resources; empty: there is none."""
+    audit_feed_ca_file: Path | None = None
+    """PEM of the authorities that both receivers' certificates must come from; without it the machine's own."""
+    audit_feed_cert_file: Path | None = None
+    audit_feed_key_file: Path | None = None
+    """Our certificate and its key, for receivers that ask for one."""
+    audit_feed_fhir_token_file: Path | None = None
+    audit_feed_metrics_port: int = 0
+    """Loopback port where Prometheus may read the feeds' metrics; 0: nowhere."""
     internal_port: int = 8481
     """The first of three loopback ports: the hub's own API, the edge's API, the portal."""
     demo_provider_port: int = 0
@@ -181,6 +200,11 @@ class Settings:
     def __post_init__(self) -> None:
         """Derive the paths."""
         object.__setattr__(self, "paths", Paths(self.state))
+
+    @property
+    def site(self) -> str:
+        """The installation's name in messages to other systems."""
+        return urlsplit(self.public_url).hostname or "readingroom"
 
     def to_environ(self) -> dict[str, str]:
         """The environment of a process of ours: these settings, and what is harmless of the caller's."""

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
 from readingroom_hub import compose
+from readingroom_hub.cli import audit_feed
 from readingroom_hub.cli.common import AsJson, command, load, moment, operator, person, record, show
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.atna import audit_message, framed, syslog_message
@@ -25,6 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="The audit record: who read what, a
 
 witness = typer.Typer(no_args_is_help=True, help="A witness of other people's audit records.")
 app.add_typer(witness, name="witness")
+app.add_typer(audit_feed.app, name="feed")
 
 _OBJECTS = ("instance", "series", "study", "path", "version", "grant", "role", "service")
 """What a record is about, most specific first."""
@@ -220,9 +221,8 @@ def export(
         until=moment(to) if to else None,
         limit=limit,
     )
-    site = urlsplit(settings.public_url).hostname or "readingroom"
     rows = audit.query(wanted, operator(audit))[::-1]
-    compose.write_whole(out, (_line(format, found, site) for found in rows))
+    compose.write_whole(out, (_line(format, found, settings.site) for found in rows))
     typer.echo(f"{len(rows)} records written to {out}", err=True)
 
 

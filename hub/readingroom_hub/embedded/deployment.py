@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from readingroom_hub import compose
 from readingroom_hub.config import Settings
 from readingroom_hub.embedded import processes
 from readingroom_hub.embedded.supervisor import Process, Supervisor
@@ -37,7 +38,8 @@ def core(settings: Settings) -> list[Process]:
 
 def all_processes(settings: Settings) -> list[Process]:
     """Every process of the deployment, in the order of their start."""
-    return [*core(settings), processes.hub(settings, config_file(settings))]
+    feeds = [processes.audit_feeds(settings)] if compose.feed_names(settings) else []
+    return [*core(settings), *feeds, processes.hub(settings, config_file(settings))]
 
 
 @contextmanager

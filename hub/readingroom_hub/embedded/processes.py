@@ -56,6 +56,12 @@ def mount_daemon(settings: Settings) -> Process:
     return Process("mount daemon", argv, socket_answers(settings.paths.mount_socket), environ, log)
 
 
+def audit_feeds(settings: Settings) -> Process:
+    """Sends copies of the audit record. Nobody waits for it; it is ready when it runs, whether a receiver is or not."""
+    argv, environ, log = _cli(settings, "audit-feed", "audit", "feed", "serve")
+    return Process("audit feeds", argv, lambda: compose.feeds_run(settings), environ, log)
+
+
 def hub(settings: Settings, config_file: Path) -> Process:
     """JupyterHub, which starts the proxy and the portal itself. User servers outlive it, so they are ended after it."""
     argv = [sys.executable, "-m", "jupyterhub", "--config", str(config_file)]

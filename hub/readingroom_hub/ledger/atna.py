@@ -57,6 +57,8 @@ _ACTIONS = {"110103": "R", "110101": "R", "110106": "R", "110107": "C"}
 OUTCOMES = {"success": "0", "denied": "4", "failure": "8"}
 """EventOutcomeIndicator."""
 READS = frozenset({"read-intent", "instance-opened", "instance-closed"})
+_ONE_LINE = {ord(c): f"&#{ord(c)};" for c in "\t\n\r\x7f"}
+"""Receivers of syslog rewrite control characters; as references they come through."""
 _SEVERITY_NOTICE, _SEVERITY_WARNING, _FACILITY = 5, 4, 10
 
 
@@ -146,7 +148,7 @@ def syslog_message(row: Mapping[str, Any], site: str) -> bytes:
     severity = _SEVERITY_NOTICE if row["outcome"] == "success" else _SEVERITY_WARNING
     host = "".join(c for c in site if c.isascii() and c.isprintable() and c != " ")[:255] or "-"
     head = f"<{_FACILITY * 8 + severity}>1 {row['time']} {host} readingroom - IHE+RFC-3881 - "
-    return head.encode() + audit_message(row, site).replace("\n", "&#10;").replace("\r", "&#13;").encode()
+    return head.encode() + audit_message(row, site).translate(_ONE_LINE).encode()
 
 
 def framed(message: bytes) -> bytes:

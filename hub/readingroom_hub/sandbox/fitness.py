@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn
 
+from readingroom_hub import compose
 from readingroom_hub.config import Settings
 from readingroom_hub.errors import ReadingRoomError, SystemUnfit
 from readingroom_hub.sandbox import bubblewrap, homes, layout, limits, seccomp, stage
@@ -216,6 +217,22 @@ def _custody(settings: Settings) -> Check:
     return Check("key custody", Level.ADVICE, sentence, "for real data use an HSM or a key service")
 
 
+def _feeds(settings: Settings) -> Check:
+    feeds = compose.feed_status(settings)
+    late = [
+        f"{f.name}: {f.trouble}, {'?' if f.behind is None else f.behind} records behind"
+        + (f", since {f.progress.since}" if f.running and f.progress and f.progress.since else "")
+        for f in feeds
+        if f.trouble
+    ]
+    late += [f"{f.name}: {f.progress.refused} records were refused" for f in feeds if f.progress and f.progress.refused]
+    if late:
+        remedy = "look at the receiver, then at `readingroom audit feed status`; the record itself is not concerned"
+        return Check("audit feeds", Level.ADVICE, "; ".join(late), remedy)
+    sentence = ", ".join(f"{f.name} is {f.behind} records behind" for f in feeds) or "none is set"
+    return Check("audit feeds", Level.OK, sentence)
+
+
 def _propagation(settings: Settings) -> Check:
     """Whether a mount made later is seen in running servers. `shared:N` in mountinfo, see proc(5)."""
     if os.geteuid() == 0:
@@ -242,6 +259,7 @@ CHECKS: tuple[Callable[[Settings], Check], ...] = (
     _clock,
     _state_folder,
     _custody,
+    _feeds,
     _propagation,
 )
 

@@ -1,0 +1,59 @@
+"""The feeds' metrics for Prometheus, read from their state when asked for."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from readingroom_hub.adapters.audit_feed import FeedStatus
+from readingroom_hub.errors import SystemUnfit
+
+_LABELS = ("feed",)
+
+
+class FeedMetrics(Collector):
+    """`look` gives the status of every feed."""
+
+    def __init__(self, look: Callable[[], Sequence[FeedStatus]]) -> None:
+        self._look = look
+
+    def collect(self) -> Iterable[Metric]:
+        """As of now."""
+        up = GaugeMetricFamily(
+            "readingroom_audit_feed_up", "1 where nothing keeps the feed from going on.", labels=_LABELS
+        )
+        behind = GaugeMetricFamily("readingroom_audit_feed_behind", "Signed records not handed over.", labels=_LABELS)
+        counters = {
+            "sent": CounterMetricFamily("readingroom_audit_feed_sent", "Records handed over.", labels=_LABELS),
+            "purged": CounterMetricFamily(
+                "readingroom_audit_feed_purged", "Records passed over: purged.", labels=_LABELS
+            ),
+        }
+        refused = GaugeMetricFamily("readingroom_audit_feed_refused", "Records put aside: refused.", labels=_LABELS)
+        for feed in self._look():
+            up.add_metric([feed.name], float(feed.trouble is None))
+            if feed.behind is not None:
+                behind.add_metric([feed.name], feed.behind)
+            if feed.progress is not None:
+                refused.add_metric([feed.name], feed.progress.refused)
+                counters["sent"].add_metric([feed.name], feed.progress.sent)
+                counters["purged"].add_metric([feed.name], feed.progress.purged)
+        yield from (up, behind, refused, *counters.values())
+
+
+def publish(look: Callable[[], Sequence[FeedStatus]], port: int) -> Callable[[], None]:
+    """Serve on 127.0.0.1:`port` until the returned function is called. Raises SystemUnfit where the port is taken."""
+    registry = CollectorRegistry()
+    registry.register(FeedMetrics(look))
+    try:
+        server, thread = start_http_server(port, "127.0.0.1", registry)
+    except OSError as error:
+        raise SystemUnfit(f"metrics cannot be served on port {port} ({error.strerror}): choose another") from error
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop
