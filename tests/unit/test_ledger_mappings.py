@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 from pydicom.sr.codedict import codes
+from tests.support.fhir import check_audit_event
 
 from readingroom_hub.ledger.atna import NAMES, TYPES, audit_message, framed, syslog_message
+from readingroom_hub.ledger.atna import text as in_a_document
 from readingroom_hub.ledger.fhir import audit_event
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 
@@ -91,7 +93,7 @@ def test_every_event_is_valid_in_both_forms(event, outcome):
     assert indicator == {"success": "0", "denied": "4", "failure": "8"}[outcome]
     assert len(message.findall("ActiveParticipant[@UserIsRequestor='true']")) == 1
     event_fields = audit_event(row, "room.example")
-    assert {"type", "recorded", "agent", "source"} <= event_fields.keys()
+    check_audit_event(event_fields)
     assert sum(a["requestor"] for a in event_fields["agent"]) == 1
 
 
@@ -100,6 +102,25 @@ def test_the_codes_and_their_meanings_are_the_standard_s():
     assert {c: NAMES[c] for c in NAMES} == {c: known[c] for c in NAMES}
     assert {e.dcm for e in AuditEvent} | set(TYPES.values()) <= NAMES.keys()
     assert TYPES.keys() <= {e.value for e in AuditEvent}
+
+
+def test_what_is_no_audit_event_is_told():
+    resource = audit_event(READ, "room.example")
+    check_audit_event(resource)
+    for wrong in (
+        {"recorded": "2027-03-31"},
+        {"outcome": "5"},
+        {"agent": []},
+        {"source": {}},
+        {"patient": {}},
+        {"outcomeDesc": ""},
+        {"outcomeDesc": "\x00"},
+        {"agent": [{"requestor": "true"}]},
+        {"entity": [{"detail": [{"type": "x"}]}]},
+        {"resourceType": "Patient"},
+    ):
+        with pytest.raises(ValueError, match="AuditEvent"):
+            check_audit_event(resource | wrong)
 
 
 def test_in_a_read_the_reader_is_the_destination_and_the_daemon_the_source():
@@ -118,9 +139,10 @@ def test_hostile_text_makes_one_valid_message(text):
     message = valid(audit_message(row, "room.example"))
     assert len(message.findall("ParticipantObjectIdentification")) == 1
     line = syslog_message(row, "room.example")
-    assert b"\n" not in line
-    assert b"\r" not in line
-    assert json.loads(json.dumps(audit_event(row, "s")))["outcomeDesc"] == (text or "x")
+    assert not re.search(rb"[\x00-\x1f\x7f]", line)
+    resource = json.loads(json.dumps(audit_event(row, "s")))
+    check_audit_event(resource)
+    assert resource["outcomeDesc"] == in_a_document(text or "x")
 
 
 def test_syslog_is_rfc_5424_with_octets_counted():

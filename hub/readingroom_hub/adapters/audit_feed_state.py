@@ -74,7 +74,8 @@ def _connect(folder: Path, name: str, *, write: bool) -> apsw.Connection:
     connection.set_busy_timeout(5000)
     if write:
         connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL").fetchall()
-        connection.execute(_SCHEMA)
+        with connection:  # all of it or nothing: others look while it is made
+            connection.execute(_SCHEMA)
     return connection
 
 
@@ -93,6 +94,8 @@ def look(folder: Path, name: str) -> tuple[Progress, list[Refused]] | None:
         return None
     try:
         with contextlib.closing(_connect(folder, name, write=False)) as connection:
+            if not connection.execute("SELECT count(*) FROM sqlite_schema").get:
+                return None
             return _progress(connection), _refused(connection)
     except apsw.Error as error:
         raise StoreUnavailable(f"the state of the feed {name!r} in {folder} cannot be read: {error}") from error

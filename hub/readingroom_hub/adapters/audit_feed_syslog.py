@@ -6,7 +6,6 @@ resets the connection instead (RFC 9293 section 3.6.1), and the batch is sent ag
 
 import array
 import fcntl
-import select
 import socket
 import ssl
 import termios
@@ -21,7 +20,7 @@ from readingroom_hub.ports.receivers import Receiver
 
 DEFAULT_PORT = 6514
 _CLOSE_WAIT = 8
-"""`tcpi_state` (linux/tcp.h): the other side has closed, and acknowledged all that we sent until now."""
+"""`tcpi_state` (linux/tcp.h): the other side has closed, and nothing was reset."""
 _CHUNK = 1 << 16
 
 
@@ -75,36 +74,25 @@ class SyslogReceiver(Receiver):
 def _end(connection: ssl.SSLSocket) -> None:
     """Say that this was all, and wait until the other side has read it and says so too. Raises OSError."""
     try:
-        ended: socket.socket = connection.unwrap()
+        ended = connection.unwrap()
     except ssl.SSLEOFError:  # it closed without a close_notify of its own, as rsyslog does
-        ended = connection
+        _wait_until_taken(connection)
     else:
         with ended:
-            _wait_until_closed(ended)
-            return
-    _wait_until_taken(ended)
-
-
-def _wait_until_closed(plain: socket.socket) -> None:
-    deadline = time.monotonic() + SECONDS
-    while plain.recv(_CHUNK):
-        if time.monotonic() > deadline:
-            raise TimeoutError("it does not close the connection")
-    _wait_until_taken(plain)
+            if ended.recv(1):
+                raise ConnectionError("it goes on talking after the end")
+            _wait_until_taken(ended)
 
 
 def _wait_until_taken(plain: socket.socket) -> None:
     """The other side has closed. If it did so before it had all, our last bytes are answered by a reset."""
     deadline = time.monotonic() + SECONDS
-    waiting = array.array("i", [1])
-    poller = select.poll()
-    poller.register(plain, select.POLLERR)
-    while True:
-        fcntl.ioctl(plain.fileno(), termios.TIOCOUTQ, waiting)
-        if not waiting[0]:
-            break
+    unacknowledged = array.array("i", [0])
+    while plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _CLOSE_WAIT:
+        fcntl.ioctl(plain.fileno(), termios.TIOCOUTQ, unacknowledged)
+        if not unacknowledged[0]:
+            return
         if time.monotonic() > deadline:
             raise TimeoutError("it does not acknowledge what was sent")
-        poller.poll(5)
-    if plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _CLOSE_WAIT:
-        raise ConnectionResetError("it closed the connection with records unread")
+        time.sleep(0.005)
+    raise ConnectionResetError("it closed the connection with records unread")

@@ -75,7 +75,7 @@ def details(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def text(value: str) -> str:
-    """Without what XML 1.0 cannot hold (section 2.2); a control character becomes its escape."""
+    """Without what XML 1.0 (section 2.2) and FHIR's strings cannot hold; a control character becomes its escape."""
     return "".join(c if c in "\t\n\r" or " " <= c <= "\ud7ff" or c >= "\ue000" else f"\\x{ord(c):02x}" for c in value)
 
 

@@ -6,7 +6,7 @@ record names."""
 from collections.abc import Mapping
 from typing import Any
 
-from readingroom_hub.ledger.atna import NAMES, OUTCOMES, READS, TYPES, action, details
+from readingroom_hub.ledger.atna import NAMES, OUTCOMES, READS, TYPES, action, details, text
 
 _DCM = "http://dicom.nema.org/resources/ontology/DCM"
 _TERMS = "http://terminology.hl7.org/CodeSystem/"
@@ -43,7 +43,7 @@ def audit_event(row: Mapping[str, Any], site: str) -> dict[str, Any]:
         event["subtype"] = [_coding(TYPES[row["event"]])]
     event |= {"action": action(row), "recorded": row["time"], "outcome": OUTCOMES[row["outcome"]]}
     if "reason" in row:
-        event["outcomeDesc"] = row["reason"]
+        event["outcomeDesc"] = text(row["reason"])
     event["agent"] = _agents(row)
     event["source"] = {
         "site": site,
@@ -53,7 +53,7 @@ def audit_event(row: Mapping[str, Any], site: str) -> dict[str, Any]:
     entity: dict[str, Any] = {
         "type": {"system": _TERMS + "audit-entity-type", "code": "2", "display": "System Object"},
         "role": {"system": _TERMS + "object-role", "code": "4", "display": "Domain Resource"},
-        "detail": [{"type": key, "valueString": value} for key, value in details(row).items() if value],
+        "detail": [{"type": text(key), "valueString": text(value)} for key, value in details(row).items() if value],
     }
     if study := row.get("subject", {}).get("study"):
         entity["what"] = {"identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{study}"}}
