@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from readingroom_hub.adapters import catalogue_sql
+from readingroom_hub.adapters.audit_feeds import Feeds
 from readingroom_hub.adapters.catalogue_tables import open_database
 from readingroom_hub.config import Paths, Settings, running
 from readingroom_hub.errors import BadInput
@@ -20,7 +20,6 @@ from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.forward import Forward
 from readingroom_hub.ports.mounts import Mounts
 from readingroom_hub.ports.objects import ObjectStore
-from readingroom_hub.ports.receivers import Receiver
 from readingroom_hub.ports.reception import Door, Reception, TlsFiles
 from readingroom_hub.ports.records import AuditRepository
 from readingroom_hub.services.datasets import DatasetService
@@ -31,10 +30,6 @@ from readingroom_hub.services.projects import ProjectService
 from readingroom_hub.services.receiving import ReceiveService
 from readingroom_hub.services.sessions import SessionService
 from readingroom_hub.services.sharing import ShareService
-
-if TYPE_CHECKING:
-    from readingroom_hub.adapters.audit_feed import FeedStatus
-    from readingroom_hub.adapters.audit_feed_state import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,62 +102,9 @@ def serve_audit(settings: Settings) -> None:
     serve(paths.audit, paths.keys, paths.audit_socket, witnessing, seconds, running(settings))
 
 
-def feed_names(settings: Settings) -> tuple[str, ...]:
-    """The feeds of the audit record that these settings name."""
-    named = {"syslog": settings.audit_feed_syslog, "fhir": settings.audit_feed_fhir}
-    return tuple(name for name, address in named.items() if address)
-
-
-def feed_audit(settings: Settings) -> None:
-    """Send copies of the audit record until this process is told to stop. Raises BadInput, Conflict."""
-    from readingroom_hub.adapters.audit_feed_serve import serve
-
-    if not feed_names(settings):
-        raise BadInput("no feed is set: set READINGROOM_AUDIT_FEED_SYSLOG or READINGROOM_AUDIT_FEED_FHIR")
-    receivers = {name: _receiver(settings, name) for name in feed_names(settings)}
-    serve(settings.paths.audit, settings.paths.feeds, receivers, settings.audit_feed_metrics_port)
-
-
-def _receiver(settings: Settings, name: str) -> Receiver:
-    from readingroom_hub.adapters.audit_feed_tls import Trust
-
-    trust = Trust(settings.audit_feed_ca_file, settings.audit_feed_cert_file, settings.audit_feed_key_file)
-    if name == "syslog":
-        from readingroom_hub.adapters.audit_feed_syslog import SyslogReceiver, address
-
-        return SyslogReceiver(*address(settings.audit_feed_syslog), trust, settings.site)
-    from readingroom_hub.adapters.audit_feed_fhir import FhirReceiver
-
-    return FhirReceiver(settings.audit_feed_fhir, trust, settings.audit_feed_fhir_token_file, settings.site)
-
-
-def feed_status(settings: Settings) -> "list[FeedStatus]":
-    """How far each feed of these settings has come. Raises StoreUnavailable."""
-    from readingroom_hub.adapters.audit_feed import status
-
-    return [status(settings.paths.audit, settings.paths.feeds, name) for name in feed_names(settings)]
-
-
-def feeds_run(settings: Settings) -> bool:
-    """Whether a process runs every feed of these settings."""
-    from readingroom_hub.adapters.audit_feed_state import is_running
-
-    return all(is_running(settings.paths.feeds, name) for name in feed_names(settings))
-
-
-def feed_refused(settings: Settings, name: str) -> "list[Refused]":
-    """What the receiver of this feed refused for ever. Raises StoreUnavailable."""
-    from readingroom_hub.adapters.audit_feed_state import look
-
-    known = look(settings.paths.feeds, name)
-    return known[1] if known else []
-
-
-def feed_again(settings: Settings, name: str) -> int:
-    """Have what was refused sent once more; returns how many. Raises BadInput, StoreUnavailable."""
-    from readingroom_hub.adapters.audit_feed_state import ask_again
-
-    return ask_again(settings.paths.feeds, name)
+def feeds(settings: Settings) -> Feeds:
+    """Live copies of the audit record."""
+    return Feeds(settings)
 
 
 def read_policy(path: Path) -> Policy:

@@ -37,7 +37,7 @@ from readingroom_hub import compose
 from readingroom_hub.config import load
 from readingroom_hub.errors import ReadingRoomError
 try:
-    compose.feed_audit(load(json.loads(sys.argv[1])))
+    compose.feeds(load(json.loads(sys.argv[1]))).serve()
 except ReadingRoomError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
@@ -322,7 +322,7 @@ def test_settings_that_cannot_work_are_told_at_the_start(repository, tmp_path):
         {"audit_feed_fhir": "https://localhost", "audit_feed_fhir_token_file": tmp_path / "missing"},
     ):
         with pytest.raises(BadInput):
-            compose.feed_audit(Settings(state=paths.state, **wrong))
+            compose.feeds(Settings(state=paths.state, **wrong)).serve()
 
 
 def test_the_deployment_runs_feeds_where_there_are_any(tmp_path):

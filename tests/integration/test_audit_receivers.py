@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import socket
 import ssl
 import threading
@@ -212,6 +213,7 @@ def test_an_end_that_came_before_ours_does_not_count(authority, trust):
         connection = trust.context().wrap_socket(plain, server_hostname="localhost")
         with connection:
             connection.sendall(b"12345")
+            select.select([connection], [], [], 10)
             with socket.socket(fileno=os.dup(connection.fileno())) as peek:
                 assert peek.recv(1, socket.MSG_PEEK) == b""
             with pytest.raises(OSError, match=r"unread|reset|pipe"):

@@ -19,14 +19,14 @@ def serve() -> None:
     """Send every record to the receivers of the settings, until it is stopped. `readingroom serve` runs it too."""
     settings = load()
     settings.paths.make()
-    compose.feed_audit(settings)
+    compose.feeds(settings).serve()
 
 
 @app.command()
 @command
 def status(as_json: AsJson = False) -> None:
     """How far each feed has come, what keeps it from going on, what was refused. Ends with 1 where one has trouble."""
-    found = compose.feed_status(load())
+    found = compose.feeds(load()).status()
     rows = [
         {
             "feed": s.name,
@@ -49,7 +49,7 @@ def status(as_json: AsJson = False) -> None:
 @command
 def refused(name: Annotated[str, typer.Argument(help="syslog or fhir")]) -> None:
     """List what the receiver refused for ever: index, reason and time, a JSON line each."""
-    for row in compose.feed_refused(load(), name):
+    for row in compose.feeds(load()).refused(name):
         typer.echo(json.dumps(asdict(row)))
 
 
@@ -57,7 +57,7 @@ def refused(name: Annotated[str, typer.Argument(help="syslog or fhir")]) -> None
 @command
 def again(name: Annotated[str, typer.Argument(help="syslog or fhir")]) -> None:
     """Have the running feed send what was refused once more, after its receiver was put right."""
-    count = compose.feed_again(load(), name)
+    count = compose.feeds(load()).again(name)
     if not count:
         raise BadInput(f"the feed {name!r} has no refused record")
     typer.echo(f"{count} records are sent once more", err=True)

@@ -38,7 +38,7 @@ def core(settings: Settings) -> list[Process]:
 
 def all_processes(settings: Settings) -> list[Process]:
     """Every process of the deployment, in the order of their start."""
-    feeds = [processes.audit_feeds(settings)] if compose.feed_names(settings) else []
+    feeds = [processes.audit_feeds(settings)] if compose.feeds(settings).names else []
     return [*core(settings), *feeds, processes.hub(settings, config_file(settings))]
 
 

@@ -59,7 +59,7 @@ def mount_daemon(settings: Settings) -> Process:
 def audit_feeds(settings: Settings) -> Process:
     """Sends copies of the audit record. Nobody waits for it; it is ready when it runs, whether a receiver is or not."""
     argv, environ, log = _cli(settings, "audit-feed", "audit", "feed", "serve")
-    return Process("audit feeds", argv, lambda: compose.feeds_run(settings), environ, log)
+    return Process("audit feeds", argv, compose.feeds(settings).are_running, environ, log)
 
 
 def hub(settings: Settings, config_file: Path) -> Process:

@@ -218,7 +218,7 @@ def _custody(settings: Settings) -> Check:
 
 
 def _feeds(settings: Settings) -> Check:
-    feeds = compose.feed_status(settings)
+    feeds = compose.feeds(settings).status()
     late = [
         f"{f.name}: {f.trouble}, {'?' if f.behind is None else f.behind} records behind"
         + (f", since {f.progress.since}" if f.running and f.progress and f.progress.since else "")
