@@ -23,6 +23,7 @@ from readingroom_hub.ports.objects import ObjectStore
 from readingroom_hub.ports.reception import Door, Reception, TlsFiles
 from readingroom_hub.ports.records import AuditRepository
 from readingroom_hub.services.datasets import DatasetService
+from readingroom_hub.services.deletion import DeleteService
 from readingroom_hub.services.grants import GrantService
 from readingroom_hub.services.ingest import IngestService
 from readingroom_hub.services.keys import KeyService
@@ -213,6 +214,12 @@ def receiving(settings: Settings, record: AuditRepository) -> ReceiveService:
     """The use case of taking in another institution's package."""
     c = open_catalogue(settings)
     return ReceiveService(c.projects, c.versions, objects(settings), custody(settings), record, settings.paths.ingests)
+
+
+def deletion(settings: Settings, record: AuditRepository) -> DeleteService:
+    """The use case of deleting a version."""
+    c = open_catalogue(settings)
+    return DeleteService(c.versions, c.grants, objects(settings), custody(settings), record, settings.paths.ingests)
 
 
 def keys(settings: Settings, record: AuditRepository) -> KeyService:

@@ -62,11 +62,54 @@ class CatalogueContract:
         again, other = version("a")
         with pytest.raises(Conflict):
             catalogue.versions.publish(again, other)
-        assert catalogue.versions.key_ids() == {key.id}
+        assert catalogue.versions.key(key.id) == key
+        with pytest.raises(NotFound):
+            catalogue.versions.key(other.id)
         assert catalogue.versions.get(first.digest) == first
         assert catalogue.versions.key(key.id) == key
         with pytest.raises(NotFound):
             catalogue.versions.key(other.id)
+
+    def test_versions_may_share_a_data_key_and_the_last_one_takes_it_along(self, catalogue):
+        catalogue.projects.create(project())
+        first, key = version("a")
+        second = replace(version("b")[0], key=key.id)
+        with pytest.raises(NotFound):
+            catalogue.versions.publish(second, None)
+        catalogue.versions.publish(first, key)
+        catalogue.versions.publish(second, None)
+        with pytest.raises(Conflict):
+            catalogue.versions.publish(second, None)
+        catalogue.versions.remove(first.digest, NOW)
+        assert catalogue.versions.all() == [second]
+        assert catalogue.versions.key(key.id) == key
+        catalogue.versions.remove(second.digest, NOW)
+        for gone in (
+            lambda: catalogue.versions.key(key.id),
+            lambda: catalogue.versions.get(first.digest),
+            lambda: catalogue.versions.remove(first.digest, NOW),
+        ):
+            with pytest.raises(NotFound):
+                gone()
+        catalogue.versions.publish(first, key)
+        assert catalogue.versions.all() == [first]
+
+    def test_a_version_that_may_be_read_is_not_removed(self, catalogue):
+        catalogue.projects.create(project())
+        v, key = version("a")
+        catalogue.versions.publish(v, key)
+        ended, current = (
+            Grant(GrantId.new(), PROJECT, v.dataset, v.digest, NOW + timedelta(hours=h), SAM, NOW) for h in (0, 1)
+        )
+        catalogue.grants.add(ended)
+        catalogue.grants.add(current)
+        with pytest.raises(Conflict, match="may still be read"):
+            catalogue.versions.remove(v.digest, NOW)
+        assert catalogue.versions.get(v.digest) == v
+        assert len(catalogue.grants.all()) == 2
+        catalogue.grants.revoke(current.id, NOW, SAM)
+        catalogue.versions.remove(v.digest, NOW)
+        assert catalogue.versions.all() == catalogue.grants.all() == []
 
     def test_a_data_key_is_rewrapped(self, catalogue):
         catalogue.projects.create(project())

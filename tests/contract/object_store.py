@@ -130,6 +130,16 @@ class ObjectStoreContract:
         store.put("k-1/manifest", b"new")
         assert store.read("k-1/manifest") == b"new"
 
+    def test_remove_takes_one_object_and_nothing_else(self, store):
+        for name in ("k-1/manifest", "k-1/ab/1", "k-1/ab/12"):
+            store.put(name, b"")
+        store.remove("k-1/ab/1")
+        store.remove("k-1/ab/1")
+        store.remove("k-2/never")
+        assert sorted(store.names("k-1")) == ["k-1/ab/12", "k-1/manifest"]
+        store.put("k-1/ab/1", b"new")
+        assert store.read("k-1/ab/1") == b"new"
+
     def test_any_history_ends_as_in_a_dictionary(self, store):
         @settings(max_examples=25, deadline=None)
         @given(st.lists(_STEPS, max_size=20))
@@ -142,7 +152,12 @@ class ObjectStoreContract:
         "name", ["", "/", "/etc/passwd", "../up", "a/../b", "a/./b", "a//b", "a/", "a b", "a\0b", "a\\b", "ä", ".."]
     )
     def test_path_tricks_are_refused(self, store, name):
-        for call in (lambda: store.put(name, b""), lambda: store.read(name), lambda: store.size(name)):
+        for call in (
+            lambda: store.put(name, b""),
+            lambda: store.read(name),
+            lambda: store.size(name),
+            lambda: store.remove(name),
+        ):
             with pytest.raises(BadInput):
                 call()
         for walk in (lambda: list(store.names(name)), lambda: store.delete(name)):

@@ -20,9 +20,11 @@ from readingroom_hub import compose
 from readingroom_hub.adapters.keys_file import DevelopmentCustodyWarning
 from readingroom_hub.cli.main import app
 from readingroom_hub.crypto import hpke
+from readingroom_hub.crypto.envelope import seal
 from readingroom_hub.errors import AuditUnavailable, BadInput, Conflict, IntegrityError, NotFound, ReadingRoomError
+from readingroom_hub.model.dataset import manifest_of
 from readingroom_hub.model.ids import UID, DatasetName, ProjectId
-from readingroom_hub.services import institution, object_checks
+from readingroom_hub.services import institution, manifests, object_checks
 from readingroom_hub.services.institution import Institution
 from readingroom_hub.services.package import Package, placed
 
@@ -261,10 +263,38 @@ def test_a_key_that_is_in_use_is_not_taken_over(here, there, published, package)
     mine = there.world.publish_made(LUNG, "mine", make_instances(((100,),), 3), card=CARD)
     signed_anew(here, there, package, data_key=mine.version.key)
     before = there.stored()
-    with pytest.raises(Conflict, match="protects another dataset version"):
+    with pytest.raises(Conflict, match="another data key is called"):
         there.receive(package, here)
     assert there.stored() == before
     assert there.datasets.verify(mine.version, there.people[2]) == []
+
+
+def test_the_next_version_with_the_same_data_key_arrives_too(here, there, published, package, tmp_path):
+    more = make_instances(((3000, 0, 70_000), (16384, 99)), 7)
+    secret = here.world.custody.unwrap(here.world.catalogue.versions.key(published.version.key))
+    key_id = published.version.key
+    manifest = manifest_of(ProjectId("nodules"), DatasetName("chest-ct"), "p", [i for i, _ in more[1:]])
+    part = manifests.part_of(manifest.digest())
+    (new, data) = more[-1]
+    here.world.objects.put(f"{key_id}/{new.object_name}", seal(secret, key_id, new.instance, data))
+    here.world.objects.put(f"{key_id}/{part}", seal(secret, key_id, part, manifest.to_bytes()))
+    version = dataclasses.replace(published.version, digest=manifest.digest(), instances=4)
+    here.world.catalogue.versions.publish(version, None)
+    there.receive(package, here)
+    second = here.share(version, there, tmp_path / "second").path
+    whole = second.read_bytes()
+    second.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(IntegrityError, match="is not what was sealed"):
+        there.receive(second, here)
+    (first,) = there.world.catalogue.versions.all()
+    assert there.datasets.verify(first, there.people[2]) == []
+    second.write_bytes(whole)
+    done = there.receive(second, here)
+    assert there.stored() == here.stored()
+    assert all(there.datasets.verify(v, there.people[2]) == [] for v in there.world.catalogue.versions.all())
+    deletion = compose.deletion(there.world.settings, there.audit)
+    assert deletion.delete(first, there.people[:2], there.people[2]) == [done.version]
+    assert there.datasets.verify(done.version, there.people[2]) == []
 
 
 def test_an_odd_manifest_or_card_is_refused(here, there, published, tmp_path):

@@ -22,8 +22,9 @@ from readingroom_hub.errors import Conflict
 from readingroom_hub.model.audit import AuditEvent
 from readingroom_hub.model.ids import DatasetName, PersonId, ProjectId
 from readingroom_hub.model.project import Project
-from readingroom_hub.ports.catalogue import Versions
+from readingroom_hub.ports.catalogue import Grants, Versions
 from readingroom_hub.services.datasets import DatasetService
+from readingroom_hub.services.deletion import DeleteService
 from readingroom_hub.services.ingest import Ingested, IngestService
 
 PROJECT, DATASET = ProjectId("lung"), DatasetName("chest")
@@ -36,7 +37,7 @@ class DyingStore(DirectoryObjectStore):
     at_manifest = False
 
     def put(self, name: str, data: bytes) -> None:
-        if self.at_manifest and name.endswith("manifest"):
+        if self.at_manifest and "/manifest" in name:
             os.kill(os.getpid(), signal.SIGKILL)
         super().put(name, data)
         self.puts -= 1
@@ -57,6 +58,8 @@ class DeadlyModality(frozenset):
 class Room:
     service: IngestService
     datasets: DatasetService
+    deletion: DeleteService
+    grants: Grants
     versions: Versions
     store: DyingStore
     audit: MemoryAuditRepository
@@ -68,7 +71,7 @@ class Room:
 
     def left_overs(self) -> list[Path]:
         """Key folders that no version uses, lock files, temporary files."""
-        used = self.versions.key_ids()
+        used = {v.key for v in self.versions.all()}
         folders = [p for p in (self.state / "objects").glob("*") if p.name not in used]
         hidden = list((self.state / "objects").rglob(".*"))
         return folders + hidden + list((self.state / "ingests").glob("*"))
@@ -85,7 +88,10 @@ def open_room(state: Path) -> Room:
     store, audit = DyingStore(state / "objects"), MemoryAuditRepository()
     person = audit.identify("local", "uid:0", "Stella Steward")
     service = IngestService(projects, versions, store, custody, audit, state / "ingests")
-    return Room(service, DatasetService(versions, store, custody, audit), versions, store, audit, person, state)
+    grants = catalogue_sql.SqlGrants(engine)
+    deletion = DeleteService(versions, grants, store, custody, audit, state / "ingests")
+    datasets = DatasetService(versions, store, custody, audit)
+    return Room(service, datasets, deletion, grants, versions, store, audit, person, state)
 
 
 def _die(*_: object, **__: object) -> None:
@@ -110,14 +116,14 @@ def _arm(room: Room, moment: str) -> None:
         room.versions.publish = lambda version, key: (publish(version, key), _die())
 
 
-def main(state: Path, source: Path, moment: str) -> None:
+def main(state: Path, source: Path, moment: str, reuse: bool = False) -> None:
     room = open_room(state)
     _arm(room, moment)
-    done = room.ingest(source)
+    done = room.ingest(source, reuse=reuse)
     print(done.version.digest, done.unchanged)
 
 
 __all__ = ["DATASET", "PROJECT", "DeadlyModality", "Policy", "Room", "main", "open_room"]
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], reuse="reuse" in sys.argv)

@@ -55,6 +55,24 @@ def test_the_way_of_a_dataset(audit, source):
     assert "is whole" in run("verify", "chest").output
 
 
+def test_a_version_that_reuses_another_outlives_it(audit, source):
+    for name in ("Sam", "Olga"):
+        audit.identify("https://idp", name.lower(), name)
+    command = ["ingest", source, "--project", "lung", "--name", "chest", "--json"]
+    first = json.loads(run(*command).stdout)["version"]
+    (source / "b.dcm").write_bytes(as_file(ct_image(SOPInstanceUID="1.2.4")))
+    assert "1 instances reuse what an earlier version stored" in run(*command[:-1], "--reuse").output
+    second = json.loads(run("list", "--json").stdout)[0]["version"]
+    people = ["--approved-by", "sam", "--approved-by"]
+    assert "name the version" in run("delete", "chest", *people, "olga").output
+    assert "two different people" in run("delete", first, *people, "Sam").output
+    done = run("delete", first, *people, "Olga")
+    assert done.exit_code == 0, done.output
+    assert f"{second} share its data key" in " ".join(done.output.split())
+    assert "is whole: 2 instances" in run("verify", second).output
+    assert [v["version"] for v in json.loads(run("list", "--json").stdout)] == [second]
+
+
 def test_a_damaged_object_ends_with_an_error(audit, source, tmp_path):
     run("ingest", source, "--project", "lung", "--name", "chest")
     for path in (tmp_path / "state" / "objects").rglob("??/*"):

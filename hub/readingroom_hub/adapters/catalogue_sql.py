@@ -135,10 +135,11 @@ class SqlProjects(_Table, Projects):
 class SqlVersions(_Table, Versions):
     """Dataset versions and wrapped data keys."""
 
-    def publish(self, version: DatasetVersion, key: WrappedKey) -> None:
+    def publish(self, version: DatasetVersion, key: WrappedKey | None) -> None:
         """See the port."""
         with self._begin(f"dataset version {version.label}") as c:
-            c.execute(insert(t.keys).values(asdict(key)))
+            if key is not None:
+                c.execute(insert(t.keys).values(asdict(key)))
             c.execute(insert(t.versions).values(asdict(version)))
 
     def get(self, digest: VersionDigest) -> DatasetVersion:
@@ -182,9 +183,18 @@ class SqlVersions(_Table, Versions):
         with self._begin() as c:
             c.execute(update(t.keys).where(t.keys.c.id == key.id).values(kek=key.kek, wrapped=key.wrapped))
 
-    def key_ids(self) -> set[KeyId]:
-        """See the port."""
-        return {KeyId(r.id) for r in self._rows(select(t.keys.c.id))}
+    def remove(self, digest: VersionDigest, at: datetime) -> None:
+        """See the port. The first statement writes, so that no grant can come between (SQLite takes its lock there)."""
+        version = self.get(digest)
+        with self._begin(f"dataset version {version.label}") as c:
+            of_it = t.grants.c.version == digest
+            ended = t.grants.c.revoked_at.is_not(None) | (t.grants.c.ends_at <= at)
+            c.execute(delete(t.grants).where(of_it, ended))
+            if c.execute(select(t.grants.c.id).where(of_it)).first():
+                raise Conflict(f"{version.label} may still be read: revoke its grants first")
+            c.execute(delete(t.versions).where(t.versions.c.digest == digest))
+            if not c.execute(select(t.versions.c.digest).where(t.versions.c.key == version.key)).first():
+                c.execute(delete(t.keys).where(t.keys.c.id == version.key))
 
 
 class SqlGrants(_Table, Grants):

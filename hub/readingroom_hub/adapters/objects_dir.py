@@ -92,6 +92,13 @@ class DirectoryObjectStore(ObjectStore):
                     if not file.startswith(_TEMPORARY):
                         yield (Path(at) / file).relative_to(self._root).as_posix()
 
+    def remove(self, name: str) -> None:
+        """Unlink it, then make that durable."""
+        path = self._path(name)
+        with _reported(name), suppress(FileNotFoundError):
+            path.unlink()
+            _sync(path.parent)
+
     def delete(self, prefix: str) -> None:
         """Remove the folder, temporary files of killed writers too, then make the removal durable."""
         folder = self._path(prefix)

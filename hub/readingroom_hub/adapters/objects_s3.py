@@ -103,6 +103,12 @@ class S3ObjectStore(ObjectStore):
                 return
             yield from (found["Key"] for found in page.get("Contents", ()))
 
+    def remove(self, name: str) -> None:
+        """One DELETE, which S3 answers alike where there is nothing."""
+        check_name(name)
+        with _reported(name):
+            self._s3.delete_object(Bucket=self._bucket, Key=name)
+
     def delete(self, prefix: str) -> None:
         """A request for a thousand names."""
         check_name(prefix)

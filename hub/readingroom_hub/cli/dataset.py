@@ -9,7 +9,7 @@ import typer
 from readingroom_hub import compose
 from readingroom_hub.cli.common import AsJson, Bar, Dciodvfy, command, load, operator, person, record, show
 from readingroom_hub.deid import policy_file
-from readingroom_hub.errors import IntegrityError
+from readingroom_hub.errors import BadInput, IntegrityError
 from readingroom_hub.model.dataset import DatasetVersion
 from readingroom_hub.model.ids import DatasetName, ProjectId
 from readingroom_hub.services import validity
@@ -29,6 +29,9 @@ def ingest(
     name: Annotated[str, typer.Option(help="The dataset's name: a folder below /data.")],
     policy: Annotated[str, typer.Option(help="A policy file (TOML), or one that ships: basic, research.")] = "basic",
     dciodvfy: Dciodvfy = False,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="Share objects, and the data key, with its newest version.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """De-identify, encrypt and publish a folder of DICOM files as a dataset version."""
@@ -40,7 +43,7 @@ def ingest(
     try:
         with Bar("Taking in", hidden=as_json) as advance:
             ids = ProjectId(project), DatasetName(name), operator(audit)
-            done = service.ingest(source, *ids, policy=rules, validator=validator, progress=advance)
+            done = service.ingest(source, *ids, policy=rules, validator=validator, progress=advance, reuse=reuse)
     except NothingTakenIn as error:
         if not as_json:
             _show_left_out(error.left_out)
@@ -57,6 +60,12 @@ def ingest(
         f"{done.version.label} {state}: {done.version.instances} instances in {done.version.series} series, "
         f"{len(done.left_out)} of {done.files} files left out, {done.seconds:.1f} s."
     )
+    if reuse and not done.unchanged:
+        typer.echo(
+            f"{done.reused} instances reuse what an earlier version stored; both have one data key."
+            if done.reused
+            else "Nothing was reused: the version has objects and a data key of its own."
+        )
 
 
 @app.command("list")
@@ -108,6 +117,24 @@ def verify(version: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")
     show(rows, as_json, f"{found.label} is whole: {found.instances} instances are what was stored.")
     if damages:
         raise IntegrityError(f"{found.label} has {len(damages)} damaged objects; restore them from a backup")
+
+
+@app.command()
+@command
+def delete(
+    version: Annotated[str, typer.Argument(help="NAME@VERSION.")],
+    approved_by: Annotated[list[str], typer.Option(help="Who approved it; give it twice, for two people.")],
+) -> None:
+    """Delete a version that nobody may read any more. What another version uses of it stays."""
+    settings = load()
+    audit = record(settings)
+    if "@" not in version and not version.startswith("sha256:"):
+        raise BadInput(f"name the version, not the dataset alone: {version}@..., see `readingroom dataset list`")
+    found = compose.open_catalogue(settings).versions.find(version)
+    approvers = [person(audit, text) for text in approved_by]
+    others = compose.deletion(settings, audit).delete(found, approvers, operator(audit))
+    kept = f" {', '.join(v.label for v in others)} share its data key and stay as they are." if others else ""
+    typer.echo(f"{found.label} is deleted.{kept} Backups of the object store still have it.")
 
 
 @app.command()

@@ -12,6 +12,7 @@ NAMES = {
     "110100": "Application Activity",
     "110101": "Audit Log Used",
     "110103": "DICOM Instances Accessed",
+    "110105": "DICOM Study Deleted",
     "110106": "Export",
     "110107": "Import",
     "110113": "Security Alert",
@@ -53,7 +54,7 @@ TYPES = {
     "person-forgotten": "110137",
 }
 """EventTypeCode by event, where CID 401 has one."""
-_ACTIONS = {"110103": "R", "110101": "R", "110106": "R", "110107": "C"}
+_ACTIONS = {"110103": "R", "110101": "R", "110105": "D", "110106": "R", "110107": "C"}
 OUTCOMES = {"success": "0", "denied": "4", "failure": "8"}
 """EventOutcomeIndicator."""
 READS = frozenset({"read-intent", "instance-opened", "instance-closed"})

@@ -46,6 +46,8 @@ class AuditEvent(StrEnum):
     """Durable before a dataset version leaves for another institution; names the approvers and the recipient."""
     DATASET_RECEIVED = "dataset-received", "110107"
     """Durable before anything of another institution's package is stored."""
+    VERSION_DELETED = "version-deleted", "110105"
+    """Durable before a dataset version is taken out of the catalogue; names who approved it."""
     PROJECT_CREATED = "project-created", "110113"
     MEMBER_CHANGED = "member-changed", "110113"
     GRANT_ISSUED = "grant-issued", "110113"

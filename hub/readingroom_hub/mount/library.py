@@ -6,16 +6,16 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from readingroom_hub.crypto.envelope import MANIFEST_PART, open_whole
 from readingroom_hub.errors import IntegrityError, NotFound
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
-from readingroom_hub.model.dataset import DatasetVersion, Manifest
+from readingroom_hub.model.dataset import DatasetVersion
 from readingroom_hub.model.ids import VersionDigest
 from readingroom_hub.mount.tree import Tree
 from readingroom_hub.ports.catalogue import Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.objects import ObjectStore
 from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.services import manifests
 
 RETRY_DAMAGED = 30.0
 """Seconds after which a version whose manifest was damaged is tried again: it may have been restored."""
@@ -110,9 +110,7 @@ class Library:
         self._audit.append([AuditRecord(AuditEvent.KEY_UNWRAPPED, project=version.project, subject=subject)])
         key = DataKey(self._custody.unwrap(wrapped))
         try:
-            sealed = self.objects.read(f"{version.key}/manifest")
-            data = open_whole(key.secret(), version.key, MANIFEST_PART, sealed)
-            return Shelf(version, key, Tree(version, Manifest.from_bytes(data, version.digest)))
+            return Shelf(version, key, Tree(version, manifests.load(self.objects, version, key.secret())))
         except NotFound as error:
             key.drop()
             raise IntegrityError(f"the manifest of {version.label} is missing") from error

@@ -49,8 +49,10 @@ class Versions(ABC):
     """Published dataset versions and their wrapped data keys."""
 
     @abstractmethod
-    def publish(self, version: DatasetVersion, key: WrappedKey) -> None:
-        """Version and key in one transaction. Raises Conflict where the digest is already published."""
+    def publish(self, version: DatasetVersion, key: WrappedKey | None) -> None:
+        """Version and key in one transaction; None: under the data key of an earlier version, which must be there.
+
+        Raises Conflict where the digest is already published, NotFound where there is no such data key."""
 
     @abstractmethod
     def get(self, digest: VersionDigest) -> DatasetVersion:
@@ -75,8 +77,10 @@ class Versions(ABC):
         """Replace the wrapped form of a data key that is there; the data key itself stays. Raises NotFound."""
 
     @abstractmethod
-    def key_ids(self) -> set[KeyId]:
-        """Every data key that a published version uses: other objects are left-overs of a killed ingest."""
+    def remove(self, digest: VersionDigest, at: datetime) -> None:
+        """Take a version out, its ended grants, and its data key where no other version uses it; in one transaction.
+
+        Raises NotFound; Conflict where a grant gives it to somebody at `at`."""
 
 
 class Grants(ABC):

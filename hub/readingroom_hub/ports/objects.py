@@ -43,5 +43,9 @@ class ObjectStore(ABC):
         """Every name below the folder `prefix`, in no order; empty where there is none."""
 
     @abstractmethod
+    def remove(self, name: str) -> None:
+        """Remove one object. Removing nothing is no error."""
+
+    @abstractmethod
     def delete(self, prefix: str) -> None:
         """Remove everything below the folder `prefix`. Removing nothing is no error."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from readingroom_hub.crypto.envelope import MANIFEST_PART, open_whole
+from readingroom_hub.crypto.envelope import MANIFEST_PART
 from readingroom_hub.errors import IntegrityError, NotFound
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion, Instance, Manifest
@@ -13,7 +13,7 @@ from readingroom_hub.ports.catalogue import Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.objects import ObjectStore
 from readingroom_hub.ports.records import AuditRepository
-from readingroom_hub.services import object_checks, processes
+from readingroom_hub.services import manifests, object_checks, processes
 from readingroom_hub.services.object_checks import Key
 
 
@@ -41,7 +41,7 @@ class DatasetService:
 
     def manifest(self, version: DatasetVersion) -> Manifest:
         """The version's manifest. Raises IntegrityError, NotFound, KeyUnavailable."""
-        return self._manifest(version, self._key(version))
+        return manifests.load(self._objects, version, self._key(version).secret)
 
     def verify(
         self, version: DatasetVersion, by: PersonId, progress: Callable[[int, int], None] = _silent
@@ -70,7 +70,7 @@ class DatasetService:
 
     def _damages(self, version: DatasetVersion, key: Key, progress: Callable[[int, int], None]) -> Iterator[Damage]:
         try:
-            manifest = self._manifest(version, key)
+            manifest = manifests.load(self._objects, version, key.secret)
         except (IntegrityError, NotFound) as error:
             yield Damage(MANIFEST_PART, str(error))
             return
@@ -80,10 +80,6 @@ class DatasetService:
             yield from damages
             done += checked
             progress(done, len(manifest.instances))
-
-    def _manifest(self, version: DatasetVersion, key: Key) -> Manifest:
-        sealed = self._objects.read(f"{key.id}/{MANIFEST_PART}")
-        return Manifest.from_bytes(open_whole(key.secret, key.id, MANIFEST_PART, sealed), version.digest)
 
     def _key(self, version: DatasetVersion) -> Key:
         return Key(version.key, self._custody.unwrap(self._versions.key(version.key)))

@@ -8,8 +8,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from readingroom_hub.crypto.envelope import MANIFEST_PART, seal
@@ -24,10 +25,12 @@ from readingroom_hub.ports.catalogue import Projects, Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.objects import ObjectStore
 from readingroom_hub.ports.records import AuditRepository
-from readingroom_hub.services import intake_files, intake_pool
+from readingroom_hub.services import intake_files, intake_pool, manifests
+from readingroom_hub.services.intake_base import Base, Changed
 from readingroom_hub.services.intake_files import LeftOut
 from readingroom_hub.services.intake_locks import IntakeLocks
 from readingroom_hub.services.intake_pool import Sealed
+from readingroom_hub.services.leftovers import Leftovers
 
 CARD_FORMAT = "readingroom-card/1"
 _WRITERS = 4  # a durable write waits for the disk most of the time
@@ -59,12 +62,15 @@ class Ingested:
     files: int
     left_out: tuple[LeftOut, ...]
     seconds: float
+    reused: int = 0
+    """Instances whose objects an earlier version had stored."""
 
 
 @dataclass(slots=True)
 class _Batch:
     """What was stored so far."""
 
+    base: Base | None = None
     instances: dict[str, Instance] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
     actions: Counter[tuple[str, Action]] = field(default_factory=Counter)
@@ -103,6 +109,7 @@ class IngestService:
         self._custody = custody
         self._audit = audit
         self._locks = IntakeLocks(locks)
+        self._leftovers = Leftovers(versions, objects, custody)
 
     def ingest(
         self,
@@ -115,9 +122,12 @@ class IngestService:
         validator: str = "",
         progress: Progress = _silent,
         workers: int | None = None,
+        reuse: bool = False,
     ) -> Ingested:
         """De-identify every file below `source` and publish them as one version. Same input, same version.
 
+        `reuse`: share the data key of the dataset's newest version, and its objects where they are the same; with a key
+        of its own where an instance of it has changed, since below one key each has one content.
         `validator` is where dciodvfy is; then objects that it finds less valid than before are left out.
 
         Raises NotFound for an unknown project, NothingTakenIn, and what the ports raise; then nothing is published and
@@ -126,32 +136,58 @@ class IngestService:
         policy = policy or Policy()
         self._projects.get(project)
         files, not_files = intake_files.find(source)
-        self._locks.tidy(self._versions, self._objects)
+        self._locks.tidy(self._leftovers)
         about: dict[str, str] = {"dataset": dataset}
         self._audit.append(
             [AuditRecord(AuditEvent.INGEST, person=by, project=project, subject=about | {"count": len(files)})]
         )
-        batch = _Batch(left_out=not_files)
         try:
-            with self._locks.hold() as key_id:
-                secret = self._custody.derive(f"deid/{project}")
-                folder, workers = intake_files.folder_of(source), workers or len(os.sched_getaffinity(0))
-                job = intake_pool.Job(folder, policy, secret, secrets.token_bytes(32), key_id, validator)
-                job = intake_pool.survey(job, files, workers)
-                self._store(job, files, batch, progress, workers)
-                version = self._publish(job, project, dataset, by, batch)
-                if version.key != key_id:
-                    self._objects.delete(key_id)
+            secret = self._custody.derive(f"deid/{project}")
+            folder, workers = intake_files.folder_of(source), workers or len(os.sched_getaffinity(0))
+            job = intake_pool.Job(folder, policy, secret, secrets.token_bytes(32), KeyId.new(), validator)
+            job = intake_pool.survey(job, files, workers)
+            newest = partial(Base.newest, self._versions, self._custody, self._leftovers)
+            batch = _Batch(newest(project, dataset) if reuse else None, left_out=list(not_files))
+            try:
+                version, unchanged = self._run(job, files, project, dataset, by, batch, progress, workers)
+            except Changed:
+                self._locks.tidy(self._leftovers)
+                batch = _Batch(left_out=list(not_files))
+                version, unchanged = self._run(job, files, project, dataset, by, batch, progress, workers)
         except BaseException as error:
             self._clean_up(error, by, project, about)
             raise
         left_out = tuple(sorted(batch.left_out, key=lambda o: o.path))
-        return Ingested(version, version.key != key_id, len(files), left_out, time.monotonic() - started)
+        reused = batch.base.reused if batch.base else 0
+        return Ingested(version, unchanged, len(files), left_out, time.monotonic() - started, reused)
+
+    def _run(
+        self,
+        job: intake_pool.Job,
+        files: list[str],
+        project: ProjectId,
+        dataset: DatasetName,
+        by: PersonId,
+        batch: _Batch,
+        progress: Progress,
+        workers: int,
+    ) -> tuple[DatasetVersion, bool]:
+        """Store and publish; the version, and whether it was there already. Raises Changed."""
+        base = batch.base
+        with self._locks.hold(base.key.id if base else None) as key_id:
+            job = replace(job, key_id=key_id, key=base.key.secret if base else job.key)
+            before = {v.digest for v in self._leftovers.versions(key_id)}
+            self._store(job, files, batch, progress, workers)
+            version = self._publish(job, project, dataset, by, batch)
+            unchanged = version.key != key_id or version.digest in before
+            if unchanged:
+                self._leftovers.remove(key_id)
+        return version, unchanged
 
     def _clean_up(self, error: BaseException, by: PersonId, project: ProjectId, about: dict[str, str]) -> None:
         """Remove what was stored, unless the version is out after all; errors on the way do not hide the first."""
         with suppress(ReadingRoomError):
-            self._locks.tidy(self._versions, self._objects)
+            self._locks.tidy(self._leftovers)
         reason = f"{type(error).__name__}: no version was published"
         with suppress(ReadingRoomError):
             self._audit.append(
@@ -163,7 +199,8 @@ class IngestService:
         writing: deque[Future[None]] = deque()
         with ThreadPoolExecutor(_WRITERS) as writers:
             for done, result in enumerate(intake_pool.run(job, files, workers), start=1):
-                if sealed := batch.accept(result):
+                sealed = batch.accept(result)
+                if sealed and not (batch.base and batch.base.holds(sealed.instance, self._objects)):
                     name = f"{job.key_id}/{sealed.instance.object_name}"
                     writing.append(writers.submit(self._objects.put, name, sealed.sealed))
                 while len(writing) > 2 * _WRITERS:
@@ -183,8 +220,8 @@ class IngestService:
         manifest = manifest_of(project, dataset, job.policy.profile, batch.instances.values())
         with suppress(NotFound):
             return self._versions.get(manifest.digest())
-        sealed = seal(job.key, job.key_id, MANIFEST_PART, manifest.to_bytes())
-        self._objects.put(f"{job.key_id}/{MANIFEST_PART}", sealed)
+        part = manifests.part_of(manifest.digest()) if batch.base else MANIFEST_PART
+        self._objects.put(f"{job.key_id}/{part}", seal(job.key, job.key_id, part, manifest.to_bytes()))
         version = _version(manifest, job.key_id, _card(job.policy, batch))
         subject = {
             "dataset": dataset,
@@ -194,7 +231,7 @@ class IngestService:
         }
         self._audit.append([AuditRecord(AuditEvent.VERSION_PUBLISHED, person=by, project=project, subject=subject)])
         try:
-            self._versions.publish(version, self._custody.wrap(job.key_id, job.key))
+            self._versions.publish(version, None if batch.base else self._custody.wrap(job.key_id, job.key))
         except Conflict:  # another ingest of the same input was quicker
             return self._versions.get(version.digest)
         return version

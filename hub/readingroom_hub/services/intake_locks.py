@@ -1,17 +1,16 @@
-"""Running ingests and what killed ones left: a lock file per data key, made before its first object.
+"""Who stores objects below a data key, and what killed processes left: a lock file a key, made before them.
 
-A lock file that nobody holds belongs to a process that is gone. Its objects are removed unless its version is out."""
+A lock file that nobody holds belongs to a process that is gone. Objects that no published version names are removed."""
 
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from readingroom_hub.errors import Conflict, StoreUnavailable
+from readingroom_hub.errors import Conflict, IntegrityError, KeyUnavailable, NotFound, StoreUnavailable
 from readingroom_hub.model.ids import KeyId
-from readingroom_hub.ports.catalogue import Versions
-from readingroom_hub.ports.objects import ObjectStore
+from readingroom_hub.services.leftovers import Leftovers
 
 
 class IntakeLocks:
@@ -36,8 +35,10 @@ class IntakeLocks:
         finally:
             os.close(fd)
 
-    def tidy(self, versions: Versions, objects: ObjectStore) -> int:
-        """Remove what killed ingests left; returns how many there were."""
+    def tidy(self, leftovers: Leftovers) -> int:
+        """Remove what killed processes left; returns how many there were.
+
+        Where it is not known what a version still needs (its key does not answer), that waits for the next time."""
         found = 0
         for path in sorted(self._folder.glob("k-*")):
             key_id = KeyId(path.name)
@@ -45,10 +46,10 @@ class IntakeLocks:
             if fd is None:
                 continue
             try:
-                if key_id not in versions.key_ids():
-                    objects.delete(key_id)
+                with suppress(IntegrityError, KeyUnavailable, NotFound):
+                    leftovers.remove(key_id)
+                    path.unlink()
                     found += 1
-                path.unlink()
             finally:
                 os.close(fd)
         return found

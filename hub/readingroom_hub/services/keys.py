@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.constant_time import bytes_eq
 from readingroom_hub.errors import BadInput, Conflict, IntegrityError, KeyUnavailable, ReadingRoomError
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
 from readingroom_hub.model.dataset import DatasetVersion, WrappedKey
-from readingroom_hub.model.ids import PersonId, VersionDigest
+from readingroom_hub.model.ids import KeyId, PersonId, VersionDigest
 from readingroom_hub.model.keys import Kek, KeyState
 from readingroom_hub.ports.catalogue import Grants, Versions
 from readingroom_hub.ports.custody import KeyCustody
@@ -49,11 +49,16 @@ class KeyService:
         """Wrap every data key under the active KEK, but those of `leave`; returns what was changed.
 
         Stopped at any point, it goes on where it was. No object is read or written.
-        Raises KeyUnavailable where an old KEK is gone; then the others stay as they are."""
+        Raises Conflict where only some of the versions that share a data key are to be left;
+         KeyUnavailable where an old KEK is gone; then the others stay as they are."""
+        self._check_left(leave)
         current, done = self._custody.current_kek(), []
         destroyed = {k.name for k in self._custody.keks() if k.state is KeyState.DESTROYED}
+        by_key: dict[KeyId, list[DatasetVersion]] = {}
         for version in self._versions.all():
-            old = self._versions.key(version.key)
+            by_key.setdefault(version.key, []).append(version)
+        for key_id, sharing in by_key.items():
+            old, version = self._versions.key(key_id), sharing[0]
             if old.kek == current or old.kek in destroyed or version.digest in leave:
                 continue
             data_key = self._custody.unwrap(old)
@@ -62,10 +67,22 @@ class KeyService:
                 raise IntegrityError(
                     f"the data key of {version.label} came back changed from key custody; stop using it"
                 )
-            self._audit.append([_record(AuditEvent.KEY_REWRAPPED, by, version, {"kek": new.kek})])
+            self._audit.append([_record(AuditEvent.KEY_REWRAPPED, by, v, {"kek": new.kek}) for v in sharing])
             self._versions.rewrap(new)
-            done.append(version)
+            done += sharing
         return done
+
+    def _check_left(self, leave: Collection[VersionDigest]) -> None:
+        """Raises Conflict where a version to be left shares its data key with one that is not."""
+        versions = self._versions.all()
+        left = {v.key: v for v in versions if v.digest in leave}
+        for version in versions:
+            if version.key in left and version.digest not in leave:
+                one = left[version.key]
+                raise Conflict(
+                    f"{one.label} shares its data key with {version.label}: what becomes of one becomes of both. Leave "
+                    "both, or take the folder of the one to be kept in again, without --reuse, and delete it first"
+                )
 
     def destroy(self, kek: str, approved_by: Collection[PersonId], by: PersonId) -> dict[str, Any]:
         """Destroy a deactivated KEK, and so make every version that it wraps unreadable; returns the signed receipt.

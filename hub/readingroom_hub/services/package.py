@@ -15,11 +15,12 @@ from typing import Any, Self
 
 import rfc8785
 
-from readingroom_hub.crypto.envelope import sealed_size
+from readingroom_hub.crypto.envelope import MANIFEST_PART, sealed_size
 from readingroom_hub.errors import BadInput, IntegrityError
 from readingroom_hub.ledger.note import Signer, VKey, open_note
 from readingroom_hub.model.dataset import Instance
 from readingroom_hub.model.ids import KeyId, VersionDigest
+from readingroom_hub.services import manifests
 
 FORMAT = "readingroom-share/1"
 CARD_PART = "card"
@@ -43,6 +44,8 @@ class Head:
     """Bytes of the sealed card."""
     card_sha256: str
     """Of the sealed card, hexadecimal."""
+    manifest_part: str
+    """Its name below the data key, see `services.manifests`."""
     manifest: int
     """Bytes of the sealed manifest."""
     objects: int
@@ -78,7 +81,8 @@ class Head:
             row["version"], row["data_key"] = VersionDigest(row["version"]), KeyId(row["data_key"])
             head = cls(**row)
             sizes, texts = (head.card, head.manifest, head.objects), (head.sender, head.recipient, head.made_at)
-            right = all(type(n) is int and n >= 0 for n in sizes) and all(type(t) is str for t in texts)
+            right = head.manifest_part in {MANIFEST_PART, manifests.part_of(head.version)}
+            right = right and all(type(n) is int and n >= 0 for n in sizes) and all(type(t) is str for t in texts)
             if not right or head.card + head.manifest > head.objects or rfc8785.dumps(row).decode() != line:
                 raise BadInput("its head is not of its one form")
         except (LookupError, TypeError, ValueError) as error:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography.hazmat.primitives.constant_time import bytes_eq
+
 from readingroom_hub.crypto import hpke
-from readingroom_hub.crypto.envelope import MANIFEST_PART, open_whole
+from readingroom_hub.crypto.envelope import open_whole
 from readingroom_hub.errors import Conflict, IntegrityError, NotFound, ReadingRoomError
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion, Instance, Manifest
@@ -23,6 +25,7 @@ from readingroom_hub.services import institution, object_checks, processes
 from readingroom_hub.services.ingest import CARD_FORMAT
 from readingroom_hub.services.institution import Institution
 from readingroom_hub.services.intake_locks import IntakeLocks
+from readingroom_hub.services.leftovers import Leftovers
 from readingroom_hub.services.object_checks import Key
 from readingroom_hub.services.package import CARD_PART, Head, Package, Placed, placed, read_at, total
 
@@ -66,6 +69,7 @@ class ReceiveService:
         self._custody = custody
         self._audit = audit
         self._locks = IntakeLocks(locks)
+        self._leftovers = Leftovers(versions, objects, custody)
 
     def receive(
         self,
@@ -82,7 +86,7 @@ class ReceiveService:
         object's name: IntegrityError. Raises Conflict where the version is here under another name, or was erased here;
         NotFound for an unknown project; BadInput for a file that is no package; what the ports raise."""
         self._projects.get(project)
-        self._locks.tidy(self._versions, self._objects)
+        self._locks.tidy(self._leftovers)
         about: dict[str, object] = {"dataset": dataset, "sender": sender.fingerprint}
         try:
             package = Package.open(path, sender.vkey)
@@ -90,7 +94,7 @@ class ReceiveService:
             about |= {"version": head.version, "package": head.digest}
             key = self._open_key(head, sender)
             self._audit.append([AuditRecord(AuditEvent.DATASET_RECEIVED, person=by, project=project, subject=about)])
-            known = self._known(head, project, dataset)
+            known = self._known(head, key, project, dataset)
             if known is not None:
                 return Received(known, unchanged=True)
             with self._locks.hold(head.data_key):
@@ -119,13 +123,12 @@ class ReceiveService:
             raise IntegrityError(f"the package's data key has {len(secret)} bytes instead of {_KEY_BYTES}")
         return Key(head.data_key, secret)
 
-    def _known(self, head: Head, project: ProjectId, dataset: DatasetName) -> DatasetVersion | None:
+    def _known(self, head: Head, key: Key, project: ProjectId, dataset: DatasetName) -> DatasetVersion | None:
         """The version, where it is here already. Raises Conflict where it is not here as it is wanted."""
         try:
             version = self._versions.get(head.version)
         except NotFound:
-            if head.data_key in self._versions.key_ids():
-                raise Conflict(f"the data key {head.data_key} protects another dataset version here already") from None
+            self._check_key(key)
             return None
         kek = self._versions.key(version.key).kek
         if any(k.name == kek and k.state is KeyState.DESTROYED for k in self._custody.keks()):
@@ -133,6 +136,13 @@ class ReceiveService:
         if (version.project, version.dataset) != (project, dataset):
             raise Conflict(f"this version is here already, as {version.label} of project {version.project}: grant it")
         return version
+
+    def _check_key(self, key: Key) -> None:
+        """A sender's versions may share a data key; then it is the same here. Raises Conflict where it is another."""
+        if self._leftovers.versions(key.id):
+            mine = self._custody.unwrap(self._versions.key(key.id))
+            if not bytes_eq(mine, key.secret):
+                raise Conflict(f"another data key is called {key.id} here: ask for a version with a key of its own")
 
     def _take(
         self, package: Package, key: Key, project: ProjectId, dataset: DatasetName, progress: Progress
@@ -143,7 +153,7 @@ class ReceiveService:
         sealed_manifest = package.read(head.card, head.manifest)
         if hashlib.sha256(card).hexdigest() != head.card_sha256:
             raise IntegrityError("the package's card is not the one that was signed; ask for the package again")
-        manifest = _manifest(open_whole(key.secret, key.id, MANIFEST_PART, sealed_manifest), head)
+        manifest = _manifest(open_whole(key.secret, key.id, head.manifest_part, sealed_manifest), head)
         first = head.card + head.manifest
         if first + total(manifest.instances) != head.objects:
             raise IntegrityError(f"the package holds {head.objects} bytes, its manifest names other objects")
@@ -154,7 +164,7 @@ class ReceiveService:
         for stored in processes.spread(_store, work, todo, workers):
             done += stored
             progress(done, count)
-        self._objects.put(f"{key.id}/{MANIFEST_PART}", sealed_manifest)
+        self._objects.put(f"{key.id}/{head.manifest_part}", sealed_manifest)
         return DatasetVersion(
             digest=head.version,
             project=project,
@@ -177,14 +187,15 @@ class ReceiveService:
             "bytes": version.size,
         }
         record = AuditRecord(AuditEvent.VERSION_PUBLISHED, person=by, project=version.project, subject=subject)
-        wrapped = self._custody.wrap(key.id, key.secret)
+        shared = bool(self._leftovers.versions(key.id))
+        wrapped = None if shared else self._custody.wrap(key.id, key.secret)
         self._audit.append([record])
         self._versions.publish(version, wrapped)
 
     def _refuse(self, error: BaseException, by: PersonId, project: ProjectId, about: dict[str, object]) -> None:
         """Remove what was stored, unless the version is out after all; errors on the way do not hide the first."""
         with suppress(ReadingRoomError):
-            self._locks.tidy(self._versions, self._objects)
+            self._locks.tidy(self._leftovers)
         told = str(error) if isinstance(error, ReadingRoomError) else type(error).__name__
         record = AuditRecord(
             AuditEvent.DATASET_RECEIVED, Outcome.FAILURE, by, project, reason=f"not-received: {told}", subject=about
@@ -203,8 +214,22 @@ def _store(work: _Take, batch: tuple[Placed, ...]) -> int:
             raise IntegrityError(
                 f"object {place.instance.instance} in the package is not what was sealed: ask for the package again"
             ) from error
-        work.store.put(f"{work.key.id}/{place.instance.object_name}", sealed)
+        _put(work, place.instance, sealed)
     return len(batch)
+
+
+def _put(work: _Take, instance: Instance, sealed: bytes) -> None:
+    """Store an object, where an earlier version with this data key has not. Raises Conflict where it has another."""
+    name = f"{work.key.id}/{instance.object_name}"
+    try:
+        work.store.put(name, sealed)
+    except Conflict as error:
+        try:
+            object_checks.check_bytes(work.key, instance, work.store.read(name))
+        except IntegrityError:
+            raise Conflict(
+                f"another content is stored here for {instance.instance}, under the same data key"
+            ) from error
 
 
 def _manifest(data: bytes, head: Head) -> Manifest:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from readingroom_hub.crypto import hpke
-from readingroom_hub.crypto.envelope import MANIFEST_PART, open_whole, seal
+from readingroom_hub.crypto.envelope import open_whole, seal
 from readingroom_hub.errors import BadInput, Conflict, IntegrityError, NotFound, ReadingRoomError, StoreUnavailable
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion, Manifest
@@ -19,7 +19,7 @@ from readingroom_hub.ports.catalogue import Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.objects import ObjectStore
 from readingroom_hub.ports.records import AuditRepository
-from readingroom_hub.services import institution, object_checks, processes
+from readingroom_hub.services import institution, manifests, object_checks, processes
 from readingroom_hub.services.institution import Institution
 from readingroom_hub.services.object_checks import Key
 from readingroom_hub.services.package import CARD_PART, SUFFIX, Head, Placed, placed, total
@@ -82,8 +82,8 @@ class ShareService:
         if out.exists():
             raise Conflict(f"{out} exists: remove it, or name another file")
         key = Key(version.key, self._custody.unwrap(self._versions.key(version.key)))
-        sealed_manifest = self._objects.read(f"{key.id}/{MANIFEST_PART}")
-        manifest = Manifest.from_bytes(open_whole(key.secret, key.id, MANIFEST_PART, sealed_manifest), version.digest)
+        part, sealed_manifest = manifests.sealed(self._objects, version)
+        manifest = Manifest.from_bytes(open_whole(key.secret, key.id, part, sealed_manifest), version.digest)
         card = seal(key.secret, key.id, CARD_PART, version.card.encode())
         head = Head(
             version=version.digest,
@@ -93,6 +93,7 @@ class ShareService:
             made_at=datetime.now(UTC).isoformat(timespec="seconds"),
             card=len(card),
             card_sha256=hashlib.sha256(card).hexdigest(),
+            manifest_part=part,
             manifest=len(sealed_manifest),
             objects=len(card) + len(sealed_manifest) + total(manifest.instances),
         )
