@@ -1,5 +1,6 @@
 """The receiver at the hospital's edge: the real process, real senders, its disk looked through."""
 
+import io
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import requests
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom.dimse_primitives import C_STORE
 from tests.support.dicom_objects import as_file, ct_image
 from tests.support.edge_process import (
     ROOT,
@@ -73,8 +75,7 @@ def test_studies_are_received_sealed_and_only_results_go_on(tmp_path):
         running.kill()
     with edge(folder, "--settle", "0.2") as running:
         running.told("4 objects of 2 studies were waiting")
-        for _ in range(2):
-            running.told("objects de-identified")
+        running.told("objects de-identified", times=2)
         running.told("1 in quarantine")
         assert waiting(folder) == []
         assert names_in(everything(folder)) == []
@@ -94,14 +95,14 @@ def test_studies_are_received_sealed_and_only_results_go_on(tmp_path):
 
 
 def test_killed_before_the_end_the_next_run_ends_the_same(tmp_path):
-    """At every step that may be the last one, against a run that nobody killed."""
+    """With real processes; every single step is in `tests/property`."""
     objects = planted()
     undisturbed = tmp_path / "undisturbed"
     fill(undisturbed, objects)
     assert work_off(undisturbed, "never") == 0
     wanted = results(undisturbed)
     assert len(wanted) == 3
-    for moment in ("staged", "placed", "reported", "noted", "finished"):
+    for moment in ("placed", "noted"):
         folder = tmp_path / moment
         folder.mkdir()
         for key in ("key", "key.spool"):
@@ -165,7 +166,7 @@ def test_real_files_in_many_transfer_syntaxes(tmp_path):
 
 
 def images(objects):
-    return sorted((o.file_meta.TransferSyntaxUID, o.PixelData) for o in objects)
+    return sorted((o.file_meta.TransferSyntaxUID, o.pixel_array.tobytes()) for o in objects)
 
 
 def test_who_is_not_allowed_is_rejected(tmp_path):
@@ -221,14 +222,7 @@ def test_a_data_set_that_cannot_be_read_goes_to_quarantine(tmp_path):
 
 def store_raw(made, one, data):
     """C-STORE with bytes that no data set of pydicom would give."""
-    import io
-
-    from pynetdicom.dimse_primitives import C_STORE
-
-    request = C_STORE()
-    request.MessageID, request.Priority = 7, 2
-    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = one.SOPClassUID, one.SOPInstanceUID
-    request.DataSet = io.BytesIO(data)
+    request = request_for(one, data)
     made._reactor_checkpoint.clear()
     try:
         made.dimse.send_msg(request, made.accepted_contexts[0].context_id)
@@ -236,6 +230,14 @@ def store_raw(made, one, data):
     finally:
         made._reactor_checkpoint.set()
     return answer.Status
+
+
+def request_for(one, data):
+    request = C_STORE()
+    request.MessageID, request.Priority = 7, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = one.SOPClassUID, one.SOPInstanceUID
+    request.DataSet = io.BytesIO(data)
+    return request
 
 
 def test_peers_that_talk_nonsense_end_their_own_association_only(tmp_path):
@@ -415,3 +417,26 @@ def test_over_tls_only_with_a_certificate_of_the_authority(tmp_path):
         assert len(waiting(folder)) == 2
         running.kill(15)
     assert names_in(everything(folder)) == []
+
+
+def test_memory_of_senders_that_break_off_is_given_back(tmp_path):
+    """Twice the largest object may be on its way at once; three halves that never end would be more."""
+    from pynetdicom.dimse_messages import C_STORE_RQ
+
+    half = image(1, Rows=512, Columns=900, PixelData=bytes(512 * 900 * 2))
+    with edge(tmp_path / "edge", "--settle", "3600", "--max-object-mb", "1", "--associations", "3") as running:
+        for _ in range(3):
+            with association(running.port, half) as made:
+                message = C_STORE_RQ()
+                message.primitive_to_message(request_for(half, as_file(half)))
+                *most, _last = message.encode_msg(made.accepted_contexts[0].context_id, 16384)
+                for fragment in most:
+                    made.dul.send_pdu(fragment)
+                made.abort()
+        assert send(running.port, half) == [0]
+        open_ones = [association(running.port, half) for _ in range(4)]
+        established = [made.__enter__().is_established for made in open_ones]
+        for made in open_ones:
+            made.__exit__(None, None, None)
+        assert established == [True, True, True, False]
+        assert send(running.port, image(2)) == [0]

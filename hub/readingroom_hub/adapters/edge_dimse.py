@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty
 from typing import Any
 
 from pydicom._uid_dict import UID_dictionary
@@ -121,6 +122,7 @@ class DimseServer(Door):
         self._tell(f"rejected an association of {_peer(event.assoc)}")
 
     def _closed(self, event: evt.Event) -> None:
+        event.assoc.dimse.drop()  # type: ignore[attr-defined]  # ours
         counts = _counts(event.assoc)
         if counts.taken or counts.refused:
             self._tell(f"{_peer(event.assoc)} sent {counts.taken} objects, {counts.refused} more were refused")
@@ -143,8 +145,19 @@ class _Messages(DIMSEServiceProvider):
                 return
         except Exception as error:  # noqa: BLE001  # whatever a peer's bytes lead to ends its association only
             sys.stderr.write(f"a message that cannot be read ({type(error).__name__}) ended an association\n")
-        self.message = None
+        self.drop()
         self.dul.event_queue.put("Evt19")
+
+    def drop(self) -> None:
+        """Forget what nobody will be told of any more, and give its memory back."""
+        half, self.message = self.message, None
+        if half is not None and half.data_set is not None:
+            half.data_set.close()
+        with suppress(Empty):
+            while True:
+                _, request = self.msg_queue.get_nowait()
+                if isinstance(whole := getattr(request, "DataSet", None), Incoming):
+                    whole.close()
 
 
 class _Handler(RequestHandler):

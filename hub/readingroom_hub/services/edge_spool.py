@@ -115,9 +115,13 @@ class Spool:
             for path in (folder, *(folder / n for n in ("incoming", "quarantine", "done"))):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._held = _hold(folder / "lock")
-            self._check_key()
-            sync(folder)
-            self._arrivals = self._scan()
+            try:
+                self._check_key()
+                sync(folder)
+                self._arrivals = self._scan()
+            except BaseException:
+                self.close()
+                raise
         except OSError as error:
             raise StoreUnavailable(f"the spool {folder} cannot be used: {error.strerror}") from error
 

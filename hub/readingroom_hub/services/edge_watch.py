@@ -12,6 +12,10 @@ _LOOK_EVERY = 1.0
 _MOST_AGAIN_AFTER = 60.0
 
 
+class _Stopped(Exception):
+    """There is no time for the rest of a batch: it waits for the next start."""
+
+
 class Watch:
     """One thread's work. `tell` gets lines that name no patient: studies go by the first digits of their digests."""
 
@@ -45,14 +49,21 @@ class Watch:
 
     def _work_off(self, batch: Sequence[str], stop: Event) -> bool:
         """Whether it was done, or there was no time for it."""
+
+        def progress(done: int, total: int) -> None:
+            # Not only to be quick: whoever stops us may have stopped our workers, whose files would seem to be deadly.
+            if stop.is_set():
+                raise _Stopped
+            self._progress(done, total)
+
         if stop.is_set():
             return True
         try:
-            with closing(self._studies.work_off(batch, self._progress)) as done:
+            with closing(self._studies.work_off(batch, progress)) as done:
                 for one in done:
                     self._tell(_line(one))
-                    if stop.is_set():
-                        break
+        except _Stopped:
+            return True
         except ReadingRoomError as error:
             self._tell(f"nothing is lost, and it will be tried again: {error}")
             return False
