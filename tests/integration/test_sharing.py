@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import json
 import re
+import resource
 import subprocess
 import sys
 import warnings
@@ -21,7 +22,15 @@ from readingroom_hub.adapters.keys_file import DevelopmentCustodyWarning
 from readingroom_hub.cli.main import app
 from readingroom_hub.crypto import hpke
 from readingroom_hub.crypto.envelope import seal
-from readingroom_hub.errors import AuditUnavailable, BadInput, Conflict, IntegrityError, NotFound, ReadingRoomError
+from readingroom_hub.errors import (
+    AuditUnavailable,
+    BadInput,
+    Conflict,
+    IntegrityError,
+    NotFound,
+    ReadingRoomError,
+    StoreUnavailable,
+)
 from readingroom_hub.model.dataset import manifest_of
 from readingroom_hub.model.ids import UID, DatasetName, ProjectId
 from readingroom_hub.services import institution, manifests, object_checks
@@ -362,6 +371,46 @@ def test_two_people_and_another_institution_are_needed(here, there, published, t
     with pytest.raises(Conflict, match="exists"):
         here.share(published.version, there, tmp_path / "x")
     assert not here.audit.records
+
+
+def test_a_full_disk_leaves_no_file(here, there, published, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(StoreUnavailable, match="cannot be written"):
+            here.share(published.version, there, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["here.pub", "there.pub"]
+    assert here.audit.records[-1]["outcome"] == "failure"
+
+
+def test_two_receives_at_once_are_told_apart(here, there, published, package):
+    with (
+        there.receiving._locks.hold(published.version.key),
+        pytest.raises(Conflict, match="when it has ended"),
+    ):
+        there.receive(package, here)
+    assert not there.receive(package, here).unchanged
+
+
+def test_a_large_object_is_checked_in_steps(here, there, tmp_path, monkeypatch):
+    monkeypatch.setattr(object_checks, "_WHOLE", 100_000)
+    project = here.world.project("large")
+    version = here.world.publish_made(project, "large", make_instances(((3 << 20, 99),), 8), card=CARD).version
+    package = here.share(version, there, tmp_path / "large").path
+    assert there.receive(package, here).version.instances == 2
+    assert there.stored() == here.stored()
+
+
+def test_a_receipt_of_destruction_names_whom_the_key_was_given_to(here, there, published, package):
+    keys, old = compose.keys(here.world.settings, here.audit), here.world.custody.current_kek()
+    keys.rotate(here.people[0])
+    receipt = keys.destroy(old, here.people[:2], here.people[2])["receipt"]
+    assert [(s["version"], s["recipient"]) for s in receipt["shared"]] == [
+        (published.version.digest, there.institution.fingerprint)
+    ]
+    assert not there.receive(package, here).unchanged
 
 
 def test_an_unknown_project_takes_nothing(here, there, package):

@@ -81,6 +81,9 @@ def destroy(
         raise BadInput(f"the receipt {receipt} cannot be written: {error.strerror}") from error
     count = len(done["receipt"]["unreadable"])
     typer.echo(f"{key} is destroyed; {count} dataset versions are unreadable for ever. The receipt is {receipt}.")
+    if shared := done["receipt"]["shared"]:
+        typer.echo("Other institutions got these before, and can still read them:")
+        show(shared, False, "")
 
 
 @app.command()
@@ -118,3 +121,6 @@ def check(receipt: Annotated[Path, typer.Argument(help="A receipt from `readingr
     said = compose.keys(settings, record(settings)).check(content)
     typer.echo(f"Signed by this key custody: {said['kek']} was destroyed at {said['destroyed_at']}.")
     show(said["unreadable"], False, "It protected no dataset version.")
+    if said.get("shared"):
+        typer.echo("\nShared before, and readable there:")
+        show(said["shared"], False, "")

@@ -17,8 +17,9 @@ from readingroom_hub.model.ids import KeyId, PersonId, VersionDigest
 from readingroom_hub.model.keys import Kek, KeyState
 from readingroom_hub.ports.catalogue import Grants, Versions
 from readingroom_hub.ports.custody import KeyCustody
-from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.ports.records import AuditRepository, Filter
 
+_MOST_PACKAGES = 100_000
 RECEIPT_FORMAT = "readingroom-destruction/1"
 _PURPOSE = "destruction-receipts"
 
@@ -94,6 +95,7 @@ class KeyService:
             raise BadInput("destroying a key needs the approval of two different people")
         versions = self._destructible(kek)
         wrapped = [self._versions.key(v.key) for v in versions]
+        shared = self._shared(versions, by)
         stored = self._audit.append(_destroyed(kek, versions, approvers, by))[-1]
         try:
             self._custody.destroy(kek)
@@ -101,7 +103,7 @@ class KeyService:
         except ReadingRoomError as error:
             self._audit.append([_failed(kek, by, error)])
             raise
-        return self._signed(_receipt(kek, versions, approvers, by, stored))
+        return self._signed(_receipt(kek, versions, approvers, by, stored) | {"shared": shared})
 
     def check(self, receipt: dict[str, Any]) -> dict[str, Any]:
         """What a receipt says, where this key custody signed it. Raises IntegrityError."""
@@ -126,6 +128,18 @@ class KeyService:
             readers = ", ".join(sorted({f"{g.dataset}@{g.version.short} by {g.project}" for g in current}))
             raise Conflict(f"{kek} is still needed: {readers} may be read. Revoke these grants, or rewrap, first")
         return found[1]
+
+    def _shared(self, versions: list[DatasetVersion], by: PersonId) -> list[dict[str, str]]:
+        """Packages that left with these versions' keys, by the record: their recipients can still open them."""
+        digests, found = {v.digest for v in versions}, []
+        for dataset in sorted({v.dataset for v in versions}):
+            wanted = Filter(dataset=dataset, events=(AuditEvent.DATASET_SHARED.value,), limit=_MOST_PACKAGES)
+            for row in (f.record for f in self._audit.query(wanted, by)):
+                said = row["subject"]
+                if row["outcome"] == Outcome.SUCCESS and said["version"] in digests:
+                    about = {name: str(said[name]) for name in ("version", "recipient", "package")}
+                    found.append(about | {"time": str(row["time"])})
+        return found
 
     def _check_gone(self, kek: str, wrapped: Iterable[WrappedKey]) -> None:
         for key in wrapped:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from readingroom_hub.crypto import hpke
 from readingroom_hub.crypto.envelope import open_whole, seal
@@ -143,21 +145,25 @@ def _copy(work: _Copy, batch: tuple[Placed, ...]) -> int:
     """Check objects and write each at its place; returns how many."""
     with work.target.open("r+b") as file:
         for place in batch:
+            name, uid = f"{work.key.id}/{place.instance.object_name}", place.instance.instance
             try:
-                sealed = work.store.read(f"{work.key.id}/{place.instance.object_name}")
+                size = work.store.size(name)
+                if size != place.size:
+                    raise IntegrityError(
+                        f"object {uid} is {size} bytes long, its manifest says {place.size}: restore it from a backup"
+                    )
+                object_checks.check(work.key, place.instance, partial(_through, work.store, name, file, place), size)
             except NotFound as error:
-                raise IntegrityError(
-                    f"object {place.instance.instance} is missing: restore it from a backup"
-                ) from error
-            if len(sealed) != place.size:
-                raise IntegrityError(
-                    f"object {place.instance.instance} is {len(sealed)} bytes long, its manifest says {place.size}: "
-                    "restore it from a backup"
-                )
-            object_checks.check_bytes(work.key, place.instance, sealed)
-            file.seek(place.offset)
-            file.write(sealed)
+                raise IntegrityError(f"object {uid} is missing: restore it from a backup") from error
     return len(batch)
+
+
+def _through(store: ObjectStore, name: str, file: BinaryIO, place: Placed, offset: int, size: int) -> bytes:
+    """Read for a check, which reads everything, and write the very same bytes."""
+    data = store.read(name, offset, size)
+    file.seek(place.offset + offset)
+    file.write(data)
+    return data
 
 
 def _record(version: DatasetVersion, head: Head, approvers: list[PersonId], by: PersonId) -> AuditRecord:
