@@ -10,7 +10,7 @@ import pytest
 
 from readingroom_hub.errors import AuditUnavailable, BadInput
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
-from readingroom_hub.model.ids import DatasetName, PersonId, ProjectId, SessionId
+from readingroom_hub.model.ids import UID, DatasetName, PersonId, ProjectId, SessionId
 from readingroom_hub.ports.records import AuditRepository, Filter
 
 PROJECT = ProjectId("contract-project")
@@ -95,10 +95,13 @@ class AuditRepositoryContract:
         session = SessionId.new()
         start = datetime(2031, 5, 1, tzinfo=UTC)
         fields = {"person": person, "project": PROJECT, "session": session, "subject": {"dataset": "lung-ct"}}
+        fields["subject"]["study"] = "1.2.3"
         other = {"person": PersonId("p-" + "0" * 64), "project": ProjectId("other-one"), "session": SessionId.new()}
         match = a_record(time=start, **fields)
         misses = [a_record(time=start, **(fields | {k: v})) for k, v in other.items()]
-        misses.append(a_record(time=start, **(fields | {"subject": {"dataset": "brain-mr"}})))
+        misses.append(a_record(time=start, **(fields | {"subject": {"dataset": "brain-mr", "study": "1.2.3"}})))
+        misses.append(a_record(time=start, **(fields | {"subject": {"dataset": "lung-ct", "study": "1.2.30"}})))
+        misses.append(a_record(time=start, **(fields | {"subject": {"dataset": "lung-ct"}})))
         misses.append(a_record(AuditEvent.INGEST, time=start, **fields))
         misses.append(a_record(time=start - timedelta(microseconds=1), **fields))
         misses.append(a_record(time=start + timedelta(hours=1), **fields))
@@ -108,6 +111,7 @@ class AuditRepositoryContract:
             project=PROJECT,
             dataset=DatasetName("lung-ct"),
             session=session,
+            studies=(UID("1.2.9"), UID("1.2.3")),
             events=("instance-opened",),
             since=start,
             until=start + timedelta(hours=1),

@@ -20,14 +20,15 @@ from tests.support.audit_process import AuditProcess, audit_process
 from typer.testing import CliRunner
 
 from readingroom_hub.adapters.audit_client import SocketAuditRepository
+from readingroom_hub.adapters.audit_index import IndexReader, _where
 from readingroom_hub.adapters.audit_log import LogReader
 from readingroom_hub.cli.audit import app
 from readingroom_hub.config import Paths
-from readingroom_hub.errors import AuditUnavailable
+from readingroom_hub.errors import AuditUnavailable, BadInput
 from readingroom_hub.ledger.merkle import Frontier, leaf_hash
 from readingroom_hub.ledger.note import Checkpoint, Signer
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
-from readingroom_hub.model.ids import ProjectId
+from readingroom_hub.model.ids import UID, ProjectId
 from readingroom_hub.ports.records import Filter
 
 is_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small tmpfs or to become another user")
@@ -401,6 +402,29 @@ def test_an_edited_index_is_rebuilt_and_that_is_on_record(state):
         assert found.record["reason"].startswith("index-rebuilt: record 5")
         assert len(client.query(Filter(events=("read-intent",)), None)) == 10
         assert cli(state, "verify").exit_code == 0
+
+
+def test_an_index_of_an_older_release_is_filled_again_without_an_alarm(state):
+    old = ("DROP INDEX record_study",), ("ALTER TABLE record DROP COLUMN study",), ("PRAGMA user_version=0",)
+    change(state, *old, file="index.sqlite")
+    with pytest.raises(AuditUnavailable, match="another release"):
+        IndexReader(state / "audit")
+    assert cli(state, "verify").exit_code == 0
+    with audit_process(state) as (_, client):
+        assert client.query(Filter(events=("integrity-failure",)), None) == []
+        client.append([a_record(subject={"study": "1.2.77"})])
+        assert len(client.query(Filter(studies=(UID("1.2.77"),)), None)) == 1
+    with closing(apsw.Connection(str(state / "audit" / "index.sqlite"))) as connection:
+        terms, values = _where(Filter(studies=(UID("1.2.77"), UID("1.2.78")), since=datetime(2026, 1, 1, tzinfo=UTC)))
+        sql = f"EXPLAIN QUERY PLAN SELECT idx FROM record WHERE {' AND '.join(terms)} ORDER BY idx DESC LIMIT 9"
+        plan = " ".join(str(row[-1]) for row in connection.execute(sql, values))
+    assert "COVERING INDEX record_study (study=? AND time>?)" in plan
+
+
+def test_a_search_for_too_many_studies_is_refused(running):
+    _, client = running
+    with pytest.raises(BadInput, match="at most 500"):
+        client.query(Filter(studies=tuple(UID(f"1.2.{n}") for n in range(501))), None)
 
 
 @pytest.mark.parametrize("name", ["audit/log.sqlite", "keys/audit-log.key", "audit/origin"])

@@ -100,6 +100,7 @@ def _matches(row: dict[str, Any], wanted: Filter) -> bool:
         and wanted.project in {None, row.get("project")}
         and wanted.session in {None, row.get("session")}
         and wanted.dataset in {None, row.get("subject", {}).get("dataset")}
+        and (not wanted.studies or row.get("subject", {}).get("study") in wanted.studies)
         and (not wanted.events or row["event"] in wanted.events)
         and (wanted.since is None or at >= wanted.since)
         and (wanted.until is None or at < wanted.until)

@@ -6,8 +6,10 @@ from tests.support.fakes import MemoryAuditRepository
 from typer.testing import CliRunner
 
 from readingroom_hub import compose
+from readingroom_hub.cli.audit import app as audit_app
 from readingroom_hub.cli.dataset import app
 from readingroom_hub.config import load
+from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.model.ids import ProjectId
 
 pytestmark = pytest.mark.filterwarnings("ignore::readingroom_hub.adapters.keys_file.DevelopmentCustodyWarning")
@@ -71,6 +73,33 @@ def test_a_version_that_reuses_another_outlives_it(audit, source):
     assert f"{second} share its data key" in " ".join(done.output.split())
     assert "is whole: 2 instances" in run("verify", second).output
     assert [v["version"] for v in json.loads(run("list", "--json").stdout)] == [second]
+
+
+def test_a_patient_is_found_in_the_record_by_the_studies(audit, tmp_path):
+    folder = tmp_path / "people"
+    folder.mkdir()
+    for n in (1, 2, 3):
+        image = ct_image(PatientID=f"MRN-{n % 2}", StudyInstanceUID=f"1.2.{n}", SOPInstanceUID=f"1.2.{n}.1")
+        (folder / f"{n}.dcm").write_bytes(as_file(image))
+    assert run("ingest", folder, "--project", "lung", "--name", "people").exit_code == 0
+    version = compose.open_catalogue(load()).versions.find("people")
+    instances = compose.datasets(load(), audit).manifest(version).instances
+    patient = next(i.patient for i in instances if sum(j.patient == i.patient for j in instances) == 2)
+    for study in {i.study for i in instances}:
+        audit.append([AuditRecord(AuditEvent.READ_INTENT, subject={"study": study})])
+
+    def query(*argv):
+        return CliRunner().invoke(audit_app, ["query", "--event", "read-intent", "--json", *argv])
+
+    assert json.loads(query("--patient", patient, "--project", "lung").stdout) == []  # those are of no project
+    for study in {i.study for i in instances}:
+        audit.append([AuditRecord(AuditEvent.READ_INTENT, project=ProjectId("lung"), subject={"study": study})])
+    rows = json.loads(query("--patient", patient, "--project", "lung").stdout)
+    assert {r["record"]["subject"]["study"] for r in rows} == {i.study for i in instances if i.patient == patient}
+    (study,) = {i.study for i in instances if i.patient != patient}
+    assert {r["record"]["subject"]["study"] for r in json.loads(query("--study", study).stdout)} == {study}
+    assert "no dataset of project lung has a patient" in query("--patient", "nobody", "--project", "lung").output
+    assert "give --patient with --project" in query("--patient", patient).output
 
 
 def test_a_damaged_object_ends_with_an_error(audit, source, tmp_path):

@@ -27,11 +27,13 @@ _CHUNK = 1000
 _LAG_SECONDS = 0.5
 _NICE = 10
 """Linux gives each thread its own priority: filling the index yields to committing."""
-_COLUMNS = ("id", "time", "event", "person", "project", "session", "dataset")
+_VERSION = 2
+"""Of the columns, in SQLite's user_version. An index of another version is thrown away and filled again."""
+_COLUMNS = ("id", "time", "event", "person", "project", "session", "dataset", "study")
 _NAMES = ", ".join(_COLUMNS)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record(idx INTEGER PRIMARY KEY, id TEXT NOT NULL, time TEXT NOT NULL, event TEXT,
-    person TEXT, project TEXT, session TEXT, dataset TEXT) STRICT;
+    person TEXT, project TEXT, session TEXT, dataset TEXT, study TEXT) STRICT;
 CREATE INDEX IF NOT EXISTS record_id ON record(id);
 CREATE INDEX IF NOT EXISTS record_time ON record(time);
 CREATE INDEX IF NOT EXISTS record_event ON record(event);
@@ -39,8 +41,9 @@ CREATE INDEX IF NOT EXISTS record_person ON record(person) WHERE person IS NOT N
 CREATE INDEX IF NOT EXISTS record_project ON record(project) WHERE project IS NOT NULL;
 CREATE INDEX IF NOT EXISTS record_session ON record(session) WHERE session IS NOT NULL;
 CREATE INDEX IF NOT EXISTS record_dataset ON record(dataset) WHERE dataset IS NOT NULL;
+CREATE INDEX IF NOT EXISTS record_study ON record(study, time) WHERE study IS NOT NULL;
 """
-_PATHS = {"dataset": "subject.dataset"}
+_PATHS = {"dataset": "subject.dataset", "study": "subject.study"}
 _DERIVED = (  # of a record without contents the leaf still tells id and time
     "SELECT idx, {} FROM (SELECT idx, CAST(coalesce(record, leaf) AS TEXT) AS t FROM log.entry)".format(  # noqa: S608
         ", ".join(f"t ->> '$.{_PATHS.get(c, c)}' AS {c}" for c in _COLUMNS)
@@ -63,19 +66,27 @@ def _open(folder: Path, *, write: bool) -> apsw.Connection:
     connection.set_busy_timeout(5000)
     if write:  # synchronous=OFF: after a power cut the check at the next start finds and rebuilds a torn file
         connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF").fetchall()
-        connection.execute(_SCHEMA)
+        with connection:
+            connection.execute(_SCHEMA)
+            connection.execute(f"PRAGMA user_version={_VERSION}")
     connection.execute("ATTACH ? AS log", ((folder / LOG_FILE).absolute().as_uri() + "?mode=ro",))
     return connection
 
 
+def _is_current(connection: apsw.Connection) -> bool:
+    return bool(connection.execute("PRAGMA main.user_version").get == _VERSION)
+
+
 def index_finding(folder: Path) -> Finding | None:
-    """The first record whose row in the index is not what the log says, or None. Reads only; the index may lag."""
+    """The first record whose row in the index is not what the log says, or None. Reads only; the index may lag.
+
+    None too for an index of another version, which no search uses."""
     try:
         connection = _open(folder, write=False)
     except apsw.Error as error:
         return Finding(0, "the index cannot be read", "a readable index", str(error))
     try:
-        return _difference(connection)
+        return _difference(connection) if _is_current(connection) else None
     except apsw.Error as error:
         return Finding(0, "the index cannot be read", "a readable index", str(error))
     finally:
@@ -120,7 +131,7 @@ class AuditIndex:
         self.rebuilt: Finding | None = None
         if (folder / INDEX_FILE).exists():
             self.rebuilt = index_finding(folder)
-            if self.rebuilt:
+            if self.rebuilt or self._is_old():
                 self._remove()
         self._changed = threading.Condition()
         self._wanted = self._asked = 0
@@ -132,6 +143,10 @@ class AuditIndex:
             raise AuditUnavailable(f"the audit index in {folder} cannot be opened: {error}") from error
         self._thread = threading.Thread(target=self._run, name="audit-index", daemon=True)
         self._thread.start()
+
+    def _is_old(self) -> bool:
+        with contextlib.closing(_open(self._folder, write=False)) as connection:
+            return not _is_current(connection)
 
     def _remove(self) -> None:
         for suffix in ("", "-wal", "-shm"):
@@ -203,8 +218,12 @@ class IndexReader:
     def __init__(self, folder: Path) -> None:
         try:
             self._connection = _open(folder, write=False)
+            current = _is_current(self._connection)
         except apsw.Error as error:
             raise AuditUnavailable(f"the audit index in {folder} cannot be opened: {error}") from error
+        if not current:
+            self._connection.close()
+            raise AuditUnavailable(f"the audit index in {folder} is of another release: restart the repository")
 
     def places(self, ids: Sequence[str]) -> dict[str, tuple[int, bytes]]:
         """Index and leaf hash of those of these record ids that are stored and indexed."""
@@ -259,6 +278,9 @@ def _where(wanted: Filter) -> tuple[list[str], list[Any]]:
     }
     terms = [t for t, v in given.items() if v is not None]
     values: list[Any] = [v for v in given.values() if v is not None]
+    if wanted.studies:
+        terms.append(f"study IN ({', '.join('?' * len(wanted.studies))})")
+        values.extend(wanted.studies)
     if wanted.events:
         terms.append(f"event IN ({', '.join('?' * len(wanted.events))})")
         values.extend(wanted.events)

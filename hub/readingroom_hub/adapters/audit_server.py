@@ -27,6 +27,8 @@ _MAX_SOCKET_PATH = 107
 _SEARCH_SECONDS = 30.0
 _REPLY_BYTES = 6 << 20
 _MAX_LIMIT = 10_000
+_MAX_STUDIES = 500
+"""The record of a search names them all, and has at most 64 KiB."""
 
 
 class _Connection(asyncio.Protocol):
@@ -162,6 +164,8 @@ class AuditServer:
         asked_by = PersonId(request["asked_by"]) if request.get("asked_by") else None
         if not 1 <= wanted.limit <= _MAX_LIMIT:
             raise BadInput(f"a search for {wanted.limit} records: ask for 1 to {_MAX_LIMIT} at once")
+        if len(wanted.studies) > _MAX_STUDIES:
+            raise BadInput(f"a search for {len(wanted.studies)} studies: name at most {_MAX_STUDIES}")
         self._service.finish()
         size = self._service.status()["size"]
         found = await asyncio.get_running_loop().run_in_executor(

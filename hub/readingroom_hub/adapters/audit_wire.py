@@ -12,7 +12,7 @@ from typing import Any
 
 from readingroom_hub import errors
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
-from readingroom_hub.model.ids import DatasetName, PersonId, ProjectId, SessionId
+from readingroom_hub.model.ids import UID, DatasetName, PersonId, ProjectId, SessionId
 from readingroom_hub.ports.records import Filter
 
 VERSION = 1
@@ -84,6 +84,7 @@ def filter_fields(wanted: Filter) -> dict[str, Any]:
         "project": wanted.project,
         "dataset": wanted.dataset,
         "session": wanted.session,
+        "studies": list(wanted.studies),
         "events": list(wanted.events),
         "since": wanted.since and wanted.since.isoformat(),
         "until": wanted.until and wanted.until.isoformat(),
@@ -100,6 +101,7 @@ def filter_of(row: Mapping[str, Any]) -> Filter:
             project=ProjectId(row["project"]) if "project" in row else None,
             dataset=DatasetName(row["dataset"]) if "dataset" in row else None,
             session=SessionId(row["session"]) if "session" in row else None,
+            studies=tuple(UID(s) for s in row.get("studies", ())),
             events=tuple(str(e) for e in row.get("events", ())),
             since=datetime.fromisoformat(row["since"]) if "since" in row else None,
             until=datetime.fromisoformat(row["until"]) if "until" in row else None,

@@ -47,6 +47,8 @@ def query(
     project: Annotated[str, typer.Option(help="Only this project's.")] = "",
     dataset: Annotated[str, typer.Option(help="Only this dataset's.")] = "",
     session: Annotated[str, typer.Option(help="Only this session's.")] = "",
+    study: Annotated[list[str] | None, typer.Option(help="Only this study's; may be repeated.")] = None,
+    patient: Annotated[str, typer.Option(help="Only this patient's (pseudonym); give --project too.")] = "",
     event: Annotated[list[str] | None, typer.Option(help="Only this event; may be repeated.")] = None,
     since: Annotated[str, typer.Option(help="From this day or moment on (UTC), for example 2027-03-31.")] = "",
     until: Annotated[str, typer.Option(help="Up to the end of this day, or this moment (UTC).")] = "",
@@ -54,12 +56,19 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Search the audit record. The search itself is recorded."""
-    audit = record(load())
+    settings = load()
+    audit = record(settings)
+    studies = tuple(UID(s) for s in study or [])
+    if patient:
+        if not project or studies:
+            raise BadInput("a pseudonym belongs to a project: give --patient with --project and without --study")
+        studies = compose.datasets(settings, audit).studies_of(patient, ProjectId(project))
     wanted = Filter(
         person=person(audit, user) if user else None,
         project=ProjectId(project) if project else None,
         dataset=DatasetName(dataset) if dataset else None,
         session=SessionId(session) if session else None,
+        studies=studies,
         events=_events(event or []),
         since=_start(since) if since else None,
         until=moment(until) if until else None,

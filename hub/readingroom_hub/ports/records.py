@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from readingroom_hub.model.audit import AuditRecord, Receipt
-from readingroom_hub.model.ids import DatasetName, PersonId, ProjectId, SessionId
+from readingroom_hub.model.ids import UID, DatasetName, PersonId, ProjectId, SessionId
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class Filter:
     project: ProjectId | None = None
     dataset: DatasetName | None = None
     session: SessionId | None = None
+    studies: tuple[UID, ...] = ()
+    """Any of these; empty: all. One patient's records are those of the patient's studies."""
     events: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None

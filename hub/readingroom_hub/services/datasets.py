@@ -8,7 +8,7 @@ from readingroom_hub.crypto.envelope import MANIFEST_PART
 from readingroom_hub.errors import IntegrityError, NotFound
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion, Instance, Manifest
-from readingroom_hub.model.ids import PersonId
+from readingroom_hub.model.ids import UID, PersonId, ProjectId
 from readingroom_hub.ports.catalogue import Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.objects import ObjectStore
@@ -42,6 +42,18 @@ class DatasetService:
     def manifest(self, version: DatasetVersion) -> Manifest:
         """The version's manifest. Raises IntegrityError, NotFound, KeyUnavailable."""
         return manifests.load(self._objects, version, self._key(version).secret)
+
+    def studies_of(self, patient: str, project: ProjectId) -> tuple[UID, ...]:
+        """Studies of this pseudonym in any version of the project's datasets. Raises NotFound where there are none."""
+        found = {
+            instance.study
+            for version in self._versions.all(project)
+            for instance in self.manifest(version).instances
+            if instance.patient == patient
+        }
+        if not found:
+            raise NotFound(f"no dataset of project {project} has a patient {patient!r:.80}: give the pseudonym")
+        return tuple(sorted(found))
 
     def verify(
         self, version: DatasetVersion, by: PersonId, progress: Callable[[int, int], None] = _silent
