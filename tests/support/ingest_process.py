@@ -5,6 +5,7 @@ Also importable: `open_room(state)` gives the service over real adapters and an 
 import os
 import signal
 import sys
+import threading
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from readingroom_hub.services.ingest import Ingested, IngestService
 PROJECT, DATASET = ProjectId("lung"), DatasetName("chest")
 
 
+_counting = threading.Lock()
+
+
 class DyingStore(DirectoryObjectStore):
     """Kills its process after `puts` objects, or at the manifest."""
 
@@ -40,9 +44,10 @@ class DyingStore(DirectoryObjectStore):
         if self.at_manifest and "/manifest" in name:
             os.kill(os.getpid(), signal.SIGKILL)
         super().put(name, data)
-        self.puts -= 1
-        if self.puts == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        with _counting:  # several threads put
+            self.puts -= 1
+            if self.puts == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 class DeadlyModality(frozenset):

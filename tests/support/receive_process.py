@@ -1,5 +1,6 @@
 """A receive in a process of its own, which kills itself at a named moment: STATE PACKAGE SENDER MOMENT."""
 
+import itertools
 import os
 import signal
 import sys
@@ -25,13 +26,13 @@ def main(state: Path, package: Path, sender: Path, moment: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DevelopmentCustodyWarning)
         service = compose.receiving(Settings(state=state), audit)
-    puts, put, append, publish = [], service._objects.put, audit.append, service._versions.publish
+    put, append, publish = service._objects.put, audit.append, service._versions.publish
+    puts = itertools.count()  # several threads put
 
     def putting(name: str, data: bytes) -> None:
-        if moment == f"put:{len(puts)}" or (moment == "manifest" and name.endswith("manifest")):
+        if moment == f"put:{next(puts)}" or (moment == "manifest" and name.endswith("manifest")):
             _die()
         put(name, data)
-        puts.append(name)
 
     service._objects.put = putting
     if moment == "record":

@@ -119,9 +119,10 @@ class Library:
             raise
 
     def keep(self, needed: Iterable[VersionDigest]) -> None:
-        """Drop the keys and trees of all other versions."""
+        """Drop the keys and trees of all other versions, which may be deleted, and come again with another key."""
         with self._lock:
             self._needed = frozenset(needed)
+            self._known = {digest: v for digest, v in self._known.items() if digest in self._needed}
             for digest in [d for d in self._shelves if d not in self._needed]:
                 self._shelves.pop(digest).key.drop()
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ from readingroom_hub.services.package import CARD_PART, Head, Package, Placed, p
 
 Progress = Callable[[int, int], None]
 _KEY_BYTES = 32
+_WRITERS = 4  # a durable write waits for the disk most of the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,17 +207,24 @@ class ReceiveService:
 
 
 def _store(work: _Take, batch: tuple[Placed, ...]) -> int:
-    """Check objects and store them as they are; returns how many."""
-    for place in batch:
-        sealed = read_at(work.package, place.offset, place.size)
-        try:
-            object_checks.check_bytes(work.key, place.instance, sealed)
-        except IntegrityError as error:
-            raise IntegrityError(
-                f"object {place.instance.instance} in the package is not what was sealed: ask for the package again"
-            ) from error
-        _put(work, place.instance, sealed)
+    """Check objects and store them as they are; returns how many. A batch is small enough to be in memory."""
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        writing = [writers.submit(_put, work, place.instance, _checked(work, place)) for place in batch]
+    for write in writing:
+        write.result()
     return len(batch)
+
+
+def _checked(work: _Take, place: Placed) -> bytes:
+    """An object out of the package. Raises IntegrityError naming the instance."""
+    sealed = read_at(work.package, place.offset, place.size)
+    try:
+        object_checks.check_bytes(work.key, place.instance, sealed)
+    except IntegrityError as error:
+        raise IntegrityError(
+            f"object {place.instance.instance} in the package is not what was sealed: ask for the package again"
+        ) from error
+    return sealed
 
 
 def _put(work: _Take, instance: Instance, sealed: bytes) -> None:
