@@ -26,7 +26,9 @@ from tests.support.edge_process import (
     services,
     waiting,
 )
+from typer.testing import CliRunner
 
+from readingroom_hub.cli.main import app
 from readingroom_hub.deid.received import from_data_set
 
 STUDIES = "1.2.276.99.20200101.1", "1.2.276.99.20200101.7"
@@ -92,6 +94,17 @@ def test_studies_are_received_sealed_and_only_results_go_on(tmp_path):
     left = [o for r in reports for o in r["left_out"]]
     assert [o["reason"] for o in left] == ["Raw Data: its content is private to its maker"]
     assert [p.name for p in (folder / "spool" / "quarantine").glob("*[!n]")] == [left[0]["file"]]
+    look = ["quarantine", "--spool", f"{folder}/spool", "--spool-key", f"{folder}/key.spool"]
+    listed = CliRunner().invoke(app, ["edge", *look, "--json", "--export", str(tmp_path / "look")])
+    assert json.loads(listed.stdout) == [{"object": left[0]["file"], "reason": left[0]["reason"]}]
+    exported = tmp_path / "look" / f"{left[0]['file']}.dcm"
+    assert exported.stat().st_mode & 0o777 == 0o600
+    assert pydicom.dcmread(exported) == planted()[3]
+    look[-1] = f"{folder}/key"
+    assert "another key" in CliRunner().invoke(app, ["edge", *look]).output
+    look[-1] = f"{folder}/missing"
+    assert "holds no key" in CliRunner().invoke(app, ["edge", *look]).output
+    assert not (folder / "missing").exists()
 
 
 def test_killed_before_the_end_the_next_run_ends_the_same(tmp_path):

@@ -97,7 +97,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def model_and_disk_agree(self):
         objects = self.spool.objects()
         assert {self.known[o.study, o.instance + o.content] for o in objects} == set(self.waiting)
-        assert len(objects) == len(self.waiting)
+        assert len(objects) == len(self.waiting) == len(list((self.spool.folder / "incoming").iterdir()))
         for one in objects:
             with self.spool.vault.opened(one.name) as file:
                 assert file.read() == self.known[one.study, one.instance + one.content][2]

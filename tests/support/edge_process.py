@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pynetdicom import AE, evt
 
 from readingroom_hub.deid import policy_file
-from readingroom_hub.services import deid_folder, edge_studies
+from readingroom_hub.services import deid_folder, edge_spool
 from readingroom_hub.services.edge_spool import Spool
 from readingroom_hub.services.edge_studies import StudyService
 
@@ -200,9 +200,8 @@ def main(folder: Path, moment: str) -> None:
         spool.finish = lambda study, done, again: _die() if done else None
     elif moment == "noted":
         # The record of what is done is durable, no original is removed yet.
-        edge_studies.Spool._forget = _die
-        sync = sys.modules["readingroom_hub.services.edge_spool"].sync
-        sys.modules["readingroom_hub.services.edge_spool"].sync = lambda f: _die() if f.name == "done" else sync(f)
+        sync = edge_spool.sync
+        edge_spool.sync = lambda f: _die() if f.name == "done" else sync(f)
     elif moment == "finished":
         spool.quarantine = _die
     for _ in studies.work_off(spool.settled(0), lambda *_: None):

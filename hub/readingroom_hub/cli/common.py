@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from typer.core import TyperGroup
 
 from readingroom_hub import compose
 from readingroom_hub.config import Settings, load
@@ -81,6 +82,16 @@ def moment(text: str) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
+class RunByDefault(TyperGroup):
+    """`readingroom deid SOURCE TARGET` is `readingroom deid run SOURCE TARGET`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the name of the command first, where there is none."""
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["run", *args]
+        return super().parse_args(ctx, args)  # type: ignore[no-any-return,unused-ignore]
+
+
 class Bar:
     """A progress bar on stderr; calling what it gives moves it."""
 
@@ -125,4 +136,16 @@ def _cell(value: object) -> str:
     return "" if value is None else escape(str(value))
 
 
-__all__ = ["AsJson", "Bar", "Dciodvfy", "command", "load", "moment", "operator", "person", "record", "show"]
+__all__ = [
+    "AsJson",
+    "Bar",
+    "Dciodvfy",
+    "RunByDefault",
+    "command",
+    "load",
+    "moment",
+    "operator",
+    "person",
+    "record",
+    "show",
+]

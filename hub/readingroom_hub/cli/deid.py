@@ -2,30 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from readingroom_hub.cli.common import AsJson, Bar, Dciodvfy, command, show
+from readingroom_hub.cli.common import AsJson, Bar, Dciodvfy, RunByDefault, command, show
 from readingroom_hub.deid import policy_file
 from readingroom_hub.deid.table import Table, table
 from readingroom_hub.errors import BadInput
 from readingroom_hub.services import deid_folder, validity
 
-
-class _RunByDefault(TyperGroup):
-    """`readingroom deid SOURCE TARGET` is `readingroom deid run SOURCE TARGET`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the name of the command first, where there is none."""
-        if args and args[0] not in self.commands and args[0] != "--help":
-            args = ["run", *args]
-        return super().parse_args(ctx, args)  # type: ignore[no-any-return,unused-ignore]
-
-
 app = typer.Typer(
-    cls=_RunByDefault,
+    cls=RunByDefault,
     no_args_is_help=True,
     help="De-identification: run it outside the hub, look at the standard's table.",
 )

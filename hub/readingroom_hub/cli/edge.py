@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from readingroom_hub import compose
-from readingroom_hub.cli.common import Bar, Dciodvfy, command, errors
+from readingroom_hub.cli.common import AsJson, Bar, Dciodvfy, RunByDefault, command, errors, show
 from readingroom_hub.cli.deid import PolicyName
 from readingroom_hub.deid import policy_file
 from readingroom_hub.errors import BadInput
@@ -24,13 +24,22 @@ from readingroom_hub.services.edge_outbox import Outbox
 from readingroom_hub.services.edge_reception import SpoolReception
 from readingroom_hub.services.edge_spool import Spool
 from readingroom_hub.services.edge_studies import StudyService, stay
+from readingroom_hub.services.edge_vault import Vault, keep
 from readingroom_hub.services.edge_watch import Watch
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
+app = typer.Typer(
+    cls=RunByDefault,
+    no_args_is_help=True,
+    help="A DICOM receiver at the hospital's edge: run it, look at what it left out.",
+)
+
+
+@app.command()
 @command
-def edge(
+def run(
     key: Annotated[Path, typer.Option(help="File of the secret key of pseudonyms; it is made where there is none.")],
     spool: Annotated[Path, typer.Option(help="Folder for received objects, sealed, until their study is done.")],
     to: Annotated[Path, typer.Option(help="Folder for results: TO/STUDY/SERIES/INSTANCE.dcm.")],
@@ -101,6 +110,34 @@ def edge(
         bar = stack.enter_context(Bar("De-identifying", hidden=not errors.is_terminal))
         Watch(store, studies, settle, _tell, bar).until(stop)
         _tell("stopping; what waits is done at the next start")
+
+
+@app.command()
+@command
+def quarantine(
+    spool: Annotated[Path, typer.Option(help="The spool's folder; the edge may be running.")],
+    spool_key: Annotated[Path, typer.Option(help="File of the spool's key.")],
+    export: Annotated[Path | None, typer.Option(help="Folder to write the originals to. THEY NAME PATIENTS.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what was left out and why; write the originals out to look at them."""
+    vault = Vault.of(spool, deid_folder.secret(spool_key, make=False))
+    if not vault.check():
+        raise BadInput(f"{spool} is no spool")
+    left = vault.quarantined()
+    if export:
+        for token in left:
+            _write_private(export, f"{token}.dcm", vault.original(token))
+    show([{"object": t, "reason": r} for t, r in left.items()], as_json, "There is nothing in quarantine.")
+
+
+def _write_private(folder: Path, name: str, data: bytes) -> None:
+    """For the eyes of whoever asked."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        keep(folder / name, data)
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def _tls(cert: Path | None, key: Path | None, ca: Path | None) -> TlsFiles | None:

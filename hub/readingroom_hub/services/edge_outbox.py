@@ -9,7 +9,7 @@ from threading import Event
 
 from readingroom_hub.errors import ReadingRoomError, StoreUnavailable
 from readingroom_hub.ports.forward import Forward
-from readingroom_hub.services.edge_spool import Spooled, keep, sync
+from readingroom_hub.services.edge_vault import Spooled, keep, sync
 
 _LOOK_EVERY = 1.0
 _MOST_AGAIN_AFTER = 60.0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from readingroom_hub.deid.identifiers import Identifiers
 from readingroom_hub.errors import BadInput, IntegrityError, StoreUnavailable
-from readingroom_hub.services.edge_spool import Vault, keep, sync
+from readingroom_hub.services.edge_vault import Vault, keep, sync
 
 _MOST_VALUES = 2_000_000
 _FIELDS = ("names", "ids", "phrases")

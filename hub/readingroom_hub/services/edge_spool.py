@@ -9,86 +9,20 @@
 Names are keyed digests: without the spool's key they say nothing, not even whether two spools saw the same study."""
 
 import fcntl
-import hashlib
 import hmac
-import io
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, Self
 
-from readingroom_hub.crypto.envelope import open_whole, seal
 from readingroom_hub.deid.received import Arrived
-from readingroom_hub.errors import BadInput, Conflict, IntegrityError, StoreUnavailable
-from readingroom_hub.model.ids import KeyId
+from readingroom_hub.errors import BadInput, Conflict, StoreUnavailable
+from readingroom_hub.services.edge_vault import FORMAT, TEMPORARY, Spooled, Vault, digest, keep, sync
 
-FORMAT = b"readingroom-edge-spool/1"
-_TEMPORARY = ".new-"
 _STUDY, _DIGEST = 24, 32  # hexadecimal digits: 96 bits tell studies apart, 128 bits instances and contents
 _RECORD = _DIGEST  # bytes: two digests of 16
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Spooled:
-    """One object in the spool, by its digests. Objects of a study sort as they came."""
-
-    study: str
-    arrival: int
-    instance: str
-    content: str
-
-    @property
-    def name(self) -> str:
-        """Its file in `incoming`."""
-        return f"{self.study}-{self.arrival:012}-{self.instance}-{self.content}"
-
-    @property
-    def token(self) -> str:
-        """What it is called in quarantine and in reports."""
-        return f"{self.study}-{self.instance}-{self.content}"
-
-    @classmethod
-    def parse(cls, name: str) -> Self:
-        """The inverse of `name`. Raises ValueError."""
-        study, arrival, instance, content = name.split("-")
-        return cls(study, int(arrival), instance, content)
-
-
-@dataclass(frozen=True, slots=True)
-class Vault:
-    """Opens and seals what lies in a spool. Holds its key: it goes to workers through a pipe, never to disk."""
-
-    folder: Path
-    key: bytes
-    key_id: KeyId
-
-    @classmethod
-    def of(cls, folder: Path, secret: bytes) -> Self:
-        """The vault of a spool's secret."""
-        return cls(folder, hmac.digest(secret, b"seal", "sha256"), KeyId("k-" + _digest(secret, b"key id", 24)))
-
-    @contextmanager
-    def opened(self, name: str) -> Iterator[BinaryIO]:
-        """One incoming object, in memory. Raises OSError, also where it is damaged: a job leaves it out then."""
-        sealed = (self.folder / "incoming" / name).read_bytes()
-        try:
-            data = self.unseal(Spooled.parse(name).token, sealed)
-        except IntegrityError as error:
-            raise OSError(None, "its sealed copy in the spool is damaged") from error
-        del sealed
-        yield io.BytesIO(data)
-
-    def seal(self, part: str, data: bytes) -> bytes:
-        """`data`, sealed for this part of the spool."""
-        return seal(self.key, self.key_id, part, data)
-
-    def unseal(self, part: str, sealed: bytes) -> bytes:
-        """What was sealed. Raises IntegrityError."""
-        return open_whole(self.key, self.key_id, part, sealed)
 
 
 @dataclass(slots=True)
@@ -133,25 +67,23 @@ class Spool:
         """Seal and keep an object: durable when this returns. False where the very same object waits already.
 
         Raises StoreUnavailable, for example on a full disk; then nothing of it is left."""
-        instance = _digest(self._names, b"instance\0" + arrived.instance.encode(errors="replace"), _DIGEST)
-        content = hmac.new(self._names, b"content\0", hashlib.sha256)
-        content.update(arrived.data)
-        digest = content.hexdigest()[:_DIGEST]
+        instance = digest(self._names, b"instance\0" + arrived.instance.encode(errors="replace"), _DIGEST)
+        content = digest(self._names, b"content\0", _DIGEST, arrived.data)
         # An object that does not say its study is one by itself.
         owner = f"study\0{arrived.study}" if arrived.study else f"none\0{instance}"
-        study = _digest(self._names, owner.encode(errors="replace"), _STUDY)
+        study = digest(self._names, owner.encode(errors="replace"), _STUDY)
         with self._lock:
             known = self._studies.get(study)
-            if known is not None and instance + digest in known.objects:
+            if known is not None and instance + content in known.objects:
                 known.last = time.monotonic()
                 return False
             self._arrivals += 1
-            one = Spooled(study, self._arrivals, instance, digest)
+            one = Spooled(study, self._arrivals, instance, content)
         keep(self.folder / "incoming" / one.name, self.vault.seal(one.token, arrived.data))
         with self._lock:
             kept = self._studies.setdefault(study, _Study(0))
             kept.last = time.monotonic()
-            first = kept.objects.setdefault(instance + digest, one)
+            first = kept.objects.setdefault(instance + content, one)
         if first != one:  # the same object came over two connections at once
             with suppress(OSError):
                 (self.folder / "incoming" / one.name).unlink()
@@ -220,8 +152,7 @@ class Spool:
 
     def quarantined(self) -> dict[str, str]:
         """Reason by token."""
-        found = sorted((self.folder / "quarantine").glob("*.reason"))
-        return {p.stem: p.read_text().strip() for p in found if p.with_suffix("").exists()}
+        return self.vault.quarantined()
 
     def release(self) -> int:
         """Have everything in quarantine tried once more; how many there are. Raises OSError."""
@@ -231,10 +162,15 @@ class Spool:
             with self._lock:
                 self._arrivals += 1
                 one = Spooled(study, self._arrivals, instance, content)
-            (self.folder / "quarantine" / token).rename(self.folder / "incoming" / one.name)
+                waits = self._studies.setdefault(study, _Study(time.monotonic())).objects
+                again = instance + content not in waits  # else it was sent again meanwhile
+            if again:
+                (self.folder / "quarantine" / token).rename(self.folder / "incoming" / one.name)
+                with self._lock:
+                    waits[instance + content] = one
+            else:
+                (self.folder / "quarantine" / token).unlink()
             (self.folder / "quarantine" / f"{token}.reason").unlink()
-            with self._lock:
-                self._studies.setdefault(study, _Study(time.monotonic())).objects[instance + content] = one
         for name in ("incoming", "quarantine"):
             sync(self.folder / name)
         return len(tokens)
@@ -249,24 +185,18 @@ class Spool:
                         del self._studies[one.study]
 
     def _check_key(self) -> None:
-        path = self.folder / "format"
-        try:
-            found = self.vault.unseal("format", path.read_bytes())
-        except FileNotFoundError:
-            if any((self.folder / "incoming").iterdir()) or any((self.folder / "quarantine").iterdir()):
-                raise BadInput(f"{path} is missing: restore it, or give a new folder for the spool") from None
-            keep(path, self.vault.seal("format", FORMAT))
+        if self.vault.check():
             return
-        except IntegrityError as error:
-            raise BadInput(f"the spool {self.folder} was sealed with another key: give that one") from error
-        if found != FORMAT:
-            raise BadInput(f"the spool {self.folder} is of a newer release: use that one")
+        path = self.folder / "format"
+        if any((self.folder / "incoming").iterdir()) or any((self.folder / "quarantine").iterdir()):
+            raise BadInput(f"{path} is missing: restore it, or give a new folder for the spool")
+        keep(path, self.vault.seal("format", FORMAT))
 
     def _scan(self) -> int:
         """Take up what an earlier process left, as if it had come just now; the number of the last arrival."""
         now, last = time.monotonic(), 0
         for path in sorted((self.folder / "incoming").iterdir()):
-            if path.name.startswith(_TEMPORARY):
+            if path.name.startswith(TEMPORARY):
                 path.unlink()
                 continue
             try:
@@ -277,43 +207,9 @@ class Spool:
             kept = self._studies.setdefault(one.study, _Study(now)).objects.setdefault(one.instance + one.content, one)
             if kept != one:  # the same object twice at once, and then the process was killed
                 path.unlink()
-        for path in (self.folder / "quarantine").glob(f"{_TEMPORARY}*"):
+        for path in (self.folder / "quarantine").glob(f"{TEMPORARY}*"):
             path.unlink()
         return last
-
-
-def keep(path: Path, data: bytes) -> None:
-    """Write a whole file, durable when this returns, or none at all. Raises StoreUnavailable."""
-    temporary = path.with_name(_TEMPORARY + path.name)
-    written = temporary
-    try:
-        try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with open(fd, "wb") as file:  # noqa: PTH123  # takes over the descriptor
-                file.write(data)
-                file.flush()
-                os.fsync(fd)
-            written = temporary.rename(path)
-            sync(path.parent)
-        except BaseException:
-            with suppress(OSError):
-                written.unlink()
-            raise
-    except OSError as error:
-        raise StoreUnavailable(f"{path.parent} cannot be written: {error.strerror}; make room there") from error
-
-
-def sync(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _digest(key: bytes, text: bytes, digits: int) -> str:
-    return hmac.new(key, text, hashlib.sha256).hexdigest()[:digits]
 
 
 def _hold(path: Path) -> int:

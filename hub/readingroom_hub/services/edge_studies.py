@@ -19,7 +19,8 @@ from readingroom_hub.model.ids import KeyId
 from readingroom_hub.services import intake_pool
 from readingroom_hub.services.deid_report import Report, Tally
 from readingroom_hub.services.edge_people import People
-from readingroom_hub.services.edge_spool import Spool, Spooled, keep, sync
+from readingroom_hub.services.edge_spool import Spool
+from readingroom_hub.services.edge_vault import Spooled, keep, sync
 from readingroom_hub.services.intake_files import LeftOut
 from readingroom_hub.services.intake_pool import Sealed
 
