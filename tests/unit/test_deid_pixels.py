@@ -20,8 +20,9 @@ from tests.support.dicom_objects import as_file, ct_image, deidentifier, read
 
 from readingroom_hub.deid import part10
 from readingroom_hub.deid.part10 import CannotDeidentify
-from readingroom_hub.deid.pixels import comments, ocr
+from readingroom_hub.deid.pixels import comments, ocr, tesseract
 from readingroom_hub.deid.pixels.clean import clean
+from readingroom_hub.deid.pixels.regions import Region
 from readingroom_hub.deid.pixels.render import Rendered
 from readingroom_hub.deid.pixels.stored import Stored
 from readingroom_hub.deid.pixels.verdict import Judge, Verdict, identifying, legible
@@ -285,7 +286,7 @@ def test_images_that_hold_no_text_by_their_making_are_left_alone():
     assert read(done.data).PixelData == ct_image().PixelData
 
 
-IDENTIFIER, DATE, LABEL, UNSURE, HARMLESS = Verdict
+IDENTIFIER, DATE, _, LABEL, UNSURE, HARMLESS = Verdict
 
 
 @pytest.mark.parametrize(
@@ -410,3 +411,58 @@ def test_what_needs_no_mask_keeps_its_encoding_byte_for_byte(syntax):
     assert bytes(part10.read(result.data).pixels) == bytes(comments.blank(part10.read(before).pixels)[0])
     assert read(result.data).file_meta.TransferSyntaxUID == syntax
     assert "LossyImageCompression" not in read(result.data)
+
+
+RULE = Region((("Modality", "ot"), ("ManufacturerModelName", "scan*")), ((0, 60, 400, 90), (10, 100, 30, 900)))
+
+
+@pytest.mark.parametrize("model", ["ScanPro 3", "Other"])
+def test_a_region_rule_masks_its_places_on_images_of_its_device_alone(model):
+    plain = grey(text="")
+    data = as_file(capture("MONOCHROME2", np.stack([plain] * 2), ManufacturerModelName=model))
+    done = deidentifier(options=PIXELS, regions=(RULE,))(data)
+    shown = frames(read(done.data))
+    masked = model.startswith("Scan")
+    assert [m.verdict for m in done.pixels.masks] == [Verdict.REGION] * 2 * masked
+    for box in RULE.within(*plain.shape):
+        assert (part(shown, box).std(axis=(1, 2)) == 0).all() == masked
+    assert np.array_equal(part(shown, HARMLESS_BOX), part(frames(read(data)), HARMLESS_BOX))
+
+
+def test_a_region_rule_counts_for_images_that_pass_unseen():
+    ds = ct_image(Rows=200, Columns=320, BitsAllocated=8, BitsStored=8, HighBit=7, PixelRepresentation=0)
+    ds.PixelData = grey(text="").tobytes()
+    ds["PixelData"].VR = "OW"
+    rule = Region((("Modality", "CT"), ("Rows", "200")), ((0, 0, 320, 40),))
+    done = deidentifier(options=PIXELS, regions=(rule,))(as_file(ds))
+    assert part(read(done.data).pixel_array[None], (0, 0, 320, 40)).std() == 0
+
+
+needs_tesseract = pytest.mark.skipif(not tesseract.installed(), reason="tesseract is not installed")
+
+
+@needs_tesseract
+def test_the_second_reader_reads():
+    image = np.repeat(grey()[..., None], 3, axis=-1)
+    (line,) = [li for li in tesseract.lines(image) if li.text == TEXT]
+    assert line.box == pytest.approx(NAME_BOX, abs=3)
+
+
+@needs_tesseract
+def test_what_only_the_second_reader_reads_goes(monkeypatch):
+    monkeypatch.setattr(ocr, "lines", lambda _image: [])
+    monkeypatch.setattr(ocr, "lines_again", lambda _image: [])
+    large = np.kron(grey(), np.ones((3, 3), "u1"))
+    data = as_file(capture("MONOCHROME2", large[None]))
+    assert deidentifier(options=PIXELS)(data).pixels.masks == ()
+    done = deidentifier(options=PIXELS, second_reader=True)(data)
+    assert Verdict.IDENTIFIER in {m.verdict for m in done.pixels.masks}
+    box = tuple(3 * v for v in NAME_BOX)
+    assert part(frames(read(done.data)), box).std() == 0
+
+
+def test_a_second_reader_that_fails_keeps_the_file_out(monkeypatch):
+    monkeypatch.setattr(tesseract, "_COMMAND", ("--no-such-option",))
+    data = as_file(capture("MONOCHROME2", grey()[None]))
+    with pytest.raises(CannotDeidentify, match="Tesseract, the second reader of its pixels, failed"):
+        deidentifier(options=PIXELS, second_reader=True)(data)

@@ -38,6 +38,18 @@ def test_the_shipped_policies_are_valid(name):
         (HEAD + 'colour = "x"', "p: colour: no such key"),
         (HEAD + "[images]\ncolour = 1", "p: images.colour: no such key"),
         (HEAD + "[images]\ntext_free = [1]", "p: images.text_free: write a list"),
+        (HEAD + '[images]\nunsure_text = "x"', "p: images.unsure_text: write one of mask, quarantine, keep"),
+        (HEAD + "[images]\ncut_short = 1", "p: images.cut_short: write one of leave-out, pad"),
+        (HEAD + '[images]\nsecond_reader = "x"', "p: images.second_reader: write one of none, tesseract"),
+        (HEAD + "[images]\nregions = 1", r"p: images.regions: write tables \[\[images.regions"),
+        (
+            HEAD + "[[images.regions]]\nboxes = [[0, 0, 9, 9]]",
+            r"p: images.regions\[0\]: say of which images, by one of",
+        ),
+        (HEAD + '[[images.regions]]\nModality = "US"', r"p: images.regions\[0\].boxes: write a list of"),
+        (HEAD + '[[images.regions]]\nModality = "US"\nboxes = [[9, 0, 9, 9]]', "boxes: write a list of"),
+        (HEAD + '[[images.regions]]\nModality = "US"\nPatientID = "1"', r"regions\[0\].PatientID: no such key"),
+        (HEAD + '[[images.regions]]\nModality = "US"\nboxes = [[0, 0, 9, 9]]', "are for the option Clean Pixel Data"),
         (
             HEAD + f'options = ["{Option.FULL_DATES.standard_name}", "{Option.MODIFIED_DATES.standard_name}"]',
             "exclude each other",
@@ -47,6 +59,20 @@ def test_the_shipped_policies_are_valid(name):
 def test_an_error_names_file_and_key(text, message):
     with pytest.raises(BadInput, match=message):
         parse(text, "p")
+
+
+def test_regions_and_readers_come_back_as_they_were_written():
+    images = {
+        "second_reader": "tesseract",
+        "regions": [{"Modality": "US", "ManufacturerModelName": "LOGIQ*", "Rows": 600, "boxes": [[0, 0, 800, 60]]}],
+    }
+    region = 'Modality = "US"\nManufacturerModelName = "LOGIQ*"\nRows = 600\nboxes = [[0, 0, 800, 60]]'
+    options = 'options = ["Clean Pixel Data"]\n[images]\nsecond_reader = "tesseract"\n'
+    made = content(parse(f"{HEAD}{options}[[images.regions]]\n{region}", "p"))["images"]
+    assert made["second_reader"] == images["second_reader"]
+    assert [{k: str(v) for k, v in r.items()} for r in made["regions"]] == [
+        {k: str(v) for k, v in r.items()} for r in images["regions"]
+    ]
 
 
 def test_a_policy_file_that_is_not_there(tmp_path):

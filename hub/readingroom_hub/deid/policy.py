@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from readingroom_hub.deid.pixels.regions import Region
 from readingroom_hub.deid.table import BASIC_CODE, Option, table
 from readingroom_hub.errors import BadInput
 
@@ -42,12 +43,18 @@ class Policy:
     """With the Clean Pixel Data Option: for text that neither identifies nor is known to be harmless."""
     cut_short: CutShort = CutShort.LEAVE_OUT
     """Padded ones say so in DeidentificationMethod."""
+    regions: tuple[Region, ...] = ()
+    """With the Clean Pixel Data Option: places that are masked whatever is read there."""
+    second_reader: bool = False
+    """With the Clean Pixel Data Option: whether Tesseract looks at the result, too."""
 
     def __post_init__(self) -> None:
         """PS3.15 E.3.6: dates are kept, or modified, never both."""
         if {Option.FULL_DATES, Option.MODIFIED_DATES} <= self.options:
             one, other = Option.FULL_DATES.standard_name, Option.MODIFIED_DATES.standard_name
             raise BadInput(f"{one} and {other} exclude each other: give one")
+        if (self.regions or self.second_reader) and Option.CLEAN_PIXELS not in self.options:
+            raise BadInput(f"regions and second_reader are for the option {Option.CLEAN_PIXELS.standard_name}: give it")
 
     @cached_property
     def codes(self) -> list[tuple[str, str]]:

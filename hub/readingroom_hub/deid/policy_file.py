@@ -5,6 +5,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from readingroom_hub.deid.pixels import tesseract
+from readingroom_hub.deid.pixels.regions import KEYWORDS, Region
 from readingroom_hub.deid.policy import BELIEVED, TEXT_FREE, CutShort, Policy, UnsureText
 from readingroom_hub.deid.table import BASIC_CODE, Option
 from readingroom_hub.errors import BadInput
@@ -12,7 +14,8 @@ from readingroom_hub.errors import BadInput
 FORMAT = "readingroom-policy/1"
 SHIPPED = ("basic", "research")
 _KEYS = {"format", "profile", "options", "images"}
-_IMAGES = {"text_free", "believed", "unsure_text", "cut_short"}
+_IMAGES = {"text_free", "believed", "unsure_text", "cut_short", "regions", "second_reader"}
+_READERS = ("none", "tesseract")
 _TITLES = {o.standard_name.casefold(): o for o in Option}
 
 
@@ -46,15 +49,14 @@ def parse(text: str, name: str) -> Policy:
     options = frozenset(_option(t, name) for t in _texts(content.get("options", []), name, "options"))
     text_free = _texts(images.get("text_free", sorted(TEXT_FREE)), name, "images.text_free")
     believed = _texts(images.get("believed", sorted(BELIEVED)), name, "images.believed")
-    unsure = images.get("unsure_text", UnsureText.MASK)
-    if unsure not in set(UnsureText):
-        raise BadInput(f"{name}: images.unsure_text: write one of {', '.join(UnsureText)}")
-    cut_short = images.get("cut_short", CutShort.LEAVE_OUT)
-    if cut_short not in set(CutShort):
-        raise BadInput(f"{name}: images.cut_short: write one of {', '.join(CutShort)}")
+    texts = UnsureText(_choice(images, "unsure_text", tuple(UnsureText), name))
+    short = CutShort(_choice(images, "cut_short", tuple(CutShort), name))
+    second = _choice(images, "second_reader", _READERS, name) != _READERS[0]
+    if second and not tesseract.installed():
+        raise BadInput(f"{name}: images.second_reader: tesseract is not installed: install tesseract-ocr")
+    places = _regions(images.get("regions", []), name)
     try:
-        texts = UnsureText(unsure)
-        return Policy(options, frozenset(text_free), frozenset(believed), texts, CutShort(cut_short))
+        return Policy(options, frozenset(text_free), frozenset(believed), texts, short, places, second)
     except BadInput as error:
         raise BadInput(f"{name}: options: {error}") from error
 
@@ -70,6 +72,8 @@ def content(policy: Policy) -> dict[str, Any]:
             "believed": sorted(policy.believed),
             "unsure_text": policy.unsure_text.value,
             "cut_short": policy.cut_short.value,
+            "second_reader": _READERS[policy.second_reader],
+            "regions": [dict(r.where) | {"boxes": [list(b) for b in r.boxes]} for r in policy.regions],
         },
     }
 
@@ -80,6 +84,40 @@ def _option(title: str, name: str) -> Option:
         names = "; ".join(o.standard_name for o in Option)
         raise BadInput(f"{name}: options: {title!r} is no option of PS3.15 E.3; there are: {names}")
     return found
+
+
+def _choice(images: dict[str, Any], key: str, choices: tuple[str, ...], name: str) -> str:
+    """One of `choices`, of which the first is the default."""
+    value = images.get(key, choices[0])
+    if value not in choices:
+        raise BadInput(f"{name}: images.{key}: write one of {', '.join(choices)}")
+    return str(value)
+
+
+def _regions(value: object, name: str) -> tuple[Region, ...]:
+    if not isinstance(value, list):
+        raise BadInput(f"{name}: images.regions: write tables [[images.regions]]")
+    return tuple(_region(r, name, f"images.regions[{i}]") for i, r in enumerate(value))
+
+
+def _region(value: object, name: str, key: str) -> Region:
+    if not isinstance(value, dict):
+        raise BadInput(f"{name}: {key}: write a table")
+    _known(value, {*KEYWORDS, "boxes"}, name, f"{key}.")
+    where = tuple((k, str(value[k])) for k in KEYWORDS if k in value)
+    if not where:
+        raise BadInput(f"{name}: {key}: say of which images, by one of {', '.join(KEYWORDS)}")
+    boxes = value.get("boxes")
+    if not isinstance(boxes, list) or not boxes or not all(map(_is_box, boxes)):
+        raise BadInput(f"{name}: {key}.boxes: write a list of [left, top, right, bottom] in pixels")
+    return Region(where, tuple((b[0], b[1], b[2], b[3]) for b in boxes))
+
+
+def _is_box(value: object) -> bool:
+    if not isinstance(value, list) or len(value) != 4 or not all(type(v) is int for v in value):
+        return False
+    left, top, right, bottom = value
+    return bool(0 <= left < right and 0 <= top < bottom)
 
 
 def _texts(value: object, name: str, key: str) -> list[str]:

@@ -66,7 +66,7 @@ def text_may_be_in(header: Dataset, policy: Policy) -> bool:
         _check_burned_in(header, policy)
     except CannotDeidentify:
         return True
-    return str(header.get("Modality") or "").strip() in policy.believed
+    return str(header.get("Modality") or "").strip() in policy.believed or any(r.fits(header) for r in policy.regions)
 
 
 def overlay_bits(header: Dataset) -> list[int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pydicom
 
 from readingroom_hub.deid.part10 import CannotDeidentify, Part10
-from readingroom_hub.deid.pixels import ocr
+from readingroom_hub.deid.pixels import ocr, tesseract
 from readingroom_hub.deid.pixels.ocr import Line
 from readingroom_hub.deid.pixels.render import Rendered, thumbnail
 from readingroom_hub.deid.pixels.stored import Box, Pixels, Stored
@@ -57,10 +57,12 @@ def clean(file: Part10, policy: Policy, others: Callable[[str], bool] = _nobody)
     before = stored.values.copy()
     rendered = Rendered(stored, header)
     dark = rendered.darkest()
+    readers = (ocr.lines_again, tesseract.lines) if policy.second_reader else (ocr.lines_again,)
     found = [[line for image in scene for line in ocr.lines(image)] for scene in rendered.scenes()]
-    if _declared(header) and not any(found):
+    ruled = [Mask(b, Verdict.REGION) for r in policy.regions if r.fits(header) for b in r.within(*stored.size)]
+    if _declared(header) and not any(found) and not ruled:
         raise CannotDeidentify("BurnedInAnnotation is YES, and no text was found in its pixels")
-    masks = _distinct([mask for lines in found for mask in look.judge(lines, stored)])
+    masks = _distinct([*ruled, *(mask for lines in found for mask in look.judge(lines, stored))])
     for _ in range(_ROUNDS):
         result, written = file, stored
         if masks:  # what needs none stays as it is encoded
@@ -69,7 +71,8 @@ def clean(file: Part10, policy: Policy, others: Callable[[str], bool] = _nobody)
             result = stored.encode()
             written = Stored(result)
             _check_same(before, written, masks)
-        again = [line for s in Rendered(written, header).scenes() for image in s for line in ocr.lines_again(image)]
+        scenes = Rendered(written, header).scenes()
+        again = [line for s in scenes for image in s for reader in readers for line in reader(image)]
         more = look.judge_again(again, written, masks)
         if not more:
             header.BurnedInAnnotation = "NO"

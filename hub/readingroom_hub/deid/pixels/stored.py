@@ -65,6 +65,11 @@ class Stored:
         """Whether two pixels share a colour (native YBR_FULL_422): then values are (frames, rows, columns/2, 4)."""
         return self.photometric == "YBR_FULL_422" and self._file.pixel_length is not None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.rows, self.columns
+
     def fill(self, box: Box, value: Pixels) -> None:
         """Set `box` in every frame to one stored colour."""
         self.values[self.window(box)] = value

@@ -50,6 +50,7 @@ class Verdict(StrEnum):
 
     IDENTIFIER = "a value of this object that identifies"
     DATE = "a date or time"
+    REGION = "a place that the policy masks"
     LABEL = "a word that names a person, a place or a number"
     UNSURE = "not known to be harmless"
     HARMLESS = "scanner text"
