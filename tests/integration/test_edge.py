@@ -222,6 +222,11 @@ def test_a_data_set_that_cannot_be_read_goes_to_quarantine(tmp_path):
         with association(running.port, broken) as made:
             assert store_raw(made, broken, b"\x10\0\x10\0PN\xff\xffZwiebelturm and nothing else") == 0
         running.told("0 objects de-identified, 1 in quarantine")
+        odd = image(6, StudyDate="Zwiebelturm", StudyInstanceUID="1.2.Zwiebelturm", Rows=3)
+        with association(running.port, odd) as made:
+            data = as_file(odd)
+            assert store_raw(made, odd, data[data.index(b"\x08\0\x16\0UI") :]) == 0
+        running.told("0 objects de-identified, 1 in quarantine", times=2)
         liar = image(2)
         with association(running.port, liar) as made:
             data = as_file(image(3), ExplicitVRLittleEndian)

@@ -1,8 +1,11 @@
 """`readingroom edge`: a DICOM receiver at the hospital's edge. Sealed on arrival, de-identified, only results go on."""
 
+import logging
 import os
 import resource
 import signal
+import threading
+import warnings
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from datetime import datetime
@@ -76,7 +79,7 @@ def run(
     if forward_tls and not tls:
         raise BadInput("--forward-tls needs --tls-cert and --tls-key, to show the receiver who sends")
     receiver = compose.edge_forward(forward, ae_title, tls if forward_tls else None) if forward else None
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would be plaintext on disk
+    _say_nothing_of_patients()
     with ExitStack() as stack:
         store = Spool(spool, deid_folder.secret(spool_key))
         stack.callback(store.close)
@@ -155,6 +158,15 @@ def _keep_apart(apart: Iterable[Path], spool: Path, to: Path) -> None:
             raise BadInput(f"{path} lies in the spool {spool}: keep it elsewhere")
     if spool.resolve().is_relative_to(to.resolve()):
         raise BadInput(f"the spool {spool} lies in {to}, where results go: keep it elsewhere")
+
+
+def _say_nothing_of_patients() -> None:
+    """No core dump, which would be plaintext on disk; and no word of libraries and tracebacks, which quote values."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    warnings.simplefilter("ignore")
+    for name in ("pydicom", "pynetdicom", "uvicorn.error", "asyncio"):
+        logging.getLogger(name).disabled = True
+    threading.excepthook = lambda raised: _tell(f"a connection ended with {raised.exc_type.__name__}")
 
 
 def _tell(line: str) -> None:
