@@ -1,6 +1,6 @@
 """How fast the audit record repository stores, verifies and finds, beside bare SQLite on the same disk.
 
-    python benchmarks/audit.py [--json FILE] [--records N] [--seconds S] [--rounds R]
+    python benchmarks/audit.py [--json FILE] [--records N] [--seconds S] [--rounds R] [--only PART]
 
 Appends: the real process and its socket; a client is a thread that waits until its record is durable, hashed and
 signed; all clients share one process, whose work counts too. Beside it, in the same run and in turn, bare SQLite: the
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,17 +29,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.audit_process import audit_process
 
 from readingroom_hub.adapters.audit_bundle import write_bundle
-from readingroom_hub.adapters.audit_index import AuditIndex, IndexReader
-from readingroom_hub.adapters.audit_log import AuditLog
+from readingroom_hub.adapters.audit_index import AuditIndex, IndexReader, wire_moment
+from readingroom_hub.adapters.audit_log import AuditLog, LogReader
 from readingroom_hub.adapters.audit_offline import verify
+from readingroom_hub.adapters.audit_proofs import Proofs
 from readingroom_hub.ledger.bundle import Wanted
 from readingroom_hub.ledger.canonical import to_leaf
 from readingroom_hub.ledger.leaf import Sealer
-from readingroom_hub.ledger.merkle import inclusion_proof, is_included, leaf_hash, root_of
+from readingroom_hub.ledger.merkle import is_included, leaf_hash, root_of
 from readingroom_hub.ledger.note import Signer
 from readingroom_hub.ledger.policy import Policy
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
-from readingroom_hub.model.ids import PersonId, ProjectId, SessionId
+from readingroom_hub.model.ids import UID, PersonId, ProjectId, SessionId
 from readingroom_hub.ports.records import Filter
 
 SIGNER = Signer("benchmark/log", Ed25519PrivateKey.from_private_bytes(b"1" * 32))
@@ -164,11 +166,6 @@ def reads(records: int) -> list[dict[str, Any]]:
 
         whole = timed(check)
         opening = timed(lambda: AuditLog(folder, SIGNER).close())
-        hashes = [leaf_hash(n.to_bytes(8, "big")) for n in range(records)]
-        root, middle = root_of(hashes), records // 3
-        proof = inclusion_proof(hashes, middle)
-        checks = 1000
-        spent = timed(lambda: [is_included(hashes[middle], middle, records, proof, root) for _ in range(checks)])
         index = AuditIndex(folder)
         index.advance(records)
         index.wait(records, 3600)
@@ -192,12 +189,6 @@ def reads(records: int) -> list[dict[str, Any]]:
             "scaled": records != 10**6,
         },
         {
-            "name": "inclusion-proof-1e6-ms",
-            "value": round(spent / checks * 1000, 4),
-            "measured_records": records,
-            "hashes": len(proof),
-        },
-        {
             "name": "query-one-person-year-ms",
             "value": round(statistics.median(seconds) * 1000, 1),
             "measured_records": records,
@@ -207,15 +198,144 @@ def reads(records: int) -> list[dict[str, Any]]:
     ]
 
 
+def inclusion(leaves: int) -> list[dict[str, Any]]:
+    """Making a proof from a log file of so many leaves, at places all over it, and checking it."""
+    with tempfile.TemporaryDirectory(prefix="rr-") as name:
+        path = Path(name) / "log.sqlite"
+        with contextlib.closing(apsw.Connection(str(path))) as connection:
+            columns = "idx INTEGER PRIMARY KEY, leaf BLOB, hash BLOB, salt BLOB, record BLOB"
+            connection.execute(f"CREATE TABLE entry({columns}) STRICT")
+            connection.execute("CREATE TABLE checkpoint(size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT")
+            leaf = b"l" * 400  # as long as an envelope, so that pages hold as many
+            rows = ((n, leaf, leaf_hash(n.to_bytes(8, "big"))) for n in range(leaves))
+            with connection:
+                connection.executemany("INSERT INTO entry VALUES(?, ?, ?, x'', x'')", rows)
+        root = root_of([leaf_hash(n.to_bytes(8, "big")) for n in range(leaves)])
+        places = [n * 7919 % leaves for n in range(1, 501)]
+        proofs = Proofs()
+        with contextlib.closing(LogReader(path)) as reader:
+            first = timed(lambda: proofs.inclusion(reader, 0, leaves))
+            made: list[list[bytes]] = []
+            making = [timed(lambda p=p: made.append(proofs.inclusion(reader, p, leaves))) for p in places]
+        wrong: list[int] = []
+
+        def check(place: int, proof: list[bytes]) -> None:
+            if not is_included(leaf_hash(place.to_bytes(8, "big")), place, leaves, proof, root):
+                wrong.append(place)
+
+        checking = [timed(lambda p=p, m=m: check(p, m)) for p, m in zip(places, made, strict=True)]
+        if wrong:
+            raise SystemExit(f"the proofs of {wrong[:5]} are wrong")
+    return [
+        {
+            "name": "inclusion-proof-1e6-ms",
+            "value": round(statistics.median(making) * 1000, 3),
+            "p99_ms": round(statistics.quantiles(making, n=100)[98] * 1000, 3),
+            "check_ms": round(statistics.median(checking) * 1000, 4),
+            "first_ms": round(first * 1000),
+            "measured_records": leaves,
+            "hashes": len(made[0]),
+            "note": "value: making it from the log's file; first: the first one after a start, which reads all hashes",
+        },
+    ]
+
+
+PATIENT_STUDIES, STUDY_READS = 5, 200
+
+
+def patient_year(records: int) -> list[dict[str, Any]]:
+    """One patient's year: five studies, found through the index among so many rows of three years.
+
+    The rows are made inside the index's file; the log's file holds the patient's records only, which a search reads."""
+    mine = [f"2.25.{10**30 + n}" for n in range(PATIENT_STUDIES)]
+    wanted = Filter(studies=tuple(map(UID, mine)), since=START, until=START + timedelta(days=365), limit=10_000)
+    with tempfile.TemporaryDirectory(prefix="rr-") as name:
+        folder = Path(name)
+        AuditLog(folder, SIGNER).close()
+        AuditIndex(folder).close()
+        found = _patients_rows(folder, records, mine)
+        with contextlib.closing(IndexReader(folder)) as reader:
+            got: list[int] = []
+            seconds = [timed(lambda: got.append(len(reader.search(wanted, None)))) for _ in range(9)]
+        if set(got) != {found}:
+            raise SystemExit(f"{got} records were found, {found} are there")
+        size = (folder / "index.sqlite").stat().st_size
+    return [
+        {
+            "name": "query-one-patient-year-in-5e6-ms",
+            "value": round(statistics.median(seconds) * 1000, 1),
+            "first_ms": round(seconds[0] * 1000, 1),
+            "measured_records": records,
+            "found": found,
+            "index_bytes_per_record": round(size / records),
+            "note": "by the patient's studies; contents read from the log and checked against their leaves",
+        },
+    ]
+
+
+def _patients_rows(folder: Path, records: int, mine: list[str]) -> int:
+    """Fill index and log; returns how many of the patient's records lie within the year."""
+    step = 3 * 365 * 86400 / records
+    reads = PATIENT_STUDIES * STUDY_READS * 3
+    places = {n * (records // reads) + 17: n for n in range(reads)}
+    with contextlib.closing(apsw.Connection(str(folder / "index.sqlite"))) as index:
+        names = [n for (n,) in index.execute("SELECT name FROM sqlite_schema WHERE type='index'").fetchall()]
+        schema = [s for (s,) in index.execute("SELECT sql FROM sqlite_schema WHERE type='index'").fetchall()]
+        for n in names:
+            index.execute(f"DROP INDEX {n}")
+        index.execute("PRAGMA synchronous=OFF; PRAGMA cache_size=-200000").fetchall()
+
+        def rows() -> Any:
+            for n in range(records):
+                at = START + timedelta(seconds=n * step - 365 * 86400)
+                study = mine[places[n] % PATIENT_STUDIES] if n in places else f"2.25.{2 * 10**30 + n * 7919 % 50_000}"
+                person = f"{n * 31 % 500:064x}"
+                yield (
+                    n,
+                    f"{n:032x}",
+                    wire_moment(at),
+                    "instance-closed",
+                    "p-" + person,
+                    "lung",
+                    "s-" + person[:24],
+                    study,
+                )
+
+        with index:
+            sql = "INSERT INTO record VALUES(?, ?, ?, ?, ?, ?, ?, 'lung-ct', ?)"
+            index.executemany(sql, rows())
+        for s in schema:
+            index.execute(s)
+    sealer, within = Sealer(SECRET), 0
+    with contextlib.closing(apsw.Connection(str(folder / "log.sqlite"))) as log, log:
+        log.execute("DROP TRIGGER entry_no_gap")
+        for place, n in places.items():
+            at = START + timedelta(seconds=place * step - 365 * 86400)
+            within += START <= at < START + timedelta(days=365)
+            made = replace(record(n), time=at)
+            row = made.to_wire() | {"source": {"process": "mount-daemon", "epoch": "e" * 16, "seq": n}}
+            sealed = sealer.seal(row)
+            values = (place, sealed.leaf, leaf_hash(sealed.leaf), sealed.salt, sealed.record)
+            log.execute("INSERT INTO entry VALUES(?, ?, ?, ?, ?)", values)
+    return within
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", action="append", choices=["appends", "reads", "inclusion", "patient"])
     given = parser.parse_args()
     load = os.getloadavg()[0]
-    rows = appends(given.seconds, given.rounds) + reads(given.records)
+    parts = {
+        "appends": lambda: appends(given.seconds, given.rounds),
+        "reads": lambda: reads(given.records),
+        "inclusion": lambda: inclusion(1_000_000),
+        "patient": lambda: patient_year(5_000_000),
+    }
+    rows = [row for name in given.only or parts for row in parts[name]()]
     record_bytes = len(to_leaf(record(0).to_wire()))
     result = {"load_at_start": load, "counts": load < 1.5, "record_bytes": record_bytes, "rows": rows}
     for row in rows:

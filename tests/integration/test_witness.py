@@ -160,7 +160,7 @@ def test_two_of_three_are_a_quorum_and_one_is_not(tmp_path):
         dead = Signer("w.example/3", Ed25519PrivateKey.generate(), cosigner=True).vkey
         policy = Policy.parse(policy_text(SIGNER.vkey, [*running, (dead, 1)], 2))
         witnessing = Witnessing(policy, 3600, lambda: now[0])
-        for size in (1, 1500, 700):  # across the blocks of 1024 whose roots are kept
+        for size in (1, 1500, 700):  # across the subtrees of 256 whose roots are kept
             fill(log, size, str(size).encode())
             with contextlib.closing(LogReader(tmp_path / "log.sqlite")) as reader:
                 done = witnessing.round(reader)

@@ -5,13 +5,16 @@ from hashlib import sha256
 
 import pytest
 import rfc8785
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.canonical import MAX_LEAF, from_leaf, to_leaf
 from readingroom_hub.ledger.merkle import (
+    Nodes,
+    consistency_path,
     consistency_proof,
+    inclusion_path,
     inclusion_proof,
     is_consistent,
     is_included,
@@ -122,3 +125,29 @@ def test_consistency_is_proven_for_the_right_past_only(size, data):
 def test_a_checkpoint_comes_back(origin, size, root):
     state = Checkpoint(origin, size, root)
     assert Checkpoint.parse(state.body()) == state
+
+
+@given(st.integers(1, 1300), st.data())
+@settings(max_examples=40, deadline=None)
+def test_kept_subtrees_give_the_same_proofs_and_read_few_leaves(size, data):
+    hashes = [leaf_hash(n.to_bytes(4, "big")) for n in range(size)]
+    nodes, read = Nodes(), []
+    kept = data.draw(st.integers(0, size // Nodes.LEAVES))
+    for n in range(kept):
+        nodes.append(hashes[n * Nodes.LEAVES : (n + 1) * Nodes.LEAVES])
+
+    def root(start, end):
+        def some(a, b):
+            read.extend(range(a, b))
+            return hashes[a:b]
+
+        return nodes.root(start, end, some)
+
+    index, old = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, size))
+    assert inclusion_path(root, index, size) == inclusion_proof(hashes, index)
+    assert consistency_path(root, old, size) == consistency_proof(hashes, old)
+    read.clear()
+    assert root(0, size) == root_of(hashes)
+    assert read == list(range(kept * Nodes.LEAVES, size))
+    with pytest.raises(IndexError):
+        nodes.append(hashes[:255])

@@ -75,6 +75,10 @@ class LogReader:
         """As `entries`, without the contents, which the tree does not need."""
         return starmap(Entry, self._rows("SELECT idx, leaf, hash FROM entry WHERE idx >= ? ORDER BY idx", start))
 
+    def hashes(self, start: int, end: int) -> list[bytes]:
+        """The leaf hashes from index `start` to before `end`."""
+        return [hash for (hash,) in self._rows("SELECT hash FROM entry WHERE idx >= ? AND idx < ?", start, end)]
+
     def checkpoints(self) -> Iterator[str]:
         """Every checkpoint, smallest size first; with its cosignatures, where it has them."""
         sql = "SELECT coalesce(w.note, c.note) FROM checkpoint AS c LEFT JOIN cosigned AS w USING(size) ORDER BY size"

@@ -2,54 +2,15 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 
 from readingroom_hub.adapters.audit_log import LogReader
+from readingroom_hub.adapters.audit_proofs import Proofs
 from readingroom_hub.adapters.witness_http import Conflict409, ask
 from readingroom_hub.errors import BadInput, IntegrityError, StoreUnavailable
-from readingroom_hub.ledger.merkle import Frontier, consistency_path
 from readingroom_hub.ledger.note import Checkpoint, VKey, open_note, split_note
 from readingroom_hub.ledger.policy import Policy
-
-_BLOCK_LEVEL = 10
-
-
-class Blocks:
-    """The roots of the log's complete blocks of 1024 leaves, so that a proof reads a few thousand hashes, not all."""
-
-    def __init__(self) -> None:
-        self._roots: list[bytes] = []
-
-    def path(self, reader: LogReader, old: int, size: int) -> list[bytes]:
-        """The consistency proof between these two sizes of an append-only log."""
-        self._extend(reader, size)
-        return consistency_path(lambda start, end: self._root(reader, start, end), old, size)
-
-    def _extend(self, reader: LogReader, size: int) -> None:
-        known = len(self._roots)
-        hashes = (e.hash for e in islice(reader.leaves(known << _BLOCK_LEVEL), size - (known << _BLOCK_LEVEL)))
-        while len(block := list(islice(hashes, 1 << _BLOCK_LEVEL))) == 1 << _BLOCK_LEVEL:
-            self._roots.append(_root_of(block))
-
-    def _root(self, reader: LogReader, start: int, end: int) -> bytes:
-        """Of a subtree of the tree: one larger than a block starts with a block."""
-        frontier = Frontier()
-        if not start % (1 << _BLOCK_LEVEL):
-            for root in self._roots[start >> _BLOCK_LEVEL : end >> _BLOCK_LEVEL]:
-                frontier.append_subtree(_BLOCK_LEVEL, root)
-        place = start + frontier.size
-        for entry in islice(reader.leaves(place), end - place):
-            frontier.append(entry.hash)
-        return frontier.root()
-
-
-def _root_of(hashes: Iterable[bytes]) -> bytes:
-    frontier = Frontier()
-    for hash in hashes:
-        frontier.append(hash)
-    return frontier.root()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +29,7 @@ class Witnessing:
     def __init__(self, policy: Policy, limit: float, clock: Callable[[], float] = time.time) -> None:
         """`limit`: seconds after which a quorum is too old for new access grants."""
         self._policy, self._limit, self._clock = policy, limit, clock
-        self._blocks = Blocks()
+        self._proofs = Proofs()
         self._sizes: dict[str, int] = {}
         self._since = 0.0
         """When the quorum last cosigned."""
@@ -126,12 +87,12 @@ class Witnessing:
         """A witness that knows another size than we remember says so once, and is asked again from there."""
         old = self._sizes.get(name, 0)
         try:
-            return ask(url, old, self._blocks.path(reader, old, size), note)
+            return ask(url, old, self._proofs.consistency(reader, old, size), note)
         except Conflict409 as conflict:
             old = conflict.size
         if old > size:
             raise IntegrityError(f"it has seen {old} records, the log has {size}: the log was rolled back")
         try:
-            return ask(url, old, self._blocks.path(reader, old, size), note)
+            return ask(url, old, self._proofs.consistency(reader, old, size), note)
         except Conflict409 as conflict:
             raise IntegrityError(f"it has seen another tree of size {conflict.size}: the log was rewritten") from None

@@ -92,19 +92,69 @@ def root_of(hashes: Sequence[bytes]) -> bytes:
     return frontier.root()
 
 
+class Nodes:
+    """The complete subtrees of a growing tree, from 256 leaves on (64 bytes for each 256): what makes proofs quick."""
+
+    LEAVES = 1 << 8
+
+    def __init__(self) -> None:
+        self._levels: list[list[bytes]] = [[]]
+
+    @property
+    def size(self) -> int:
+        """How many leaves they cover."""
+        return len(self._levels[0]) * self.LEAVES
+
+    def append(self, hashes: Sequence[bytes]) -> None:
+        """Add the next 256 leaf hashes. Raises IndexError for another number of them."""
+        if len(hashes) != self.LEAVES:
+            raise IndexError(f"{len(hashes)} leaves are no complete subtree of {self.LEAVES}")
+        node, level = root_of(hashes), 0
+        self._levels[0].append(node)
+        while not len(self._levels[level]) % 2:
+            node = node_hash(self._levels[level][-2], node)
+            level += 1
+            if level == len(self._levels):
+                self._levels.append([])
+            self._levels[level].append(node)
+
+    def root(self, start: int, end: int, hashes: Callable[[int, int], Sequence[bytes]]) -> bytes:
+        """The root over the leaves from `start` to before `end`, a subtree of RFC 6962.
+
+        `hashes(start, end)` gives the leaf hashes of what is not covered: fewer than 256 at a time."""
+        frontier, place = Frontier(), start
+        while place < end:
+            aligned = (place & -place).bit_length() - 1 if place else 63
+            level = min(aligned, max(0, min(end, self.size) - place).bit_length() - 1)
+            if level >= 8:
+                step = 1 << level
+                frontier.append_subtree(level, self._levels[level - 8][place >> level])
+            else:
+                step = min(end, place // self.LEAVES * self.LEAVES + self.LEAVES) - place
+                for hash in hashes(place, place + step):
+                    frontier.append(hash)
+            place += step
+        return frontier.root()
+
+
 def inclusion_proof(hashes: Sequence[bytes], index: int) -> list[bytes]:
     """PATH(index, D[n]) over all leaf hashes of the tree. Raises IndexError outside of it."""
-    if not 0 <= index < len(hashes):
-        raise IndexError(f"record {index} is not in a tree of {len(hashes)}")
+    return inclusion_path(lambda start, end: root_of(hashes[start:end]), index, len(hashes))
+
+
+def inclusion_path(root: Callable[[int, int], bytes], index: int, size: int) -> list[bytes]:
+    """As `inclusion_proof`; `root(start, end)` is the root over these leaves."""
+    if not 0 <= index < size:
+        raise IndexError(f"record {index} is not in a tree of {size}")
     proof: list[bytes] = []
-    start, end = 0, len(hashes)
+    start, end = 0, size
     while end - start > 1:
         middle = start + _split(end - start)
         if index < middle:
-            proof.append(root_of(hashes[middle:end]))
+            proof.append(root(middle, end))
             end = middle
         else:
-            proof.append(root_of(hashes[start:middle]))
+            proof.append(root(start, middle))
             start = middle
     return proof[::-1]
 
