@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--no-slow-line", action="store_true")
     options = parser.parse_args()
     border = np.array([[level(k) for k in range(SLICES)]], np.int16)
-    levels = [int(v) for v in grey_levels(Stored(border), WINDOW, exact=False, inverted=False)[0]]
+    levels = [int(v) for v in grey_levels(Stored(border), WINDOW)[0]]
     rounds = []
     for _ in range(options.rounds):
         with fresh_lab() as lab:

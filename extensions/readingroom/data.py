@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from readingroom import settings
+from readingroom import settings, suv
 from readingroom.errors import NotFound
 from readingroom.files import DatasetCard, Row, dicom_files, folders, index_of
 from readingroom.planes import Header, read_header
@@ -90,6 +90,14 @@ class Series:
     def volume(self) -> Volume:
         """The whole series as one array with its place in the patient. Raises NotAVolume, which says why not."""
         return self.frames().volume()
+
+    def suv(self, kind: str = "bw") -> Volume:
+        """A PET series as standardised uptake values, by QIBA's vendor-neutral pseudo-code.
+
+        `kind`: bw (body weight, g/ml), lbm (lean body mass by James, g/ml), lbmjanma (by Janmahasatian), ibw (ideal
+        body weight, g/ml), bsa (body surface area, cm2/ml). Raises BadInput, which names the attributes that are
+        missing; NotAVolume."""
+        return suv.volume(self.files, self.dataset, kind)
 
     def view(self, **traits: Any) -> SeriesView:
         """A viewer that decodes the slice on the screen, and holds no volume. `traits`: index, window, invert;

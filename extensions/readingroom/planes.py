@@ -13,15 +13,17 @@ from pydicom.pixels.utils import pixel_array
 
 from readingroom.errors import Damaged
 from readingroom.files import reading
+from readingroom.voi import VoiLut, Window, flipped, function_of, unit_of, voi_luts, window_of
 
 Vector = tuple[float, ...]
-Window = tuple[float, float]
 
 _KEYWORDS = [
     "SOPInstanceUID", "InstanceNumber", "Modality", "SeriesDescription", "Rows", "Columns", "NumberOfFrames",
-    "PhotometricInterpretation", "SamplesPerPixel", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
-    "SliceThickness", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth",
-    "VOILUTFunction", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SpecificCharacterSet",
+    "PhotometricInterpretation", "SamplesPerPixel", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter",
+    "WindowWidth", "VOILUTFunction", "VOILUTSequence", "PresentationLUTShape", "RescaleType", "Units", "BitsStored",
+    "PixelRepresentation", "FrameOfReferenceUID", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "SpecificCharacterSet",
 ]  # fmt: skip
 
 
@@ -47,6 +49,7 @@ class Plane:
     intercept: float
     window: Window | None
     """Centre and width."""
+    luts: tuple[VoiLut, ...]
     looked_up: bool
     """Its values pass a Modality LUT Sequence or a palette, not slope and intercept."""
     coloured: bool
@@ -60,8 +63,14 @@ class Header:
     description: str
     photometric: str
     thickness: float | None
-    exact: bool
-    """VOI LUT Function is LINEAR_EXACT (PS3.3 C.11.2.1.3.2)."""
+    function: str
+    """VOI LUT Function: LINEAR, LINEAR_EXACT or SIGMOID (PS3.3 C.11.2.1.3)."""
+    flipped: bool
+    """The least value is white."""
+    unit: str
+    """Of modality values; empty where unknown."""
+    frame_of_reference: str
+    """Frame of Reference UID, or an empty text."""
     planes: tuple[Plane, ...]
 
 
@@ -73,6 +82,8 @@ class Stored:
     """(rows, columns), or (rows, columns, 3) of uint8 for colour."""
     slope: float = 1.0
     intercept: float = 0.0
+    luts: tuple[VoiLut, ...] = ()
+    """VOI LUTs stored with the picture."""
 
     @property
     def whole(self) -> bool:
@@ -118,7 +129,10 @@ def _header(found: pydicom.Dataset, path: Path, dataset: str) -> Header:
         description=str(found.get("SeriesDescription", "")),
         photometric=str(found.get("PhotometricInterpretation", "")),
         thickness=None if thickness is None else float(thickness),
-        exact=_macro(found, 0, "FrameVOILUTSequence").get("VOILUTFunction") == "LINEAR_EXACT",
+        function=function_of(_macro(found, 0, "FrameVOILUTSequence")),
+        flipped=flipped(found),
+        unit=unit_of(found, _macro(found, 0, "PixelValueTransformationSequence")),
+        frame_of_reference=str(found.get("FrameOfReferenceUID") or ""),
         planes=tuple(_plane(found, path, dataset, frame) for frame in range(count)) if "Rows" in found else (),
     )
 
@@ -142,6 +156,7 @@ def _plane(found: pydicom.Dataset, path: Path, dataset: str, frame: int) -> Plan
     spacing = _floats(_macro(found, frame, "PixelMeasuresSequence").get("PixelSpacing"), 2)
     voi = _macro(found, frame, "FrameVOILUTSequence")
     photometric = str(found.get("PhotometricInterpretation", ""))
+    slope, intercept = _number(rescale.get("RescaleSlope"), 1.0), _number(rescale.get("RescaleIntercept"), 0.0)
     return Plane(
         path=path,
         dataset=dataset,
@@ -153,9 +168,10 @@ def _plane(found: pydicom.Dataset, path: Path, dataset: str, frame: int) -> Plan
         position=_floats(position.get("ImagePositionPatient"), 3) if placed else None,
         orientation=_floats(_macro(found, frame, "PlaneOrientationSequence").get("ImageOrientationPatient"), 6),
         spacing=None if spacing is None else (spacing[0], spacing[1]),
-        slope=_number(rescale.get("RescaleSlope"), 1.0),
-        intercept=_number(rescale.get("RescaleIntercept"), 0.0),
-        window=_window(voi),
+        slope=slope,
+        intercept=intercept,
+        window=window_of(voi),
+        luts=voi_luts(voi, _least(found, slope, intercept)),
         looked_up=photometric == "PALETTE COLOR" or bool(rescale.get("ModalityLUTSequence")),
         coloured=photometric == "PALETTE COLOR" or int(found.get("SamplesPerPixel") or 1) > 1,
     )
@@ -170,12 +186,13 @@ def _floats(value: Any, count: int) -> Vector | None:
     return numbers if len(numbers) == count else None
 
 
-def _window(voi: pydicom.Dataset) -> Window | None:
-    pair = [voi.get("WindowCenter"), voi.get("WindowWidth")]
-    first = [v[0] if isinstance(v, pydicom.multival.MultiValue) and v else v for v in pair]
-    if any(v is None or v == "" for v in first) or float(first[1]) < 1:
-        return None
-    return float(first[0]), float(first[1])
+def _least(found: pydicom.Dataset, slope: float, intercept: float) -> float:
+    """The lowest modality value that the stored type allows; a Modality LUT's output is unsigned (PS3.3 C.11.1.1)."""
+    if found.get("ModalityLUTSequence"):
+        return 0.0
+    bits = int(found.get("BitsStored") or 16)
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if found.get("PixelRepresentation") else (0, 2**bits - 1)
+    return float(min(low * slope, high * slope) + intercept)
 
 
 def decode(plane: Plane) -> Stored:
@@ -189,7 +206,7 @@ def decode(plane: Plane) -> Stored:
         raise _undecodable(plane.path, plane.dataset) from error
     if plane.coloured:
         return Stored(_eight_bits(pixels))
-    return Stored(pixels, plane.slope, plane.intercept)
+    return Stored(pixels, plane.slope, plane.intercept, plane.luts)
 
 
 def _looked_up(plane: Plane) -> Stored:
@@ -197,7 +214,7 @@ def _looked_up(plane: Plane) -> Stored:
     pixels = pixel_array(found, index=plane.frame)
     if plane.coloured:
         return Stored(_eight_bits(apply_color_lut(pixels, found)))
-    return Stored(apply_modality_lut(pixels, found))
+    return Stored(apply_modality_lut(pixels, found), luts=plane.luts)
 
 
 def _eight_bits(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

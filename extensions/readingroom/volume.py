@@ -11,7 +11,8 @@ from tqdm.auto import tqdm
 
 from readingroom import geometry
 from readingroom.errors import NotAVolume
-from readingroom.planes import Plane, Stored, Vector, Window, decode, read_header
+from readingroom.planes import Plane, Stored, Vector, decode, read_header
+from readingroom.voi import Window
 
 T = TypeVar("T")
 _PATIENCE_SECONDS = 2.0
@@ -39,6 +40,12 @@ class Volume:
     description: str
     window: Window | None
     """Centre and width, as stored with the middle slice."""
+    function: str = "LINEAR"
+    """VOI LUT Function of that window."""
+    unit: str = ""
+    """Of the values: HU, BQML, g/ml{SUVbw}, ...; empty where unknown."""
+    frame_of_reference: str = ""
+    """Frame of Reference UID: what shares it lies in the same coordinates."""
 
     @property
     def orientation(self) -> Vector:
@@ -59,7 +66,10 @@ class Frames(Sequence[npt.NDArray[Any]]):
     modality: str
     description: str
     photometric: str
-    exact: bool
+    function: str
+    flipped: bool
+    unit: str
+    frame_of_reference: str
 
     @classmethod
     def of_files(cls, paths: Sequence[Path], dataset: str) -> Self:
@@ -74,7 +84,10 @@ class Frames(Sequence[npt.NDArray[Any]]):
             modality=first.modality,
             description=first.description,
             photometric=first.photometric,
-            exact=first.exact,
+            function=first.function,
+            flipped=first.flipped,
+            unit=first.unit,
+            frame_of_reference=first.frame_of_reference,
         )
 
     def __len__(self) -> int:
@@ -114,6 +127,9 @@ class Frames(Sequence[npt.NDArray[Any]]):
             modality=self.modality,
             description=self.description,
             window=self.window,
+            function=self.function,
+            unit=self.unit,
+            frame_of_reference=self.frame_of_reference,
         )
 
 

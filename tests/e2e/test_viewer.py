@@ -28,7 +28,7 @@ ARRAY = phantom(SLICES, rows=96, columns=80)
 
 
 def expected(index, window=WINDOW, *, inverted=False):
-    return grey_levels(Stored(ARRAY[index]), window, exact=False, inverted=inverted)
+    return grey_levels(Stored(ARRAY[index]), window, inverted=inverted)
 
 
 def run(page, command, **arguments):

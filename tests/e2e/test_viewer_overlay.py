@@ -20,7 +20,7 @@ STRIPES = Overlay("stripes", np.broadcast_to(np.arange(80) % 8 == 0, ARRAY.shape
 
 
 def expected(index, *layers, window=WINDOW):
-    grey = grey_levels(Stored(ARRAY[index]), window, exact=False, inverted=False)
+    grey = grey_levels(Stored(ARRAY[index]), window)
     if not layers:
         return np.repeat(grey[..., None], 3, axis=2)
     return blended(grey, labels_at(layers, index), layers)

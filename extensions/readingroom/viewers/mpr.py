@@ -117,6 +117,8 @@ def pictures_of_plane(volume: Volume, plane: str, slab: float = 0.0, how: str = 
         modality=volume.modality,
         edges=geometry.letters(seen.orientation),
         window=volume.window,
+        function=volume.function if volume.function == "SIGMOID" else pictures_of(seen.array).about.function,
+        unit=volume.unit,
     )
     count = max(round(slab / seen.spacing[0]), 1)
     return seen, SlabPictures(seen.array, about, count, how)

@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from readingroom import geometry
 from readingroom.errors import BadInput
-from readingroom.planes import Stored, Window
+from readingroom.planes import Stored
+from readingroom.voi import Window
 from readingroom.volume import Frames, Volume
 
 
@@ -26,12 +27,16 @@ class About:
     edges: tuple[str, str, str, str]
     """Patient directions at left, right, top, bottom."""
     window: Window | None
-    exact: bool
-    """The window function is LINEAR_EXACT, else LINEAR (PS3.3 C.11.2.1)."""
+    function: str
+    """VOI LUT Function: LINEAR, LINEAR_EXACT or SIGMOID (PS3.3 C.11.2.1.3)."""
     flipped: bool
-    """MONOCHROME1: the least value is white (PS3.3 C.7.6.3.1.2)."""
+    """The least value is white (PS3.3 C.7.6.3.1.2, C.11.6.1.2)."""
     held: bool = False
     """The pixels are in memory already, so the browser may ask for all of them; files are read only when looked at."""
+    luts: tuple[str, ...] = ()
+    """Names of the VOI LUTs that are stored with the pictures."""
+    unit: str = ""
+    """Of the modality values; empty where unknown."""
 
 
 class Pictures(Protocol):
@@ -64,8 +69,10 @@ class FramePictures:
             spacing=first.spacing or (1.0, 1.0),
             edges=geometry.letters(first.orientation),
             window=frames.window,
-            exact=frames.exact,
-            flipped=frames.photometric == "MONOCHROME1",
+            function=frames.function,
+            flipped=frames.flipped,
+            luts=tuple(lut.name for lut in frames.planes[len(frames) // 2].luts),
+            unit=frames.unit,
         )
 
     def stored(self, index: int) -> Stored:
@@ -115,8 +122,15 @@ def _array(array: npt.NDArray[Any], spacing: tuple[float, ...] | None, volume: V
         spacing=(pair[0], pair[1]),
         edges=geometry.letters(volume.orientation if volume else None),
         window=volume.window if volume else None,
-        exact=array.dtype.kind == "f",
+        function=_function(array, volume),
         flipped=False,
         held=True,
+        unit=volume.unit if volume else "",
     )
     return ArrayPictures(array, about)
+
+
+def _function(array: npt.NDArray[Any], volume: Volume | None) -> str:
+    # LINEAR's half step is one of whole numbers: it means nothing for fractions.
+    said = volume.function if volume else "LINEAR"
+    return "LINEAR_EXACT" if said == "LINEAR" and array.dtype.kind == "f" else said

@@ -1,7 +1,8 @@
 """From stored values to grey levels, and to the still picture: the reference that the browser's code must equal.
 
-PS3.3 C.11.2.1.2.1 (LINEAR) and C.11.2.1.3.2 (LINEAR_EXACT), output range 0 to 255, rounded half up. The order of the
-operations is part of the rule: both sides compute in IEEE 754 binary64, so they agree to the bit."""
+PS3.3 C.11.2.1.2.1 (LINEAR), C.11.2.1.3.1 (SIGMOID) and C.11.2.1.3.2 (LINEAR_EXACT), output range 0 to 255, rounded half
+up. The order of the operations is part of the rule: both sides compute in IEEE 754 binary64, so they agree to the bit
+(SIGMOID: but for the last bit of the exponential, which no level here has been seen to show)."""
 
 import io
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from readingroom.planes import Stored, Window
+from readingroom.planes import Stored
+from readingroom.voi import Window
 
 Grey = npt.NDArray[np.uint8]
 
@@ -21,14 +23,24 @@ _BAND = 18
 _INK, _PAPER = 230, 16
 
 
-def grey_levels(stored: Stored, window: Window, *, exact: bool, inverted: bool) -> Grey:
-    """Grey levels (rows, columns) of one picture; colour (rows, columns, 3) passes as it is, or inverted."""
+def grey_levels(
+    stored: Stored, window: Window, *, function: str = "LINEAR", inverted: bool = False, lut: int | None = None
+) -> Grey:
+    """Grey levels (rows, columns) of one picture; colour (rows, columns, 3) passes as it is, or inverted.
+
+    `lut`: the number of the stored VOI LUT that takes the window's place, where the picture has that many."""
     if stored.pixels.ndim == 3:
         colour = stored.pixels.astype(np.uint8)
         return 255 - colour if inverted else colour
     values = stored.pixels.astype(np.float64) * stored.slope + stored.intercept
+    if lut is not None and lut < len(stored.luts):
+        grey = stored.luts[lut].grey(values)
+        return 255 - grey if inverted else grey
     centre, width = window
-    if exact:
+    if function == "SIGMOID":
+        with np.errstate(over="ignore"):
+            share = 1 / (1 + np.exp(-4 * (values - centre) / width))
+    elif function == "LINEAR_EXACT":
         share = (values - centre) / width + 0.5
     elif width == 1:
         # C.11.2.1.2.1 leaves a step at centre - 0.5 for this width.

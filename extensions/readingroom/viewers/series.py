@@ -37,6 +37,9 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     index = traitlets.Int(0, help="The slice on the screen, from 0.").tag(sync=True)
     window = traitlets.Tuple(traitlets.Float(), traitlets.Float(), help="Centre and width.").tag(sync=True)
     invert = traitlets.Bool(False, help="Black for white.").tag(sync=True)
+    lut = traitlets.Int(
+        None, allow_none=True, help="The stored VOI LUT, from 0, that takes the window's place; None for the window."
+    ).tag(sync=True)
     zoom = traitlets.Float(1.0, help="1 fits the picture into the view.").tag(sync=True)
     pan = traitlets.Tuple(traitlets.Float(), traitlets.Float(), default_value=(0.0, 0.0)).tag(sync=True)
     cross = traitlets.List(traitlets.Int(), help="Row and column of the crosshair; empty for none.").tag(sync=True)
@@ -52,14 +55,19 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
             raise BadInput(f"static={self._static!r}: give 'png' to keep a picture in the saved page, or 'none'.")
         # ipykernel runs comm handlers on other threads than cells; the decoders are not all made for that.
         self._lock = threading.Lock()
-        unknown = set(traits) - {"index", "window", "invert", "zoom", "pan", "cross", "layout"}
+        unknown = set(traits) - {"index", "window", "lut", "invert", "zoom", "pan", "cross", "layout"}
         if unknown:
-            raise BadInput(f"A view has no {', '.join(sorted(unknown))}: it has index, window, invert, zoom and pan.")
+            raise BadInput(
+                f"A view has no {', '.join(sorted(unknown))}: it has index, window, lut, invert, zoom and pan."
+            )
         middle = self._about.count // 2
         traits.setdefault("index", middle)
         if "window" not in traits:
             traits["window"] = self._about.window or render.full_window(self._pictures.stored(middle))
+            if not self._about.window and self._about.luts:
+                traits.setdefault("lut", 0)
         super().__init__(**traits)
+        self.observe(self._windowed, "window")
         self.set_trait("about", self._description())
         self.on_msg(self._answer)
 
@@ -73,7 +81,8 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
             "title": about.title,
             "spacing": about.spacing,
             "edges": about.edges,
-            "exact": about.exact,
+            "function": about.function,
+            "luts": [name or f"VOI LUT {n}" for n, name in enumerate(about.luts, 1)],
             "flipped": about.flipped,
             "held": about.held,
             "presets": presets + (_CT_PRESETS if about.modality == "CT" else []),
@@ -86,10 +95,22 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     @traitlets.validate("window")
     def _valid_window(self, proposal: Any) -> tuple[float, float]:
         centre, width = proposal["value"]
-        least = 0.0 if self._about.exact else 1.0
+        least = 1.0 if self._about.function == "LINEAR" else 0.0
         if not (np.isfinite(centre) and np.isfinite(width)) or width < least or width <= 0:
-            raise traitlets.TraitError(f"window=({centre:g}, {width:g}): give (centre, width), width at least 1.")
+            need = "at least 1" if least else "more than 0"
+            raise traitlets.TraitError(f"window=({centre:g}, {width:g}): give (centre, width), width {need}.")
         return centre, width
+
+    @traitlets.validate("lut")
+    def _valid_lut(self, proposal: Any) -> int | None:
+        value: int | None = proposal["value"]
+        if value is not None and not 0 <= value < len(self._about.luts):
+            raise traitlets.TraitError(f"lut={value}: these pictures have {len(self._about.luts)} VOI LUTs, from 0.")
+        return value
+
+    def _windowed(self, _change: Any) -> None:
+        # Whoever sets a window wants to see it.
+        self.lut = None
 
     @traitlets.validate("zoom")
     def _valid_zoom(self, proposal: Any) -> float:
@@ -127,12 +148,15 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
             "samples": pixels.shape[2] if pixels.ndim == 3 else 1,
             "slope": stored.slope,
             "intercept": stored.intercept,
+            "luts": [lut.first for lut in stored.luts],
         }
         little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
         # A view of the memory, not a copy: an array that its user holds leaves the kernel as it is.
         buffers = [np.ascontiguousarray(little).data.cast("B")]
         if self._layers:
+            head["labelled"] = True
             buffers.append(labels_at(self._layers, index).data.cast("B"))
+        buffers += [lut.levels.data.cast("B") for lut in stored.luts]
         self.send(head, buffers)
 
     def _at(self, index: int) -> Stored:
@@ -177,14 +201,16 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
         """What is on the screen in words: title, slice, window."""
         centre, width = self.window
         inverted = ", inverted" if self.invert else ""
-        return f"{self._about.title}: slice {self.index + 1} of {self._about.count}, W {width:g} L {centre:g}{inverted}"
+        shown = f"W {width:g} L {centre:g}" if self.lut is None else self.about["luts"][self.lut]
+        return f"{self._about.title}: slice {self.index + 1} of {self._about.count}, {shown}{inverted}"
 
     def grey(self) -> render.Grey:
         """The grey levels on the screen, (rows, columns) of uint8, or colours (rows, columns, 3)."""
         grey = render.grey_levels(
             self._at(self.index),
             self.window,
-            exact=self._about.exact,
+            function=self._about.function,
+            lut=self.lut,
             inverted=self.invert != self._about.flipped,
         )
         return blended(grey, labels_at(self._layers, self.index), self._layers) if self._layers else grey

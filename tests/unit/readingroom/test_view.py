@@ -141,7 +141,7 @@ def test_colours_pass_as_they_are():
 @pytest.mark.parametrize("window", [(40, 400), (0, 2), (-600, 1500), (10, 1), (3.5, 2.25)])
 def test_windows_equal_pydicoms(window):
     values = np.arange(-1200, 1200, dtype=np.int16).reshape(40, 60)
-    grey = render.grey_levels(Stored(values), window, exact=False, inverted=False)
+    grey = render.grey_levels(Stored(values), window)
     one = instance(values, slope=1, intercept=0, WindowCenter=window[0], WindowWidth=window[1])
     expected = (apply_windowing(values, one) + 32768) / 65535 * 255
     assert np.abs(grey - expected).max() <= 0.5 + 1e-6
@@ -149,7 +149,7 @@ def test_windows_equal_pydicoms(window):
 
 def test_linear_exact_equals_pydicoms():
     values = np.linspace(-2, 2, 4000, dtype=np.float32).reshape(40, 100)
-    grey = render.grey_levels(Stored(values), (0.1, 1.5), exact=True, inverted=False)
+    grey = render.grey_levels(Stored(values), (0.1, 1.5), function="LINEAR_EXACT")
     expected = np.clip((values.astype(np.float64) - 0.1) / 1.5 + 0.5, 0, 1) * 255
     assert np.abs(grey - expected).max() <= 0.5 + 1e-6
 

@@ -6,15 +6,22 @@ const CACHE_BYTES = 256 * 1024 * 1024;
 const WAITING_MS = 1500;
 const ARRAYS = { int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, float32: Float32Array };
 
-// ---- Grey levels: PS3.3 C.11.2.1.2.1 and C.11.2.1.3.2, the same operations in the same order as render.py ----
+// ---- Grey levels: PS3.3 C.11.2.1.2.1, C.11.2.1.3.1 and .2, the same operations in the same order as render.py ----
 
-function greyOf(value, centre, width, exact) {
+function greyOf(value, centre, width, kind) {
   let share;
-  if (exact) share = (value - centre) / width + 0.5;
+  if (kind === "SIGMOID") share = 1 / (1 + Math.exp((-4 * (value - centre)) / width));
+  else if (kind === "LINEAR_EXACT") share = (value - centre) / width + 0.5;
   else if (width === 1) share = value > centre - 0.5 ? 1 : 0;
   else share = (value - (centre - 0.5)) / (width - 1) + 0.5;
   if (Number.isNaN(share)) share = 0;
   return Math.floor(Math.min(Math.max(share, 0), 1) * 255 + 0.5);
+}
+
+// A stored VOI LUT (C.11.2.1.1): its levels come ready-made from Python.
+function lookedUp(value, { first, levels }) {
+  const at = Math.floor((Number.isNaN(value) ? first : value) + 0.5) - first;
+  return levels[Math.min(Math.max(at, 0), levels.length - 1)];
 }
 
 function packed(grey) {
@@ -24,10 +31,13 @@ function packed(grey) {
 function makePainter() {
   let key = "";
   let table = null;
+  let lut = null;
   // One entry for every bit pattern of a stored value: 65536 divisions a window, not one a pixel.
   function tableFor(frame, state) {
-    const wanted = [frame.dtype, frame.slope, frame.intercept, ...state.window, state.exact, state.inverted].join();
-    if (wanted === key) return table;
+    const wanted = [frame.dtype, frame.slope, frame.intercept, ...state.window, state.kind, state.inverted].join();
+    const chosen = frame.luts[state.lut] ?? null;
+    if (wanted === key && chosen === lut) return table;
+    lut = chosen;
     const bytes = frame.data.BYTES_PER_ELEMENT;
     const patterns = bytes === 1 ? new Uint8Array(256) : new Uint16Array(65536);
     for (let i = 0; i < patterns.length; i++) patterns[i] = i;
@@ -38,7 +48,9 @@ function makePainter() {
     return table;
   }
   function level(stored, frame, state) {
-    const grey = greyOf(stored * frame.slope + frame.intercept, state.window[0], state.window[1], state.exact);
+    const value = stored * frame.slope + frame.intercept;
+    const own = frame.luts[state.lut];
+    const grey = own ? lookedUp(value, own) : greyOf(value, state.window[0], state.window[1], state.kind);
     return packed(state.inverted ? 255 - grey : grey);
   }
   let image = null;
@@ -116,8 +128,10 @@ function commSource(model) {
 
 function frameOf(message, buffers) {
   // Copied: the comm's buffer need not be aligned, and would keep its whole message alive.
-  const [bytes, labels] = buffers.map((b) => b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength));
-  return { ...message, data: new ARRAYS[message.dtype](bytes), labels: labels && new Uint8Array(labels) };
+  const [bytes, ...rest] = buffers.map((b) => b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength));
+  const labels = message.labelled && new Uint8Array(rest.shift());
+  const luts = message.luts.map((first, i) => ({ first, levels: new Uint8Array(rest[i]) }));
+  return { ...message, data: new ARRAYS[message.dtype](bytes), labels, luts };
 }
 
 // ---- The loader: the latest wish first, few requests under way, ahead in the direction of scrolling ----
@@ -263,7 +277,8 @@ function buildPage(about) {
   stage.style.aspectRatio = `${about.columns * about.spacing[1]} / ${about.rows * about.spacing[0]}`;
   const slider = element("input", { type: "range", min: "0", max: String(about.count - 1), step: "1", "aria-label": "Slice" });
   const presets = element("select", { "aria-label": "Window preset" }, element("option", { value: "" }, "Window…"),
-    ...about.presets.map(([name, centre, width], i) => element("option", { value: i }, `${i + 1} ${name} (W ${show(width)} L ${show(centre)})`)));
+    ...about.presets.map(([name, centre, width], i) => element("option", { value: i }, `${i + 1} ${name} (W ${show(width)} L ${show(centre)})`)),
+    ...about.luts.map((name, i) => element("option", { value: about.presets.length + i }, `${about.presets.length + i + 1} ${name}`)));
   const invert = element("button", { type: "button", "aria-pressed": "false" }, "Invert");
   const closer = element("button", { type: "button", "aria-label": "Zoom in" }, "+");
   const farther = element("button", { type: "button", "aria-label": "Zoom out" }, "−");
@@ -312,7 +327,8 @@ function render({ model, el }) {
     window: [...model.get("window")],
     zoom: model.get("zoom"),
     pan: [...model.get("pan")],
-    exact: about.exact,
+    kind: about.function,
+    lut: model.get("lut"),
     inverted: false,
     overlays: model.get("overlays"),
   };
@@ -348,6 +364,7 @@ function render({ model, el }) {
   function tell() {
     const loading = frame && frame.z === state.index ? "" : " (loading)";
     const inverted = model.get("invert") ? ", inverted" : "";
+    const shown = about.luts[state.lut] ?? `W ${show(state.window[1])} L ${show(state.window[0])}`;
     const [row, column] = model.get("cross");
     const cross = row === undefined ? "" : `, crosshair at row ${row + 1} column ${column + 1}`;
     page.slider.value = String(state.index);
@@ -355,7 +372,7 @@ function render({ model, el }) {
     page.invert.setAttribute("aria-pressed", String(model.get("invert")));
     if (page.error.hidden) {
       page.status.textContent =
-        `slice ${state.index + 1} of ${about.count}${loading}, W ${show(state.window[1])} L ${show(state.window[0])}${inverted}${cross}`;
+        `slice ${state.index + 1} of ${about.count}${loading}, ${shown}${inverted}${cross}`;
     }
   }
   function place() {
@@ -405,12 +422,14 @@ function render({ model, el }) {
     }
   }
   function setWindow(centre, width, commit) {
-    state.window = [centre, Math.max(width, about.exact ? 1e-6 : 1)];
+    state.window = [centre, Math.max(width, about.function === "LINEAR" ? 1 : 1e-6)];
+    state.lut = null;
     if (commit) commitWindow();
     draw();
   }
   function commitWindow() {
     model.set("window", [...state.window]);
+    model.set("lut", null);
     model.save_changes();
   }
   function setZoom(zoom) {
@@ -430,7 +449,12 @@ function render({ model, el }) {
     model.save_changes();
   }
   function preset(i) {
-    if (about.presets[i]) setWindow(about.presets[i][1], about.presets[i][2], true);
+    const lut = i - about.presets.length;
+    if (lut < 0) setWindow(about.presets[i][1], about.presets[i][2], true);
+    else if (about.luts[lut] !== undefined) {
+      model.set("lut", lut);
+      model.save_changes();
+    }
   }
   function resetView() {
     setZoom(1);
@@ -454,6 +478,10 @@ function render({ model, el }) {
     },
     "change:window": () => {
       state.window = [...model.get("window")];
+      draw();
+    },
+    "change:lut": () => {
+      state.lut = model.get("lut");
       draw();
     },
     "change:invert": () => {
@@ -517,7 +545,7 @@ function listenToPointer(c, signal) {
     }
     // A drag over 256 pixels doubles the width, or moves the centre by one width: the same feel for 80 HU and for 0.1.
     const step = drag.window[1] / 256;
-    const round = c.about.exact ? (v) => v : Math.round;
+    const round = c.about.function === "LINEAR" ? Math.round : (v) => v;
     c.setWindow(round(drag.window[0] + dy * step), round(drag.window[1] + dx * step), false);
   }, { signal });
   function release(event) {
@@ -574,7 +602,7 @@ function listenToKeys(c, signal) {
       return;
     }
     const [centre, width] = c.state.window;
-    const step = c.about.exact ? width / 20 : Math.max(Math.round(width / 20), 1);
+    const step = c.about.function === "LINEAR" ? Math.max(Math.round(width / 20), 1) : width / 20;
     if (event.shiftKey && windowKeys[event.key]) {
       const [up, wider] = windowKeys[event.key];
       c.setWindow(centre + up * step, width + wider * step, true);
