@@ -60,6 +60,10 @@ def test_a_folder_with_an_archive_becomes_a_folder_and_a_report(source, tmp_path
     assert "bomb" in reasons["bomb.dcm"]
     assert "archive within" in reasons["inner.zip"]
     rows = {(r["attribute"], r["action"]): r for r in content["attributes"]}
+    assert rows["SeriesDescription", "clean"]["now"] == ["before REMOVED' scan"]
+    assert rows["PatientAge", "cap"]["now"] == ["090Y"]
+    told = json.dumps([row["now"] for row in content["attributes"]]).lower()
+    assert not any(name in told for name in ("zwiebelturm", "okonjoreyes", "990417"))
     assert rows["SeriesDescription", "clean"]["why"] == "PS3.15 Table E.1-1, Clean Descriptors: C"
     assert {"attribute": "PatientAge", "value": "090Y", "patients": 1} in content["rare_values"]
     page = (report / "report.html").read_text()

@@ -57,6 +57,19 @@ def test_the_way_of_a_dataset(audit, source):
     assert "is whole" in run("verify", "chest").output
 
 
+def test_an_ingest_writes_the_report_of_what_it_did(audit, source, tmp_path):
+    report = tmp_path / "report"
+    argv = ["ingest", source, "--project", "lung", "--name", "chest", "--policy", "research", "--report", report]
+    done = run(*argv, "--rare", 2)
+    assert done.exit_code == 0, done.output
+    content = json.loads((report / "report.json").read_text())
+    assert content["files"] == 3
+    assert content["instances"] == 2
+    rows = {(r["attribute"], r["action"]): r["now"] for r in content["attributes"]}
+    assert rows["PatientName", "pseudonym"][0].startswith("P-")
+    assert "What was done to which attribute" in (report / "report.html").read_text()
+
+
 def test_a_version_that_reuses_another_outlives_it(audit, source):
     for name in ("Sam", "Olga"):
         audit.identify("https://idp", name.lower(), name)

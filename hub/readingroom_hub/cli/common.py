@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, ParamSpec, Self, TypeVar
 
 import typer
@@ -25,6 +26,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs in
 Dciodvfy = Annotated[
     bool, typer.Option("--dciodvfy", help="Leave out what dciodvfy finds less valid than before (needs dicom3tools).")
 ]
+ReportFolder = Annotated[
+    Path | None, typer.Option("--report", help="Folder for report.json and report.html; keep it with the originals.")
+]
+Rare = Annotated[int, typer.Option("--rare", help="Report values that fewer patients than this share.")]
 errors = Console(stderr=True)
 
 

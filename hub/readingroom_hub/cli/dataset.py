@@ -7,7 +7,19 @@ from typing import Annotated, Any
 import typer
 
 from readingroom_hub import compose
-from readingroom_hub.cli.common import AsJson, Bar, Dciodvfy, command, load, operator, person, record, show
+from readingroom_hub.cli.common import (
+    AsJson,
+    Bar,
+    Dciodvfy,
+    Rare,
+    ReportFolder,
+    command,
+    load,
+    operator,
+    person,
+    record,
+    show,
+)
 from readingroom_hub.deid import policy_file
 from readingroom_hub.errors import BadInput, IntegrityError
 from readingroom_hub.model.dataset import DatasetVersion
@@ -29,6 +41,8 @@ def ingest(
     name: Annotated[str, typer.Option(help="The dataset's name: a folder below /data.")],
     policy: Annotated[str, typer.Option(help="A policy file (TOML), or one that ships: basic, research.")] = "basic",
     dciodvfy: Dciodvfy = False,
+    report: ReportFolder = None,
+    rare: Rare = 5,
     reuse: Annotated[
         bool, typer.Option("--reuse", help="Share objects, and the data key, with its newest version.")
     ] = False,
@@ -43,11 +57,15 @@ def ingest(
     try:
         with Bar("Taking in", hidden=as_json) as advance:
             ids = ProjectId(project), DatasetName(name), operator(audit)
-            done = service.ingest(source, *ids, policy=rules, validator=validator, progress=advance, reuse=reuse)
+            done = service.ingest(
+                source, *ids, policy=rules, validator=validator, progress=advance, reuse=reuse, rare=rare
+            )
     except NothingTakenIn as error:
         if not as_json:
             _show_left_out(error.left_out)
         raise
+    if report:
+        done.report.write(report)
     if as_json:
         row = _row(done.version) | {"unchanged": done.unchanged, "files": done.files, "seconds": round(done.seconds, 2)}
         typer.echo(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from readingroom_hub.cli.common import AsJson, Bar, Dciodvfy, RunByDefault, command, show
+from readingroom_hub.cli.common import AsJson, Bar, Dciodvfy, Rare, ReportFolder, RunByDefault, command, show
 from readingroom_hub.deid import policy_file
 from readingroom_hub.deid.table import Table, table
 from readingroom_hub.errors import BadInput
@@ -28,9 +28,9 @@ def run(
     target: Annotated[Path, typer.Argument(help="Folder to make for the results.")],
     policy: PolicyName = "basic",
     key: Annotated[Path, typer.Option(help="File of the secret key; it is made where there is none.")] = _KEY,
-    report: Annotated[Path | None, typer.Option(help="Folder for report.json and report.html.")] = None,
+    report: ReportFolder = None,
     dciodvfy: Dciodvfy = False,
-    rare: Annotated[int, typer.Option(help="Report values that fewer patients than this share.")] = 5,
+    rare: Rare = 5,
     as_json: AsJson = False,
 ) -> None:
     """De-identify SOURCE into TARGET. The same key gives the same pseudonyms, dates and UIDs."""
@@ -40,12 +40,7 @@ def run(
         secret = deid_folder.secret(key)
         done = deid_folder.run(source, target, rules, secret, advance, validator=validator, rare=rare)
     if report:
-        try:
-            report.mkdir(parents=True, exist_ok=True)
-            (report / "report.json").write_text(done.json(), "utf-8")
-            (report / "report.html").write_text(done.page(), "utf-8")
-        except OSError as error:
-            raise BadInput(f"the report cannot be written to {report}: {error.strerror}") from error
+        done.write(report)
     if as_json:
         typer.echo(done.json(), nl=False)
         return

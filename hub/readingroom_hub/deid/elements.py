@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
 from readingroom_hub.deid import identifiers, residual, safe_private, structured
@@ -25,6 +26,9 @@ _ONE_VALUE = frozenset({"LT", "ST", "UT", "UR"})
 _NUMBER = re.compile(rb"[-+0-9.eE \\\0]*")
 _AGE = re.compile(r"\s*(\d{3})Y\s*")
 _OLDEST = 89  # 45 CFR 164.514(b)(2)(i)(C): ages over 89 become one group of 90 or older
+# Actions after which there is a value to look at.
+_SHOWN = frozenset({Action.CAP, Action.CLEAN, Action.DUMMY, Action.PSEUDONYM, Action.SHIFT})
+_SAMPLE = 80
 _Element = DataElement | RawDataElement
 
 
@@ -40,6 +44,8 @@ class Case:
     uids: Callable[[str], str]
     actions: Counter[tuple[str, Action]] = field(default_factory=Counter)
     """How often which action was done to which attribute (by keyword); what is kept as it is does not count."""
+    samples: dict[tuple[str, Action], str] = field(default_factory=dict)
+    """What an attribute says now, once for each action that leaves a value."""
 
     def apply(self, ds: Dataset, parent: int = 0, *, private: bool = False) -> None:
         """Do to each element of `ds`, an item of sequence `parent` (0: the object itself), what the policy says."""
@@ -53,7 +59,10 @@ class Case:
                 todo = self._content(tag, content)
             done = self._do(ds, parent, tag, todo, private=private)
             if done is not Action.KEEP:
-                self.actions[keyword(tag), done] += 1
+                key = keyword(tag), done
+                self.actions[key] += 1
+                if done in _SHOWN and key not in self.samples and (element := ds[tag]).VR != "SQ":
+                    self.samples[key] = _sample(element.value)
 
     def _action(self, ds: Dataset, parent: int, tag: BaseTag, *, private: bool) -> Action:
         if tag.is_private and (private or Option.SAFE_PRIVATE in self.policy.options):
@@ -164,6 +173,12 @@ def _vr(tag: BaseTag, element: _Element) -> str:
         return str(vr)
     known = vr_of(tag) or "UN"
     return str(vr) if vr == "OB" and "OB" in known else known
+
+
+def _sample(value: object) -> str:
+    values = value if isinstance(value, MultiValue) else [value]
+    text = "\\".join(str(v) for v in values if v is not None and not isinstance(v, bytes))
+    return text if len(text) <= _SAMPLE else text[: _SAMPLE - 1] + "\u2026"
 
 
 def _texts(ds: Dataset, tag: BaseTag) -> list[str]:

@@ -40,6 +40,8 @@ class Deidentified:
     number: int
     actions: Counter[tuple[str, Action]]
     """How often which action was done to which attribute (by keyword)."""
+    samples: dict[tuple[str, Action], str]
+    """What an attribute says now (`elements.Case.samples`)."""
     pixels: Cleaned | None = None
     """What the Clean Pixel Data Option did; None where no text was looked for."""
 
@@ -125,6 +127,7 @@ class Deidentifier:
             modality=str(header.get("Modality") or "OT"),
             number=_number(header),
             actions=case.actions,
+            samples=case.samples,
             pixels=cleaned,
         )
 

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from readingroom_hub.deid import policy_file
@@ -13,11 +14,13 @@ from readingroom_hub.deid.actions import Action
 from readingroom_hub.deid.pixels.clean import Cleaned
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.deid.reasons import reason
+from readingroom_hub.errors import BadInput
 from readingroom_hub.services.intake_files import LeftOut
 from readingroom_hub.services.intake_pool import Sealed
 from readingroom_hub.services.rare_values import RareValues
 
 MOST_THUMBNAILS = 200
+_SAMPLES = 3
 FORMAT = "readingroom-deid-report/1"
 
 
@@ -49,6 +52,8 @@ class Report:
     seconds: float
     rare: tuple[dict[str, Any], ...]
     """Values that fewer patients share than the threshold asks for."""
+    samples: dict[tuple[str, Action], tuple[str, ...]]
+    """What some of the attributes that were changed say now."""
 
     def content(self) -> dict[str, Any]:
         """As JSON: attributes by keyword, with how often which action was done and why."""
@@ -66,7 +71,13 @@ class Report:
             "masked_places": sum(len(m.pixels.masks) for m in self.masked),
             "masked": [m.row() for m in self.masked],
             "attributes": [
-                {"attribute": keyword, "action": action.value, "count": n, "why": reason(self.policy, keyword, action)}
+                {
+                    "attribute": keyword,
+                    "action": action.value,
+                    "count": n,
+                    "now": [plain(text) for text in self.samples.get((keyword, action), ())],
+                    "why": reason(self.policy, keyword, action),
+                }
                 for (keyword, action), n in sorted(self.actions.items())
             ],
             "rare_values": list(self.rare),
@@ -77,6 +88,15 @@ class Report:
     def json(self) -> str:
         """The content, indented."""
         return json.dumps(self.content(), indent=1, ensure_ascii=False) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Write `report.json` and `report.html` into `folder`, which is made where there is none. Raises BadInput."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "report.json").write_text(self.json(), "utf-8")
+            (folder / "report.html").write_text(self.page(), "utf-8")
+        except OSError as error:
+            raise BadInput(f"the report cannot be written to {folder}: {error.strerror}") from error
 
     def page(self) -> str:
         """The content as one HTML page without script, style sheet or image from elsewhere."""
@@ -96,7 +116,10 @@ class Report:
             rare=_table(("attribute", "value", "patients"), self.rare) if self.rare else "<p>None.</p>",
             most=MOST_THUMBNAILS,
             masked="".join(map(_figure, self.masked[:MOST_THUMBNAILS])) or "<p>None.</p>",
-            attributes=_table(("attribute", "action", "count", "why"), c["attributes"]),
+            attributes=_table(
+                ("attribute", "action", "count", "now", "why"),
+                [row | {"now": " | ".join(row["now"])} for row in c["attributes"]],
+            ),
         )
 
 
@@ -110,12 +133,17 @@ class Tally:
     masked: list[Masked] = field(default_factory=list)
     actions: Counter[tuple[str, Action]] = field(default_factory=Counter)
     values: RareValues = field(default_factory=RareValues)
+    samples: dict[tuple[str, Action], list[str]] = field(default_factory=dict)
 
     def add(self, result: Sealed) -> None:
         """One more instance has been written."""
         one = result.instance
         self.values.add(one.patient, result.told)
         self.actions += result.actions
+        for key, value in result.samples.items():
+            known = self.samples.setdefault(key, [])
+            if len(known) < _SAMPLES and value not in known:
+                known.append(value)
         self.instances, self.bytes = self.instances + 1, self.bytes + one.size
         if result.pixels and result.pixels.masks:
             shown = len(self.masked) < MOST_THUMBNAILS  # the others' pictures would only fill the memory
@@ -134,6 +162,7 @@ class Tally:
             tuple(sorted(self.left_out, key=lambda o: o.path)),
             seconds,
             tuple(self.values.rows(rare)),
+            {key: tuple(values) for key, values in self.samples.items()},
         )
 
 
@@ -186,6 +215,7 @@ need be.</p>
 <h2>Values that few patients share</h2>
 <p>They may tell who somebody is: leave out Retain Patient Characteristics, or those patients.</p>{rare}
 <h2>What was done to which attribute, and why</h2>
-<p>Attributes that are not listed were kept as they were.</p>{attributes}
+<p>Attributes that are not listed were kept as they were. "Now" is what up to three of them say after it.</p>
+{attributes}
 </main></body></html>
 """

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from readingroom_hub.crypto.envelope import MANIFEST_PART, seal
 from readingroom_hub.deid import policy_file
-from readingroom_hub.deid.actions import Action
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.errors import BadInput, Conflict, NotFound, ReadingRoomError
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
@@ -26,6 +25,7 @@ from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.objects import ObjectStore
 from readingroom_hub.ports.records import AuditRepository
 from readingroom_hub.services import intake_files, intake_pool, manifests
+from readingroom_hub.services.deid_report import Report, Tally
 from readingroom_hub.services.intake_base import Base, Changed
 from readingroom_hub.services.intake_files import LeftOut
 from readingroom_hub.services.intake_locks import IntakeLocks
@@ -62,6 +62,8 @@ class Ingested:
     files: int
     left_out: tuple[LeftOut, ...]
     seconds: float
+    report: Report
+    """What was done to the files, as for `readingroom deid`."""
     reused: int = 0
     """Instances whose objects an earlier version had stored."""
 
@@ -72,22 +74,21 @@ class _Batch:
 
     base: Base | None = None
     instances: dict[str, Instance] = field(default_factory=dict)
-    left_out: list[LeftOut] = field(default_factory=list)
-    actions: Counter[tuple[str, Action]] = field(default_factory=Counter)
+    tally: Tally = field(default_factory=Tally)
 
     def accept(self, result: Sealed | LeftOut) -> Sealed | None:
         """Note a result; returns what is to be stored."""
         if isinstance(result, LeftOut):
-            self.left_out.append(result)
+            self.tally.left_out.append(result)
             return None
         known = self.instances.get(result.instance.instance)
         if known is not None:
             same = known.sha256 == result.instance.sha256
             why = "the same instance again" if same else "another object with a SOP Instance UID that came before"
-            self.left_out.append(LeftOut(result.path, why))
+            self.tally.left_out.append(LeftOut(result.path, why))
             return None
         self.instances[result.instance.instance] = result.instance
-        self.actions += result.actions
+        self.tally.add(result)
         return result
 
 
@@ -123,11 +124,13 @@ class IngestService:
         progress: Progress = _silent,
         workers: int | None = None,
         reuse: bool = False,
+        rare: int = 5,
     ) -> Ingested:
         """De-identify every file below `source` and publish them as one version. Same input, same version.
 
         `reuse`: share the data key of the dataset's newest version, and its objects where they are the same; with a key
         of its own where an instance of it has changed, since below one key each has one content.
+        The report lists values that fewer than `rare` patients share.
         `validator` is where dciodvfy is; then objects that it finds less valid than before are left out.
 
         Raises NotFound for an unknown project, NothingTakenIn, and what the ports raise; then nothing is published and
@@ -147,19 +150,19 @@ class IngestService:
             job = intake_pool.Job(folder, policy, secret, secrets.token_bytes(32), KeyId.new(), validator)
             job = intake_pool.survey(job, files, workers)
             newest = partial(Base.newest, self._versions, self._custody, self._leftovers)
-            batch = _Batch(newest(project, dataset) if reuse else None, left_out=list(not_files))
+            batch = _Batch(newest(project, dataset) if reuse else None, tally=Tally(list(not_files)))
             try:
                 version, unchanged = self._run(job, files, project, dataset, by, batch, progress, workers)
             except Changed:
                 self._locks.tidy(self._leftovers)
-                batch = _Batch(left_out=list(not_files))
+                batch = _Batch(tally=Tally(list(not_files)))
                 version, unchanged = self._run(job, files, project, dataset, by, batch, progress, workers)
         except BaseException as error:
             self._clean_up(error, by, project, about)
             raise
-        left_out = tuple(sorted(batch.left_out, key=lambda o: o.path))
         reused = batch.base.reused if batch.base else 0
-        return Ingested(version, unchanged, len(files), left_out, time.monotonic() - started, reused)
+        report = batch.tally.report(policy, len(files), time.monotonic() - started, rare)
+        return Ingested(version, unchanged, report.files, report.left_out, report.seconds, report, reused)
 
     def _run(
         self,
@@ -216,7 +219,7 @@ class IngestService:
 
         The version that is there already, where it is the same."""
         if not batch.instances:
-            raise NothingTakenIn(tuple(batch.left_out))
+            raise NothingTakenIn(tuple(batch.tally.left_out))
         manifest = manifest_of(project, dataset, job.policy.profile, batch.instances.values())
         with suppress(NotFound):
             return self._versions.get(manifest.digest())
@@ -254,7 +257,7 @@ def _version(manifest: Manifest, key_id: KeyId, card: str) -> DatasetVersion:
 
 def _card(policy: Policy, batch: _Batch) -> str:
     actions: dict[str, dict[str, int]] = {}
-    for (keyword, action), count in sorted(batch.actions.items()):
+    for (keyword, action), count in sorted(batch.tally.actions.items()):
         actions.setdefault(keyword, {})[action.value] = count
     content = {
         "format": CARD_FORMAT,
@@ -263,7 +266,7 @@ def _card(policy: Policy, batch: _Batch) -> str:
         "options": sorted(o.value for o in policy.options),
         "policy": policy_file.content(policy),
         "modalities": _counted(i.modality for i in batch.instances.values()),
-        "left_out": _counted(o.reason for o in batch.left_out),
+        "left_out": _counted(o.reason for o in batch.tally.left_out),
         "actions": actions,
     }
     return json.dumps(content, sort_keys=True)

@@ -31,6 +31,7 @@ R = TypeVar("R")
 Paths = tuple[str, ...]
 _CHUNK = 32
 _BATCH = 8
+_SAMPLES = 50
 _MOST_VALUES = 2_000_000
 
 
@@ -45,7 +46,9 @@ class Sealed:
     file: Path | None
     """Where it lies instead, with a job that has a spool folder; `sealed` is empty then."""
     told: dict[str, str]
-    """With a spool folder: what it tells of its patient (`rare_values.known`)."""
+    """What it tells of its patient (`rare_values.known`)."""
+    samples: dict[tuple[str, Action], str]
+    """What attributes say now, as far as this worker has not told it a few times."""
     pixels: Cleaned | None
     """What was done to its pixels; None where no text was looked for."""
 
@@ -167,11 +170,22 @@ def _one(path: str, job: Job, deidentify: Deidentifier) -> Sealed | LeftOut:
         return LeftOut(path, f"it cannot be read: {error.strerror}")
     instance = describe(done)
     data = seal(job.key, job.key_id, instance.instance, done.data) if job.key else done.data
+    told = rare_values.known(done.header), _news(done.samples)
     if job.spool is None:
-        return Sealed(path, instance, data, done.actions, None, {}, done.pixels)
+        return Sealed(path, instance, data, done.actions, None, *told, done.pixels)
     spooled = job.spool / secrets.token_hex(16)
     spooled.write_bytes(data)
-    return Sealed(path, instance, b"", done.actions, spooled, rare_values.known(done.header), done.pixels)
+    return Sealed(path, instance, b"", done.actions, spooled, *told, done.pixels)
+
+
+_told: Counter[tuple[str, Action]] = Counter()
+
+
+def _news(samples: dict[tuple[str, Action], str]) -> dict[tuple[str, Action], str]:
+    """Without those of which this process has told enough: they would only fill the pipe."""
+    new = {key: value for key, value in samples.items() if _told[key] < _SAMPLES}
+    _told.update(new.keys())
+    return new
 
 
 def _survey(paths: Paths) -> Identifiers:
