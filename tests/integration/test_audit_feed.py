@@ -217,6 +217,29 @@ class Kept(Receiver):
         yield from (None for _ in messages)
 
 
+def test_a_receiver_that_hangs_is_told_by_the_age_of_what_waits(repository):
+    paths, client = repository
+    old = AuditRecord(AuditEvent.SIGN_IN, time=datetime.now(UTC) - timedelta(minutes=7))
+    state = FeedState(paths.feeds, "syslog")
+    feed = Feed(paths.audit, state, Kept())
+    while feed.step():
+        pass
+    found = status(paths.audit, paths.feeds, "syslog")
+    assert (found.behind, found.oldest, found.trouble) == (0, None, None)
+    client.append([old, old])
+    found = status(paths.audit, paths.feeds, "syslog")
+    assert found.behind == 1
+    assert 400 < found.oldest < 500
+    assert "is 7 minutes old" in found.trouble
+    assert (
+        "is 7 minutes old, 1 records behind"
+        in checked(Settings(state=paths.state, audit_feed_syslog="localhost")).sentence
+    )
+    feed.step()
+    assert status(paths.audit, paths.feeds, "syslog").trouble is None
+    state.close()
+
+
 def test_purged_records_are_passed_over_and_counted(repository, tmp_path):
     paths, client = repository
     fill(client, 3)

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from readingroom_hub.ports.receivers import Receiver
 _BATCH_RECORDS = 500
 _BATCH_BYTES = 4 << 20
 _POLL_SECONDS = 1.0
+_LATE_SECONDS = 300.0
+"""A feed without trouble of its own that is later than this is one whose receiver hangs, or is too slow."""
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0
 
 
@@ -202,20 +205,29 @@ class FeedStatus:
     running: bool
     behind: int | None
     progress: Progress | None
+    oldest: float | None
+    """Seconds since the first of those that are behind was made."""
 
     @property
     def trouble(self) -> str | None:
         """What is wrong now, in one sentence, None where nothing is."""
         if not self.running:
             return "no process runs it"
-        return self.progress.trouble if self.progress else None
+        if self.progress and self.progress.trouble:
+            return self.progress.trouble
+        if self.oldest is not None and self.oldest > _LATE_SECONDS:
+            return f"the oldest record that was not handed over is {self.oldest / 60:.0f} minutes old"
+        return None
 
 
 def status(log: Path, folder: Path, name: str) -> FeedStatus:
     """Of a feed whose state is in `folder`, beside it. Raises StoreUnavailable."""
     known = look(folder, name)
     progress = known[0] if known else None
-    behind = None
+    start, behind, oldest = progress.next if progress else 0, None, None
     with contextlib.suppress(ReadingRoomError), contextlib.closing(LogReader(log / LOG_FILE)) as reader:
-        behind = max(0, signed_size(log, reader) - (progress.next if progress else 0))
-    return FeedStatus(name, is_running(folder, name), behind, progress)
+        behind = max(0, signed_size(log, reader) - start)
+        if behind:
+            made = datetime.fromisoformat(from_leaf(next(reader.leaves(start)).leaf)["time"])
+            oldest = max(0.0, (datetime.now(UTC) - made).total_seconds())
+    return FeedStatus(name, is_running(folder, name), behind, progress, oldest)

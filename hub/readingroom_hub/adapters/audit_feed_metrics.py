@@ -24,6 +24,9 @@ class FeedMetrics(Collector):
             "readingroom_audit_feed_up", "1 where nothing keeps the feed from going on.", labels=_LABELS
         )
         behind = GaugeMetricFamily("readingroom_audit_feed_behind", "Signed records not handed over.", labels=_LABELS)
+        oldest = GaugeMetricFamily(
+            "readingroom_audit_feed_oldest_seconds", "Age of the oldest record not handed over.", labels=_LABELS
+        )
         counters = {
             "sent": CounterMetricFamily("readingroom_audit_feed_sent", "Records handed over.", labels=_LABELS),
             "purged": CounterMetricFamily(
@@ -35,11 +38,12 @@ class FeedMetrics(Collector):
             up.add_metric([feed.name], float(feed.trouble is None))
             if feed.behind is not None:
                 behind.add_metric([feed.name], feed.behind)
+                oldest.add_metric([feed.name], feed.oldest or 0.0)
             if feed.progress is not None:
                 refused.add_metric([feed.name], feed.progress.refused)
                 counters["sent"].add_metric([feed.name], feed.progress.sent)
                 counters["purged"].add_metric([feed.name], feed.progress.purged)
-        yield from (up, behind, refused, *counters.values())
+        yield from (up, behind, oldest, refused, *counters.values())
 
 
 def publish(look: Callable[[], Sequence[FeedStatus]], port: int) -> Callable[[], None]:

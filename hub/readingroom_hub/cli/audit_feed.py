@@ -32,6 +32,7 @@ def status(as_json: AsJson = False) -> None:
             "feed": s.name,
             "running": s.running,
             "behind": s.behind,
+            "oldest_seconds": None if s.oldest is None else round(s.oldest),
             "sent": s.progress.sent if s.progress else 0,
             "purged": s.progress.purged if s.progress else 0,
             "refused": s.progress.refused if s.progress else 0,
