@@ -4,7 +4,8 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID, MediaStorageDirectoryStorage
 
-from readingroom_hub.deid import documents, faces
+from readingroom_hub.deid import documents
+from readingroom_hub.deid.faces import risk
 from readingroom_hub.deid.part10 import CannotDeidentify, Part10
 from readingroom_hub.deid.policy import CutShort, Policy
 from readingroom_hub.deid.table import Option
@@ -25,7 +26,7 @@ def check(file: Part10, policy: Policy) -> None:
     if file.pixels or "PixelData" in header:
         _check_pixels(file)
         if Option.CLEAN_FACES in policy.options:
-            faces.check(header)
+            risk.check(header)
         if Option.CLEAN_PIXELS not in policy.options:
             _check_burned_in(header, policy)
             if overlay_bits(header):
