@@ -32,8 +32,8 @@ class Volume:
 
 
 def shrink(frame: Frame, values: Grid) -> tuple[Frame, Grid]:
-    """The frame with about STEP / 2 between pixels, by means of blocks, so that what follows costs little."""
-    down, right = (max(1, int(STEP / 2 / np.linalg.norm(v) + 0.5)) for v in (frame.down, frame.right))
+    """The frame with at most STEP between pixels, by means of blocks, so that what follows costs little."""
+    down, right = (max(1, int(STEP / np.linalg.norm(v))) for v in (frame.down, frame.right))
     rows, columns = frame.rows // down, frame.columns // right
     if (down, right) == (1, 1) or not rows or not columns:
         return frame, values

@@ -1,0 +1,173 @@
+"""Brain extraction after S. M. Smith, Fast robust automated brain extraction, Human Brain Mapping 17 (2002) 143-155.
+
+A surface within the brain grows until it meets what is darker, and stays smooth. CT is made ready for it as in
+J. Muschelli et al., Validated automatic brain extraction of head CT images, NeuroImage 114 (2015) 379-385."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import ConvexHull
+
+from readingroom_hub.deid.faces.geometry import Points
+from readingroom_hub.deid.faces.surface import Sphere
+from readingroom_hub.deid.faces.volume import STEP, Grid, Volume
+from readingroom_hub.deid.part10 import CannotDeidentify
+
+# The paper's: radii between which the surface is bent (mm), how far it looks inwards (mm), how hard it is pushed.
+_BENT, _LEAST_BENT, _DEEP, _SHALLOW, _PUSH = 3.33, 10.0, 20.0, 10.0, 0.05
+_ROUNDS, _EDGES_EVERY = 1000, 50
+_FINE = 3  # 642 points, 13 mm apart on a brain
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Grey values of the paper: darkest and brightest that count, between background and head, the brain's own."""
+
+    dark: float
+    bright: float
+    head: float
+    brain: float
+
+
+@lru_cache(maxsize=1)
+def sphere() -> Sphere:
+    """The one that brains are made of."""
+    return Sphere(_FINE)
+
+
+def inflate(values: Grid, levels: Levels, centre: Points, radius: float, threshold: float) -> Points:
+    """The surface of the brain in grid indices, one point for each of `sphere()`.
+
+    `centre` and `radius` (grid steps) say where to start; `threshold` is the paper's b_t: how much darker than
+    the brain around it a place must be to lie outside."""
+    ball = sphere()
+    points = centre + ball.points * radius / 2
+    steep, middle = 6 / (1 / _BENT - 1 / _LEAST_BENT), (1 / _BENT + 1 / _LEAST_BENT) / 2
+    depths = np.arange(0, _DEEP + STEP / 2, STEP) / STEP
+    shallow = depths * STEP <= _SHALLOW
+    padded = np.pad(values, 1, constant_values=levels.dark)
+    last = np.array(padded.shape) - 1
+    six = (ball.counts == 6)[:, None]
+    edge = 1.0
+    for turn in range(_ROUNDS):
+        around = points[ball.rings]
+        rays = around - points[:, None]
+        normals = np.cross(rays, np.roll(rays, -1, axis=1)).sum(axis=1)
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9
+        means = (around[:, :5].sum(axis=1) + np.where(six, around[:, 5], 0)) / ball.counts[:, None]
+        pull = means - points
+        out = np.einsum("ij,ij->i", pull, normals)[:, None]
+        if turn % _EDGES_EVERY == 0:
+            edge = float(np.linalg.norm(rays, axis=2).mean())
+        bend = 2 * np.abs(out) / (edge * edge * STEP)  # 1 / radius of curvature, per millimetre
+        smooth = (1 + np.tanh(steep * (bend - middle))) / 2
+        looked = np.rint(points[:, None] - depths[:, None] * normals[:, None]).astype(np.int64) + 1
+        seen = padded[tuple(np.moveaxis(np.clip(looked, 0, last), -1, 0))]
+        low = np.maximum(levels.dark, np.minimum(levels.brain, seen.min(axis=1)))
+        high = np.minimum(levels.brain, np.maximum(levels.head, seen[:, shallow].max(axis=1)))
+        least = (high - levels.dark) * threshold + levels.dark
+        push = 2 * (low - least) / (high - levels.dark + 1e-9)
+        points = points + (pull - out * normals) / 2 + smooth * out * normals + _PUSH * edge * push[:, None] * normals
+    return np.asarray(points)
+
+
+_LARGEST_HEAD, _BELOW_TOP, _MIDDLE = 1500.0, 150.0, 110.0  # mm2 of a slice near the top; mm down from there
+_TISSUE_HU, _BRAIN_HU = -300, (-15, 100)
+_CT_THRESHOLDS, _MR_THRESHOLDS = (0.5,), (0.5, 0.6, 0.7, 0.8)
+# What a brain with its fluid measures, from infants on: millilitres; millimetres from side to side, front to back, up.
+_VOLUME, _EXTENTS = (600, 1900), ((95, 175), (115, 215), (75, 175))
+_ROUND, _AT_EDGE = 0.78, 0.12
+_UNDER_SKIN = (5.0, 25.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Brain:
+    """What was found in a volume."""
+
+    points: Points
+    """The surface of the brain, in millimetres: one point for each of `sphere()`."""
+    head: np.ndarray[Any, np.dtype[np.bool_]]
+    """Which grid points of the volume lie in the head, skin included."""
+    millilitres: float
+
+
+def find(volume: Volume, modality: str) -> Brain:
+    """The brain in a CT (values in HU) or MR volume. Raises CannotDeidentify where there is any doubt about it."""
+    ct = modality == "CT"
+    values = volume.values if ct else ndimage.gaussian_filter(volume.values, 0.5)
+    dark, bright = (0.0, 1.0) if ct else (float(v) for v in np.percentile(values[volume.seen], (2, 98)))
+    least = dark + 0.1 * (bright - dark)
+    head = _head(values > (_TISSUE_HU if ct else least))
+    area = head.sum(axis=(0, 1)) * STEP**2
+    if not (area > _LARGEST_HEAD).any():
+        raise CannotDeidentify("no head was found in it")
+    top = int(np.nonzero(area > _LARGEST_HEAD)[0].max())
+    low = max(0, top - round(_BELOW_TOP / STEP))
+    if ct:
+        values = _brain_like(values, head)
+    middle = head[:, :, max(low, top - round(_MIDDLE / STEP)) : top + 1]
+    centre = np.array([i.mean() for i in np.nonzero(middle)]) + (0, 0, max(low, top - round(_MIDDLE / STEP)) - low)
+    radius = float((3 * middle.sum() / 4 / np.pi) ** (1 / 3))
+    part = values[:, :, low : top + 2]
+    levels = Levels(dark, bright, least, 1.0 if ct else _own(part, centre, radius, dark, bright))
+    doubt = "no brain was found in it"
+    for threshold in _CT_THRESHOLDS if ct else _MR_THRESHOLDS:
+        points = inflate(part, levels, centre, radius, threshold) + (0, 0, low)
+        found = _doubt(points, head, volume)
+        if not found:
+            millilitres = sphere().volume(points) * STEP**3 / 1000
+            return Brain(volume.points(points), head, millilitres)
+        doubt = found
+    raise CannotDeidentify(doubt)
+
+
+def _head(tissue: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """The largest piece without what is thin (a headrest, a coil), cavities filled."""
+    pieces, count = ndimage.label(ndimage.binary_opening(tissue, iterations=2))
+    if not count:
+        return np.zeros_like(tissue)
+    largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+    head = ndimage.binary_closing(np.pad(pieces == largest, 3), iterations=3)[3:-3, 3:-3, 3:-3]
+    return np.asarray(ndimage.binary_fill_holes(head))
+
+
+def _brain_like(values: Grid, head: np.ndarray[Any, np.dtype[np.bool_]]) -> Grid:
+    """1 where CT numbers are those of brain, fluid or fresh blood, 0 in bone, fat and air."""
+    like = (values > _BRAIN_HU[0]) & (values < _BRAIN_HU[1]) & head
+    return np.asarray(ndimage.gaussian_filter(like.astype(np.float32), 0.5))
+
+
+def _own(values: Grid, centre: Points, radius: float, dark: float, bright: float) -> float:
+    """The median of what lies in the head's middle (the paper's t_m)."""
+    away = sum((i - c) ** 2 for i, c in zip(np.indices(values.shape, np.float32), centre, strict=True))
+    inside = values[(away < (0.8 * radius) ** 2) & (values > dark) & (values < bright)]
+    if not inside.size:
+        raise CannotDeidentify("no brain was found in it")
+    return float(np.median(inside))
+
+
+def _doubt(points: Points, head: np.ndarray[Any, np.dtype[np.bool_]], volume: Volume) -> str:
+    """Why `points` (grid indices) may be no brain; empty where nothing speaks against it."""
+    shape = np.array(head.shape)
+    if not np.isfinite(points).all() or (points < -2).any() or (points > shape + 1).any():
+        return "no brain was found in it"
+    millilitres = sphere().volume(points) * STEP**3 / 1000
+    if not _VOLUME[0] < millilitres < _VOLUME[1]:
+        return "what was found in it has not the size of a brain"
+    sides = np.ptp(points, axis=0) * STEP
+    if not all(low < side < high for side, (low, high) in zip(sides, _EXTENTS, strict=True)):
+        return "what was found in it has not the measures of a brain"
+    if millilitres < _ROUND * ConvexHull(points).volume * STEP**3 / 1000:
+        return "what was found in it has not the shape of a brain"
+    places = tuple(np.clip(np.rint(points), 0, shape - 1).astype(np.int64).T)
+    inner = ndimage.binary_erosion(volume.seen, iterations=2)
+    if (~inner[places]).mean() > _AT_EDGE:
+        return "the brain reaches the edge of the images: part of it is not in them"
+    depth = ndimage.distance_transform_edt(head | ~volume.seen)[places] * STEP
+    upper = depth[points[:, 2] > points[:, 2].mean()]
+    if not _UNDER_SKIN[0] < float(np.median(upper)) < _UNDER_SKIN[1]:
+        return "what was found in it does not lie under a skull"
+    return ""
