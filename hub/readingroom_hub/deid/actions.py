@@ -22,6 +22,7 @@ class Action(StrEnum):
     CLEAN = "clean"
     CAP = "cap"
     PAD = "pad"
+    DEFACE = "deface"
 
 
 _PATIENT = frozenset({0x00100010, 0x00100020})  # PatientName, PatientID

@@ -2,7 +2,9 @@
 
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import pydicom
@@ -12,6 +14,9 @@ from readingroom_hub.deid import documents, identifiers, part10, refusals, resid
 from readingroom_hub.deid.actions import Action
 from readingroom_hub.deid.cleaner import NOBODY, Cleaner, Others
 from readingroom_hub.deid.elements import Case
+from readingroom_hub.deid.faces import cut, plan, risk
+from readingroom_hub.deid.faces.geometry import Plane
+from readingroom_hub.deid.faces.plan import NO_FACES, Faces, Series
 from readingroom_hub.deid.folding import fold
 from readingroom_hub.deid.identifiers import Identifiers
 from readingroom_hub.deid.part10 import CannotDeidentify
@@ -49,11 +54,13 @@ class Deidentified:
 class Deidentifier:
     """One project's de-identification: `policy`, and the 32 secret bytes that key its pseudonyms, dates and UIDs.
 
-    `others` is what identifies the people of the whole batch: no object may name any of them."""
+    `others` is what identifies the people of the whole batch: no object may name any of them. `faces` is where to cut
+    the faces of its heads (Clean Recognizable Visual Features Option); heads that it does not know are left out."""
 
-    def __init__(self, policy: Policy, secret: bytes, others: Others = NOBODY) -> None:
+    def __init__(self, policy: Policy, secret: bytes, others: Others = NOBODY, faces: Faces = NO_FACES) -> None:
         self._policy = policy
         self._others = others
+        self._faces = faces
         self._cleaners: dict[tuple[Identifiers, int | None], Cleaner] = {}
         self._uids = UIDMap(secret)
         self._pseudonyms = Pseudonyms(secret)
@@ -68,15 +75,23 @@ class Deidentifier:
             file = part10.read(data)
             try:
                 refusals.check(file, self._policy)
-                missing = file.missing
+                told = [f"Pixel Data cut short: {file.missing} bytes padded"] if file.missing else []
+                file, defaced = self._cut_face(file)
                 file, cleaned = self._clean_pixels(file)
-                return self._run(file, cleaned, missing)
+                return self._run(file, cleaned, [*told, *([cut.METHOD] if defaced else [])])
             except CannotDeidentify:
                 raise
             except (
                 Exception
             ) as error:  # damaged elements raise anything at all; the file is left out, the batch goes on
                 raise CannotDeidentify(f"an element cannot be read or written ({type(error).__name__})") from error
+
+    def _cut_face(self, file: part10.Part10) -> tuple[part10.Part10, bool]:
+        """PS3.15 E.3.2."""
+        shown = file.pixels or "PixelData" in file.header
+        if not (shown and Option.CLEAN_FACES in self._policy.options and risk.to_cut(file.header)):
+            return file, False
+        return cut.cut(file, self._faces.plane(file.header)), True
 
     def _clean_pixels(self, file: part10.Part10) -> tuple[part10.Part10, Cleaned | None]:
         """PS3.15 E.3.1, before the header loses the words that are looked for."""
@@ -88,7 +103,7 @@ class Deidentifier:
             return file, None
         return clean(file, self._policy, lambda text: any(True for _ in self._others.find(fold(text))))
 
-    def _run(self, file: part10.Part10, cleaned: Cleaned | None, missing: int) -> Deidentified:
+    def _run(self, file: part10.Part10, cleaned: Cleaned | None, told: list[str]) -> Deidentified:
         header = file.header
         self._complete(header)
         patient = next(
@@ -109,9 +124,10 @@ class Deidentifier:
         case.apply(header)
         documents.blank(header)
         self._mark(header, case.pseudonym)
-        if missing:
-            header.DeidentificationMethod = [*self._policy.method, f"Pixel Data cut short: {missing} bytes padded"]
-            case.actions["PixelData", Action.PAD] += 1
+        if told:
+            header.DeidentificationMethod = [*self._policy.method, *told]
+            for line in told:
+                case.actions["PixelData", Action.DEFACE if line == cut.METHOD else Action.PAD] += 1
         header.preamble = bytes(128)
         header.file_meta = part10.file_meta(header, file.transfer_syntax)
         pixels = self._beside(file, words | residual.numbers(own), case)
@@ -173,16 +189,47 @@ def _code(value: str, meaning: str) -> Dataset:
     return item
 
 
-def survey(stream: BinaryIO, options: frozenset[Option]) -> Identifiers:
-    """What identifies people in one file, Pixel Data unread; nothing where it cannot be read.
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What one file says before any is de-identified."""
+
+    people: Identifiers = field(default_factory=Identifiers)
+    head: Series | None = None
+    """Its series, where a face has to be cut from that."""
+
+
+def survey(stream: BinaryIO, options: frozenset[Option]) -> Surveyed:
+    """What identifies people in one file, Pixel Data unread, and whether it may show a face.
 
     A file that cannot be read is no reason to stop here: it is left out, with its reason, when its turn comes."""
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")
         try:
-            return identifiers.collect(part10.header(stream), options)
+            header = part10.header(stream)
+            head = plan.wanted(header) if Option.CLEAN_FACES in options else None
+            return Surveyed(identifiers.collect(header, options), head)
         except Exception:  # noqa: BLE001  # damaged elements raise anything at all
-            return Identifiers()
+            return Surveyed()
+
+
+def find_face(files: Iterable[bytes]) -> Plane | CannotDeidentify:
+    """Where to cut the face from the files of one series, or why nobody knows.
+
+    Files that cannot be read are passed over: they are left out themselves."""
+    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        try:
+            return plan.find(_read(files))
+        except CannotDeidentify as error:
+            return error
+        except Exception as error:  # noqa: BLE001  # damaged elements raise anything at all
+            return CannotDeidentify(f"its images cannot be read ({type(error).__name__})")
+
+
+def _read(files: Iterable[bytes]) -> Iterator[part10.Part10]:
+    for data in files:
+        with suppress(CannotDeidentify):
+            yield part10.read(data)
 
 
 def _number(header: Dataset) -> int:

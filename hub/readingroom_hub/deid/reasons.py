@@ -19,6 +19,8 @@ def reason(policy: Policy, keyword: str, action: Action) -> str:
         return "PS3.15 E.3.10: a private element; kept only where it is known to be safe"
     if action is Action.PAD:
         return "the policy's images.cut_short: the file ended before them"
+    if action is Action.DEFACE:
+        return "PS3.15 E.3.2, Clean Recognizable Visual Features: the face was cut away, the brain untouched"
     if action is Action.CAP:
         return "45 CFR 164.514(b)(2)(i)(C): ages over 89"
     return _listed(policy, rule, action) if rule else _unlisted(action)

@@ -26,7 +26,7 @@ def check(file: Part10, policy: Policy) -> None:
     if file.pixels or "PixelData" in header:
         _check_pixels(file)
         if Option.CLEAN_FACES in policy.options:
-            risk.check(header)
+            risk.to_cut(header)
         if Option.CLEAN_PIXELS not in policy.options:
             _check_burned_in(header, policy)
             if overlay_bits(header):

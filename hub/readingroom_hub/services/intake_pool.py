@@ -14,12 +14,16 @@ from typing import TypeVar
 from readingroom_hub.crypto.envelope import seal
 from readingroom_hub.deid.actions import Action
 from readingroom_hub.deid.cleaner import NOBODY, Others
-from readingroom_hub.deid.engine import Deidentifier
+from readingroom_hub.deid.engine import Deidentifier, find_face
 from readingroom_hub.deid.engine import survey as survey_file
+from readingroom_hub.deid.faces import plan
+from readingroom_hub.deid.faces.geometry import Plane
+from readingroom_hub.deid.faces.plan import NO_FACES, Faces, Series
 from readingroom_hub.deid.identifiers import Identifiers
 from readingroom_hub.deid.part10 import CannotDeidentify
 from readingroom_hub.deid.pixels.clean import Cleaned
 from readingroom_hub.deid.policy import Policy
+from readingroom_hub.deid.table import Option
 from readingroom_hub.errors import BadInput
 from readingroom_hub.model.dataset import Instance
 from readingroom_hub.model.ids import KeyId
@@ -27,6 +31,7 @@ from readingroom_hub.services import processes, rare_values, validity
 from readingroom_hub.services.intake_describe import describe
 from readingroom_hub.services.intake_files import LeftOut, Source, opened, read
 
+T = TypeVar("T")
 R = TypeVar("R")
 Paths = tuple[str, ...]
 _CHUNK = 32
@@ -69,27 +74,60 @@ class Job:
     """A folder for results: what goes through it need not go through a pipe."""
     others: Others = NOBODY
     """What identifies the people of the batch."""
+    faces: Faces = NO_FACES
+    """Where faces are cut from its heads."""
 
 
 def survey(job: Job, paths: Iterable[str], workers: int) -> Job:
-    """First pass, over headers only: the job, knowing what identifies the people of all files. Raises BadInput."""
-    return replace(job, others=Others(people(job, paths, workers)))
+    """First pass: the job, knowing what identifies the people of all files, and where to cut faces. Raises BadInput."""
+    found = _surveyed(job, paths, workers)
+    return replace(job, others=Others(found.people), faces=_look_at(job, found.heads, workers))
 
 
 def people(job: Job, paths: Iterable[str], workers: int) -> Identifiers:
     """What identifies the people of all files. Raises BadInput where they are too many to be kept in memory."""
+    return _surveyed(job, paths, workers).people
+
+
+def faces(job: Job, paths: Iterable[str], workers: int) -> Faces:
+    """Where to cut the faces of all files, of whole series; none where the policy does not ask for that."""
+    if Option.CLEAN_FACES not in job.policy.options:
+        return NO_FACES
+    return _look_at(job, _surveyed(job, paths, workers).heads, workers)
+
+
+@dataclass(slots=True)
+class _Survey:
+    """What headers say."""
+
+    people: Identifiers
+    heads: dict[Series, list[str]]
+    """Files of series from which faces have to be cut."""
+
+
+def _surveyed(job: Job, paths: Iterable[str], workers: int) -> _Survey:
     names: set[str] = set()
     ids: set[str] = set()
     phrases: set[str] = set()
+    heads: dict[Series, list[str]] = {}
     # A file that ended its process ends it again when its turn comes: it is left out then.
     for _, found in _each(job, _survey, list(paths), _CHUNK, workers):
         if found:
-            names |= found.names
-            ids |= found.ids
-            phrases |= found.phrases
+            names |= found.people.names
+            ids |= found.people.ids
+            phrases |= found.people.phrases
+            for series, members in found.heads.items():
+                heads.setdefault(series, []).extend(members)
         if len(names) + len(ids) + len(phrases) > _MOST_VALUES:
             raise BadInput(f"more than {_MOST_VALUES} names and numbers in one batch: take it in in parts")
-    return Identifiers(frozenset(names), frozenset(ids), frozenset(phrases))
+    return _Survey(Identifiers(frozenset(names), frozenset(ids), frozenset(phrases)), heads)
+
+
+def _look_at(job: Job, heads: dict[Series, list[str]], workers: int) -> Faces:
+    found: dict[Series, Plane | CannotDeidentify] = {}
+    for series, planes in _each(job, _find_faces, sorted(heads.items()), 1, workers):
+        found[series[0][0]] = planes[0] if planes else CannotDeidentify("the process that looked at it died")
+    return plan.resolve(found)
 
 
 def run(job: Job, paths: Iterable[str], workers: int) -> Iterator[Sealed | LeftOut]:
@@ -105,14 +143,14 @@ def run(job: Job, paths: Iterable[str], workers: int) -> Iterator[Sealed | LeftO
 
 
 def _each(
-    job: Job, work: Callable[[Paths], R], paths: list[str], size: int, workers: int
-) -> Iterator[tuple[Paths, R | None]]:
-    """`work` done by a pool to `size` paths at a time, in order; None for one path that ends the process it is done in.
+    job: Job, work: Callable[[tuple[T, ...]], R], items: list[T], size: int, workers: int
+) -> Iterator[tuple[tuple[T, ...], R | None]]:
+    """`work` done by a pool to `size` items at a time, in order; None for one item that ends the process it is done in.
 
     Of several that were under way when a process ended, each has its turn alone, to tell which it was."""
-    todo = deque(tuple(paths[i : i + size]) for i in range(0, len(paths), size))
+    todo = deque(tuple(items[i : i + size]) for i in range(0, len(items), size))
     while todo:
-        under_way: deque[tuple[Paths, Future[R]]] = deque()
+        under_way: deque[tuple[tuple[T, ...], Future[R]]] = deque()
         with _pool(job, min(workers, len(todo))) as pool:
             try:
                 while todo or under_way:
@@ -122,21 +160,21 @@ def _each(
                     yield under_way[0][0], under_way[0][1].result()
                     under_way.popleft()
             except BrokenProcessPool:
-                suspects = [item for item, _ in under_way]
+                suspects = [some for some, _ in under_way]
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
             else:
                 return
-        for path in chain.from_iterable(suspects):
-            yield (path,), _alone(job, work, path)
+        for item in chain.from_iterable(suspects):
+            yield (item,), _alone(job, work, item)
 
 
-def _alone(job: Job, work: Callable[[Paths], R], path: str) -> R | None:
-    """One path in a process of its own."""
+def _alone(job: Job, work: Callable[[tuple[T, ...]], R], item: T) -> R | None:
+    """One item in a process of its own."""
     try:
         with _pool(job, 1) as pool:
-            return pool.submit(work, (path,)).result()
+            return pool.submit(work, (item,)).result()
     except BrokenProcessPool:
         return None
 
@@ -150,7 +188,7 @@ _worker: tuple[Job, Deidentifier] | None = None
 
 def _start(job: Job) -> None:
     global _worker  # noqa: PLW0603  # how a pool's processes keep their state
-    _worker = job, Deidentifier(job.policy, job.secret, job.others)
+    _worker = job, Deidentifier(job.policy, job.secret, job.others, job.faces)
 
 
 def _work(paths: Paths) -> list[Sealed | LeftOut]:
@@ -188,11 +226,26 @@ def _news(samples: dict[tuple[str, Action], str]) -> dict[tuple[str, Action], st
     return new
 
 
-def _survey(paths: Paths) -> Identifiers:
+def _survey(paths: Paths) -> _Survey:
     assert _worker is not None  # noqa: S101  # the pool's initializer ran
     job, _ = _worker
-    found = Identifiers()
+    survey = _Survey(Identifiers(), {})
     for path in paths:
         with suppress(OSError), opened(job.source, path) as file:
-            found |= survey_file(file, job.policy.options)
-    return found
+            found = survey_file(file, job.policy.options)
+            survey.people |= found.people
+            if found.head:
+                survey.heads.setdefault(found.head, []).append(path)
+    return survey
+
+
+def _find_faces(series: tuple[tuple[Series, list[str]], ...]) -> list[Plane | CannotDeidentify]:
+    assert _worker is not None  # noqa: S101  # the pool's initializer ran
+    job, _ = _worker
+    return [find_face(_readable(job, paths)) for _, paths in series]
+
+
+def _readable(job: Job, paths: list[str]) -> Iterator[bytes]:
+    for path in paths:
+        with suppress(OSError):
+            yield read(job.source, path)

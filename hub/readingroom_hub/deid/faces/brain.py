@@ -5,7 +5,6 @@ J. Muschelli et al., Validated automatic brain extraction of head CT images, Neu
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -13,12 +12,12 @@ from scipy.spatial import ConvexHull
 
 from readingroom_hub.deid.faces.geometry import Points
 from readingroom_hub.deid.faces.surface import Sphere
-from readingroom_hub.deid.faces.volume import STEP, Grid, Volume
-from readingroom_hub.deid.part10 import CannotDeidentify
+from readingroom_hub.deid.faces.volume import STEP, Bits, Grid, Unsuited, Volume
 
 # The paper's: radii between which the surface is bent (mm), how far it looks inwards (mm), how hard it is pushed.
 _BENT, _LEAST_BENT, _DEEP, _SHALLOW, _PUSH = 3.33, 10.0, 20.0, 10.0, 0.05
-_ROUNDS, _EDGES_EVERY = 1000, 50
+_ROUNDS, _EDGES_EVERY = 400, 50
+
 _FINE = 3  # 642 points, 13 mm apart on a brain
 
 
@@ -70,7 +69,8 @@ def inflate(values: Grid, levels: Levels, centre: Points, radius: float, thresho
         high = np.minimum(levels.brain, np.maximum(levels.head, seen[:, shallow].max(axis=1)))
         least = (high - levels.dark) * threshold + levels.dark
         push = 2 * (low - least) / (high - levels.dark + 1e-9)
-        points = points + (pull - out * normals) / 2 + smooth * out * normals + _PUSH * edge * push[:, None] * normals
+        step = (pull - out * normals) / 2 + smooth * out * normals + _PUSH * edge * push[:, None] * normals
+        points = points + step
     return np.asarray(points)
 
 
@@ -89,13 +89,13 @@ class Brain:
 
     points: Points
     """The surface of the brain, in millimetres: one point for each of `sphere()`."""
-    head: np.ndarray[Any, np.dtype[np.bool_]]
+    head: Bits
     """Which grid points of the volume lie in the head, skin included."""
     millilitres: float
 
 
 def find(volume: Volume, modality: str) -> Brain:
-    """The brain in a CT (values in HU) or MR volume. Raises CannotDeidentify where there is any doubt about it."""
+    """The brain in a CT (values in HU) or MR volume. Raises Unsuited where there is any doubt about it."""
     ct = modality == "CT"
     values = volume.values if ct else ndimage.gaussian_filter(volume.values, 0.5)
     dark, bright = (0.0, 1.0) if ct else (float(v) for v in np.percentile(values[volume.seen], (2, 98)))
@@ -103,28 +103,29 @@ def find(volume: Volume, modality: str) -> Brain:
     head = _head(values > (_TISSUE_HU if ct else least))
     area = head.sum(axis=(0, 1)) * STEP**2
     if not (area > _LARGEST_HEAD).any():
-        raise CannotDeidentify("no head was found in it")
+        raise Unsuited("no head was found in it")
     top = int(np.nonzero(area > _LARGEST_HEAD)[0].max())
     low = max(0, top - round(_BELOW_TOP / STEP))
     if ct:
         values = _brain_like(values, head)
-    middle = head[:, :, max(low, top - round(_MIDDLE / STEP)) : top + 1]
-    centre = np.array([i.mean() for i in np.nonzero(middle)]) + (0, 0, max(low, top - round(_MIDDLE / STEP)) - low)
+    above = max(low, top - round(_MIDDLE / STEP))
+    middle = head[:, :, above : top + 1]
+    centre = np.array([i.mean() for i in np.nonzero(middle)]) + np.array((0, 0, above - low))
     radius = float((3 * middle.sum() / 4 / np.pi) ** (1 / 3))
     part = values[:, :, low : top + 2]
     levels = Levels(dark, bright, least, 1.0 if ct else _own(part, centre, radius, dark, bright))
     doubt = "no brain was found in it"
     for threshold in _CT_THRESHOLDS if ct else _MR_THRESHOLDS:
-        points = inflate(part, levels, centre, radius, threshold) + (0, 0, low)
+        points = inflate(part, levels, centre, radius, threshold) + np.array((0, 0, low))
         found = _doubt(points, head, volume)
         if not found:
             millilitres = sphere().volume(points) * STEP**3 / 1000
             return Brain(volume.points(points), head, millilitres)
         doubt = found
-    raise CannotDeidentify(doubt)
+    raise Unsuited(doubt)
 
 
-def _head(tissue: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _head(tissue: Bits) -> Bits:
     """The largest piece without what is thin (a headrest, a coil), cavities filled."""
     pieces, count = ndimage.label(ndimage.binary_opening(tissue, iterations=2))
     if not count:
@@ -134,7 +135,7 @@ def _head(tissue: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dty
     return np.asarray(ndimage.binary_fill_holes(head))
 
 
-def _brain_like(values: Grid, head: np.ndarray[Any, np.dtype[np.bool_]]) -> Grid:
+def _brain_like(values: Grid, head: Bits) -> Grid:
     """1 where CT numbers are those of brain, fluid or fresh blood, 0 in bone, fat and air."""
     like = (values > _BRAIN_HU[0]) & (values < _BRAIN_HU[1]) & head
     return np.asarray(ndimage.gaussian_filter(like.astype(np.float32), 0.5))
@@ -145,26 +146,23 @@ def _own(values: Grid, centre: Points, radius: float, dark: float, bright: float
     away = sum((i - c) ** 2 for i, c in zip(np.indices(values.shape, np.float32), centre, strict=True))
     inside = values[(away < (0.8 * radius) ** 2) & (values > dark) & (values < bright)]
     if not inside.size:
-        raise CannotDeidentify("no brain was found in it")
+        raise Unsuited("no brain was found in it")
     return float(np.median(inside))
 
 
-def _doubt(points: Points, head: np.ndarray[Any, np.dtype[np.bool_]], volume: Volume) -> str:
+def _doubt(points: Points, head: Bits, volume: Volume) -> str:
     """Why `points` (grid indices) may be no brain; empty where nothing speaks against it."""
     shape = np.array(head.shape)
     if not np.isfinite(points).all() or (points < -2).any() or (points > shape + 1).any():
         return "no brain was found in it"
     millilitres = sphere().volume(points) * STEP**3 / 1000
-    if not _VOLUME[0] < millilitres < _VOLUME[1]:
+    sides = zip(np.ptp(points, axis=0) * STEP, _EXTENTS, strict=True)
+    if not _VOLUME[0] < millilitres < _VOLUME[1] or not all(low < side < high for side, (low, high) in sides):
         return "what was found in it has not the size of a brain"
-    sides = np.ptp(points, axis=0) * STEP
-    if not all(low < side < high for side, (low, high) in zip(sides, _EXTENTS, strict=True)):
-        return "what was found in it has not the measures of a brain"
     if millilitres < _ROUND * ConvexHull(points).volume * STEP**3 / 1000:
         return "what was found in it has not the shape of a brain"
     places = tuple(np.clip(np.rint(points), 0, shape - 1).astype(np.int64).T)
-    inner = ndimage.binary_erosion(volume.seen, iterations=2)
-    if (~inner[places]).mean() > _AT_EDGE:
+    if (~ndimage.binary_erosion(volume.seen, iterations=2)[places]).mean() > _AT_EDGE:
         return "the brain reaches the edge of the images: part of it is not in them"
     depth = ndimage.distance_transform_edt(head | ~volume.seen)[places] * STEP
     upper = depth[points[:, 2] > points[:, 2].mean()]

@@ -7,7 +7,6 @@ head, not of the scanner: patients turn and nod."""
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import ndimage, optimize
@@ -15,7 +14,7 @@ from scipy.spatial import ConvexHull
 
 from readingroom_hub.deid.faces.brain import Brain
 from readingroom_hub.deid.faces.geometry import Plane, Points
-from readingroom_hub.deid.faces.volume import STEP, Volume
+from readingroom_hub.deid.faces.volume import STEP, Bits, Volume
 from readingroom_hub.deid.part10 import CannotDeidentify
 
 MARGIN = 10.0
@@ -117,8 +116,7 @@ def check(plane: Plane, brain: Brain, held: Pose, volume: Volume) -> None:
 
     Where the images reach below the brow, a face juts out there as far as the brain, or farther: a neck does not, so a
     header that takes back for front does not pass. Much of the head stays."""
-    places = np.argwhere(brain.head)[::3].astype(np.float64)
-    points = volume.points(places)
+    points = volume.points(np.argwhere(brain.head)[::3].astype(np.float64))
     near = np.linalg.norm(points - brain.points.mean(axis=0), axis=1) < _HEAD
     cut = points @ np.asarray(plane.normal) > plane.offset
     if cut[near].mean() > _MOST_CUT:
@@ -131,7 +129,7 @@ def check(plane: Plane, brain: Brain, held: Pose, volume: Volume) -> None:
     )
     seen = volume.points(grid[volume.seen[tuple(grid.T)]].astype(np.float64))
 
-    def face(at: Points, ahead: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def face(at: Points, ahead: float) -> Bits:
         down = brow - at @ held.up
         wide = np.abs(at @ held.left - middle) < _HALF_FACE
         return np.asarray(wide & (down > _BROW) & (down < _CHIN) & (at @ held.forward > front.max() + ahead))

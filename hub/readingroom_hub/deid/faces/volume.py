@@ -11,10 +11,15 @@ from readingroom_hub.deid.faces.geometry import Frame, Points
 from readingroom_hub.deid.part10 import CannotDeidentify
 
 Grid = np.ndarray[Any, np.dtype[np.float32]]
+Bits = np.ndarray[Any, np.dtype[np.bool_]]
 STEP = 2.0
 """Millimetres between grid points."""
 _PARALLEL, _WIDEST_GAP, _SAME_PLACE = 0.9995, 8.5, 0.05
 _FEWEST, _LONGEST, _SLIP = 12, 2400.0, 2.0
+
+
+class Unsuited(CannotDeidentify):
+    """Nothing is wrong with the images, but the brain cannot be found in them: other images of the head may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,7 @@ class Volume:
 
     values: Grid
     origin: Points
-    seen: np.ndarray[Any, np.dtype[np.bool_]]
+    seen: Bits
     """Where there was an image; elsewhere `values` are those of the darkest place."""
 
     def points(self, indices: Points) -> Points:
@@ -43,7 +48,7 @@ def shrink(frame: Frame, values: Grid) -> tuple[Frame, Grid]:
 
 
 def build(stack: Sequence[tuple[Frame, Grid]]) -> Volume:
-    """The volume of frames, of which the first at each place counts. Raises CannotDeidentify where they make none.
+    """The volume of frames, of which the first at each place counts. Raises Unsuited where they make none.
 
     Slices need not be even, square to their axis (gantry tilt) or along an axis of the patient."""
     first = stack[0][0]
@@ -56,10 +61,10 @@ def build(stack: Sequence[tuple[Frame, Grid]]) -> Volume:
         if places[index] - places[chosen[-1]] > _SAME_PLACE:
             chosen.append(index)
     if len(chosen) < _FEWEST:
-        raise CannotDeidentify(f"{len(chosen)} slices: too few to find the brain in")
+        raise Unsuited(f"{len(chosen)} slices: too few to find the brain in")
     z = places[chosen]
     if np.diff(z).max() > _WIDEST_GAP:
-        raise CannotDeidentify("slices too far apart, or some are missing: the brain cannot be found in them")
+        raise Unsuited("slices too far apart, or some are missing: the brain cannot be found in them")
     origins = np.array([alike[i][0].origin for i in chosen])
     _check_straight(z, origins)
     return _resample(first, z, origins, np.stack([alike[i][1] for i in chosen]))
@@ -70,7 +75,7 @@ def _check_straight(z: Points, origins: Points) -> None:
     terms = np.stack([z, np.ones_like(z)], axis=1)
     fitted = terms @ np.linalg.lstsq(terms, origins, rcond=None)[0]
     if np.abs(origins - fitted).max() > _SLIP:
-        raise CannotDeidentify("slices that do not lie in one row: the brain cannot be found in them")
+        raise Unsuited("slices that do not lie in one row: the brain cannot be found in them")
 
 
 def _resample(frame: Frame, z: Points, origins: Points, stack: Grid) -> Volume:
@@ -78,7 +83,7 @@ def _resample(frame: Frame, z: Points, origins: Points, stack: Grid) -> Volume:
     corners = np.concatenate([origins + a + b for a in (0, far_down) for b in (0, far_right)])
     low, high = corners.min(axis=0), corners.max(axis=0)
     if (high - low).max() > _LONGEST:
-        raise CannotDeidentify("slices over more than two metres: the brain cannot be found in them")
+        raise Unsuited("slices over more than two metres: the brain cannot be found in them")
     shape = np.ceil((high - low) / STEP).astype(int) + 1
     axes = [low[a] + STEP * np.arange(shape[a]) for a in range(3)]
     darkest = float(stack.min())

@@ -6,7 +6,7 @@ import numpy as np
 import pydicom
 from pydicom.pixels.processing import apply_color_lut, convert_color_space
 
-from readingroom_hub.deid.pixels.stored import Pixels, Stored
+from readingroom_hub.deid.pixels.stored import Pixels, Stored, meant
 
 _WINDOW, _BLOCK = 32, 8
 _OUTLINE = (0, 140, 255)  # orange, as blue, green, red
@@ -31,9 +31,6 @@ class Rendered:
 
     def __init__(self, stored: Stored, header: pydicom.Dataset) -> None:
         self._stored, self._header = stored, header
-        self._high = int(header.get("HighBit") or 8 * stored.values.itemsize - 1)
-        self._bits = int(header.get("BitsStored") or 8 * stored.values.itemsize)
-        self._signed = bool(header.get("PixelRepresentation") or 0)
         self._range = self._grey_range() if stored.photometric.startswith("MONOCHROME") else (0, 255)
 
     def rgb(self, frame: int) -> Pixels:
@@ -84,10 +81,7 @@ class Rendered:
         return int(min(lows)), int(max(highs))
 
     def _meant(self, values: Pixels) -> Pixels:
-        """Stored values without unused bits (PS3.5 8.1.1), signed where they are."""
-        meant = (values.astype(np.int64) >> max(0, self._high + 1 - self._bits)) & ((1 << self._bits) - 1)
-        sign = 1 << (self._bits - 1)
-        return (meant ^ sign) - sign if self._signed else meant
+        return meant(values, self._header)
 
     def _coloured(self, values: Pixels) -> Pixels:
         """By the tables of PS3.3 C.7.9, of which some are half filled, and pydicom reads one byte order only."""

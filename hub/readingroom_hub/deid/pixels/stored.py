@@ -44,6 +44,15 @@ _DESCRIBED = (
 )
 
 
+def meant(values: Pixels, header: pydicom.Dataset) -> Pixels:
+    """Stored values without unused bits (PS3.5 8.1.1), signed where they are."""
+    bits = int(header.get("BitsStored") or 8 * values.itemsize)
+    high = int(header.get("HighBit") or 8 * values.itemsize - 1)
+    plain = (values.astype(np.int64) >> max(0, high + 1 - bits)) & ((1 << bits) - 1)
+    sign = 1 << (bits - 1)
+    return (plain ^ sign) - sign if int(header.get("PixelRepresentation") or 0) else plain
+
+
 class Stored:
     """The values of all frames, writable. `file.header` must describe them."""
 
@@ -102,7 +111,7 @@ class Stored:
         header, length = self._file.header, self._file.pixel_length or 0
         bits = int(header.BitsAllocated)
         if bits not in {8, 16, 32}:
-            raise CannotDeidentify(f"an image with {bits} bits a pixel: text in it cannot be looked for")
+            raise CannotDeidentify(f"an image with {bits} bits a pixel: what it shows cannot be looked at")
         deflated = self._file.transfer_syntax == DeflatedExplicitVRLittleEndian
         value = header.PixelData if deflated else self._file.pixels[len(self._file.pixels) - length :]
         little = deflated or bytes(self._file.pixels[:4]) == _TAG
@@ -136,7 +145,7 @@ class Stored:
             values, described = get_decoder(syntax).as_array(source, raw=syntax in _LOSSLESS)
         except Exception as error:  # each codec has its own
             raise CannotDeidentify(
-                f"its Pixel Data cannot be decoded ({syntax.name}), so text in it cannot be looked for"
+                f"its Pixel Data cannot be decoded ({syntax.name}), so what it shows cannot be looked at"
             ) from error
         self.photometric = str(described["photometric_interpretation"])
         kind = np.dtype(f"<u{values.itemsize}")
