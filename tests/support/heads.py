@@ -19,7 +19,7 @@ _VAULT = ((0, 0, 12), (66, 83, 62))
 _BRAIN = (
     ((38, 14, -22), (24, 40, 24)),
     ((-38, 14, -22), (24, 40, 24)),
-    ((0, -46, -30), (50, 34, 30)),
+    ((0, -40, -30), (50, 30, 30)),
     ((0, -24, -50), (13, 13, 34)),
 )
 _FACE = (
@@ -29,12 +29,11 @@ _FACE = (
 )
 NOSE = ((0, 104, -52), (10, 17, 18))
 EYES = (((32, 82, -34), (12, 12, 12)), ((-32, 82, -34), (12, 12, 12)))
-_NASAL_CAVITY = ((0, 70, -55), (12, 28, 22))
+_NASAL_CAVITY = ((0, 62, -55), (12, 20, 20))
 
 
 def _inside(points, solid, more=0.0):
-    centre, radii = solid
-    return (((points - centre) / (np.array(radii) + more)) ** 2).sum(axis=-1) < 1
+    return sum(((points[..., i] - c) * (1 / (r + more))) ** 2 for i, (c, r) in enumerate(zip(*solid, strict=True))) < 1
 
 
 def _brain(points, more=0.0):
@@ -63,7 +62,8 @@ class Head:
 
     def own(self, points: np.ndarray) -> np.ndarray:
         """Patient coordinates as the head's."""
-        return (points - np.array(self.at)) @ self.axes.T / self.size
+        own = (points - np.array(self.at)) @ self.axes.T / self.size
+        return np.asfortranarray(own.astype(np.float32))
 
     def brain(self, points: np.ndarray) -> np.ndarray:
         """Which points lie in the brain."""
@@ -80,9 +80,11 @@ class Head:
         own = self.own(points)
         flesh = [_inside(own, s) for s in (*_FACE, NOSE)] if self.face else [_inside(own, _FACE[2])]
         found = np.full(own.shape[:-1], levels["air"], np.float32)
-        head = np.any([_inside(own, _VAULT, 17), *flesh], axis=0)
+        skull = [_inside(own, s, 17) for s in (_VAULT, *_BRAIN[:3])]
+        head = np.any([*skull, *flesh], axis=0)
         found[head] = levels["soft"]
-        found[head & np.any([_inside(own, _VAULT, 14), *(_inside(own, s, -4) for s in _FACE)], axis=0)] = levels["fat"]
+        fat = [_inside(own, s, 14) for s in (_VAULT, *_BRAIN[:3])]
+        found[head & np.any([*fat, *(_inside(own, s, -4) for s in _FACE)], axis=0)] = levels["fat"]
         found[_inside(own, _FACE[2], -12) & head] = levels["soft"]
         if self.face:
             found[_inside(own, _NASAL_CAVITY)] = levels["air"]

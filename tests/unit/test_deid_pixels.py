@@ -351,28 +351,6 @@ def test_somebody_else_of_the_batch_counts_too():
     assert Judge(set(), lambda text: "pole" in text.lower())("LONG POLE") is IDENTIFIER
 
 
-@pytest.mark.parametrize(
-    ("elements", "reason"),
-    [
-        ({"BodyPartExamined": "HEAD"}, "head or neck"),
-        ({"BodyPartExamined": "SKULL", "Modality": "MR"}, "head or neck"),
-        ({"BodyPartExamined": "CHEST", "SeriesDescription": "Kopf-Hals nativ"}, "head or neck"),
-        ({}, "what part of the body"),
-        ({"Modality": "XC", "BodyPartExamined": "HAND"}, "photograph"),
-        ({"BodyPartExamined": "CHEST"}, None),
-        ({"Modality": "NM"}, None),
-    ],
-)
-def test_where_faces_have_to_go_heads_are_left_out(elements, reason):
-    clean_it = deidentifier(options=frozenset({Option.CLEAN_FACES}), text_free=frozenset({"CT", "MR", "NM", "XC"}))
-    data = as_file(ct_image(**elements))
-    if reason is None:
-        assert "113102" in [c.CodeValue for c in read(clean_it(data).data).DeidentificationMethodCodeSequence]
-    else:
-        with pytest.raises(CannotDeidentify, match=reason):
-            clean_it(data)
-
-
 def jpeg_extended(image, **elements):
     """A capture in 12-bit JPEG (Process 4), whose frame is `image` times 16."""
     import imagecodecs

@@ -76,11 +76,11 @@ def inflate(values: Grid, levels: Levels, centre: Points, radius: float, thresho
 
 _LARGEST_HEAD, _BELOW_TOP, _MIDDLE = 1500.0, 150.0, 110.0  # mm2 of a slice near the top; mm down from there
 _TISSUE_HU, _BRAIN_HU = -300, (-15, 100)
-_CT_THRESHOLDS, _MR_THRESHOLDS = (0.5,), (0.5, 0.6, 0.7, 0.8)
+_CT_THRESHOLDS, _MR_THRESHOLDS = (0.5,), (0.5, 0.6, 0.65, 0.7, 0.75, 0.8)
 # What a brain with its fluid measures, from infants on: millilitres; millimetres from side to side, front to back, up.
 _VOLUME, _EXTENTS = (600, 1900), ((95, 175), (115, 215), (75, 175))
 _ROUND, _AT_EDGE = 0.78, 0.12
-_UNDER_SKIN = (5.0, 25.0)
+_UNDER_SKIN = (5.0, 24.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +126,14 @@ def find(volume: Volume, modality: str) -> Brain:
 
 
 def _head(tissue: Bits) -> Bits:
-    """The largest piece without what is thin (a headrest, a coil), cavities filled."""
-    pieces, count = ndimage.label(ndimage.binary_opening(tissue, iterations=2))
+    """The largest piece, filled slice by slice since a skull is dark, without what is thin (a headrest, a coil)."""
+    closed = ndimage.binary_closing(np.pad(tissue, 3), iterations=2)[3:-3, 3:-3, 3:-3]
+    flat = [np.expand_dims(ndimage.generate_binary_structure(2, 1), axis) for axis in range(3)]
+    filled = np.any([ndimage.binary_fill_holes(closed, structure) for structure in flat], axis=0)
+    pieces, count = ndimage.label(ndimage.binary_opening(filled, iterations=2))
     if not count:
         return np.zeros_like(tissue)
-    largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
-    head = ndimage.binary_closing(np.pad(pieces == largest, 3), iterations=3)[3:-3, 3:-3, 3:-3]
-    return np.asarray(ndimage.binary_fill_holes(head))
+    return np.asarray(pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:])))
 
 
 def _brain_like(values: Grid, head: Bits) -> Grid:
@@ -166,6 +167,6 @@ def _doubt(points: Points, head: Bits, volume: Volume) -> str:
         return "the brain reaches the edge of the images: part of it is not in them"
     depth = ndimage.distance_transform_edt(head | ~volume.seen)[places] * STEP
     upper = depth[points[:, 2] > points[:, 2].mean()]
-    if not _UNDER_SKIN[0] < float(np.median(upper)) < _UNDER_SKIN[1]:
+    if np.percentile(upper, 5) < _UNDER_SKIN[0] or np.median(upper) > _UNDER_SKIN[1]:
         return "what was found in it does not lie under a skull"
     return ""

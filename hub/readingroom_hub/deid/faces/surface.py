@@ -18,6 +18,7 @@ _FACES = (
     *((7, 1, 8), (3, 9, 4), (3, 4, 2), (3, 2, 6), (3, 6, 8), (3, 8, 9), (4, 9, 5), (2, 4, 11), (6, 2, 10)),
     *((8, 6, 7), (9, 8, 1)),
 )
+_SHELLS = (0.2, 0.4, 0.6, 0.8, 0.95)
 
 
 class Sphere:
@@ -36,6 +37,16 @@ class Sphere:
         """The volume within `points`, one for each point of the sphere."""
         a, b, c = (points[self.faces[:, i]] for i in range(3))
         return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
+
+    def solid(self, points: Points) -> tuple[Points, Points]:
+        """Places spread over the body within `points`, and what part of it each stands for.
+
+        Moments of the body, not of its points: a surface that was pulled out somewhere has more of them there."""
+        middle = points.mean(axis=0)
+        a, b, c = (points[self.faces[:, i]] - middle for i in range(3))
+        size, centre = np.abs(np.einsum("ij,ij->i", a, np.cross(b, c))), (a + b + c) / 3
+        inside = np.concatenate([middle + shell * centre for shell in _SHELLS])
+        return inside, np.concatenate([shell**2 * size for shell in _SHELLS])
 
 
 def _cut(points: Points, faces: Indices) -> tuple[Points, Indices]:
