@@ -3,13 +3,17 @@
 import io
 import json
 import zipfile
+from copy import deepcopy
 
+import numpy as np
 import pydicom
 import pytest
 from tests.support.dicom_objects import as_file, ct_image
+from tests.support.heads import SAGITTAL, Head, Scan, series
 from typer.testing import CliRunner
 
 from readingroom_hub.cli.main import app
+from readingroom_hub.deid.faces import geometry
 from readingroom_hub.services import intake_files
 
 
@@ -157,3 +161,52 @@ def test_the_report_shows_what_was_masked_and_only_the_result(tmp_path):
     x0, y0, x1, y1 = NAME_BOX
     assert len(np.unique(shown[max(y0, top + 1) : min(y1, bottom - 1), max(x0, left + 1) : min(x1, right - 1)])) == 1
     assert np.corrcoef(shown[60:160, 100:220, 0].ravel(), image[60:160, 100:220].ravel())[0, 1] > 0.999
+
+
+POLICY = """
+format = "readingroom-policy/1"
+profile = "Basic Application Confidentiality Profile"
+options = ["Clean Recognizable Visual Features"]
+"""
+
+
+def test_where_the_policy_says_so_faces_are_cut_from_whole_series_and_reported(tmp_path):
+    """Slices in no order, a second series of the same scan with too few slices, a scout, and a head all alone."""
+    source, policy, report = tmp_path / "in", tmp_path / "policy.toml", tmp_path / "report"
+    source.mkdir()
+    policy.write_text(POLICY)
+    head = Head()
+    slices = series(head, Scan(pixel=4.0, gap=4.0))
+    few = series(head, Scan(*SAGITTAL, pixel=4.0, gap=12.0, slices=3), SeriesInstanceUID="1.2.276.99.9")
+    for one in few:
+        one.SOPInstanceUID += ".9"
+    scout = deepcopy(slices[0])
+    scout.SOPInstanceUID, scout.ImageType = "1.2.276.99.7.777", ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    alone = deepcopy(slices[30])
+    alone.SOPInstanceUID, alone.SeriesInstanceUID, alone.FrameOfReferenceUID = "1.2.276.99.7.888", "1.2.9", "1.2.10"
+    for number, one in enumerate([*slices[::2], *few, *slices[1::2]]):
+        (source / f"{number:03}").write_bytes(as_file(one))
+    (source / "scout").write_bytes(as_file(scout))
+    (source / "alone").write_bytes(as_file(alone))
+    target = tmp_path / "out"
+    done = run(source, target, "--policy", policy, "--key", tmp_path / "k", "--report", report)
+    assert done.exit_code == 0, done.output
+    content = json.loads((report / "report.json").read_text())
+    assert (content["defaced_series"], content["defaced_instances"]) == (2, len(slices) + 3)
+    reasons = {o["file"]: o["reason"] for o in content["left_out"]}
+    assert "only be cut from slices" in reasons["scout"]
+    assert "too few" in reasons["alone"]
+    assert set(reasons) == {"scout", "alone"}
+    shown = cut = 0
+    for path in target.rglob("*.dcm"):
+        one = pydicom.dcmread(path)
+        points = np.stack(np.meshgrid(np.arange(one.Rows), np.arange(one.Columns), indexing="ij"))
+        frame = geometry.frames(one)[0]
+        at = frame.origin + np.moveaxis(points, 0, -1) @ np.stack([frame.down, frame.right])
+        values, face = one.pixel_array, head.features(at)
+        assert one.RecognizableVisualFeatures == "NO"
+        assert (values[head.brain(at)] > 900).all()
+        shown, cut = shown + int(face.sum()), cut + int((values[face] == 24).sum())
+    assert shown > 30
+    assert cut > 0.95 * shown
+    assert "from 2 series" in (report / "report.html").read_text()

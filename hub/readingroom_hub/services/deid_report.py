@@ -54,6 +54,8 @@ class Report:
     """Values that fewer patients share than the threshold asks for."""
     samples: dict[tuple[str, Action], tuple[str, ...]]
     """What some of the attributes that were changed say now."""
+    heads: int = 0
+    """Series from which faces were cut."""
 
     def content(self) -> dict[str, Any]:
         """As JSON: attributes by keyword, with how often which action was done and why."""
@@ -70,6 +72,8 @@ class Report:
             "policy": policy_file.content(self.policy),
             "masked_places": sum(len(m.pixels.masks) for m in self.masked),
             "masked": [m.row() for m in self.masked],
+            "defaced_series": self.heads,
+            "defaced_instances": self.actions["PixelData", Action.DEFACE],
             "attributes": [
                 {
                     "attribute": keyword,
@@ -105,6 +109,7 @@ class Report:
             ("Profile", c["profile"]),
             ("Files", f"{c['files']}, of which {c['instances']} de-identified and {len(c['left_out'])} left out"),
             ("Masked places in pixels", c["masked_places"]),
+            ("Faces cut", f"from {c['defaced_series']} series, {c['defaced_instances']} instances"),
             ("Time", f"{c['seconds']} s, {c['files_per_second']} files a second"),
         ]
         return _PAGE.format(
@@ -134,6 +139,7 @@ class Tally:
     actions: Counter[tuple[str, Action]] = field(default_factory=Counter)
     values: RareValues = field(default_factory=RareValues)
     samples: dict[tuple[str, Action], list[str]] = field(default_factory=dict)
+    heads: set[str] = field(default_factory=set)
 
     def add(self, result: Sealed) -> None:
         """One more instance has been written."""
@@ -144,6 +150,8 @@ class Tally:
             known = self.samples.setdefault(key, [])
             if len(known) < _SAMPLES and value not in known:
                 known.append(value)
+        if result.actions["PixelData", Action.DEFACE]:
+            self.heads.add(one.series)
         self.instances, self.bytes = self.instances + 1, self.bytes + one.size
         if result.pixels and result.pixels.masks:
             shown = len(self.masked) < MOST_THUMBNAILS  # the others' pictures would only fill the memory
@@ -163,6 +171,7 @@ class Tally:
             seconds,
             tuple(self.values.rows(rare)),
             {key: tuple(values) for key, values in self.samples.items()},
+            len(self.heads),
         )
 
 

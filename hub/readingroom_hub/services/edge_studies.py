@@ -103,8 +103,10 @@ class StudyService:
             todo += new
             if not new:
                 yield StudyDone(study, 0, len(others), len(again))
-        job = replace(self._job, others=self._everybody(), spool=self._stage / _RESULTS)
-        with closing(_generator(job, [one.name for one in todo], self._workers)) as results:
+        names = [one.name for one in todo]
+        faces = intake_pool.faces(self._job, names, self._workers)
+        job = replace(self._job, others=self._everybody(), faces=faces, spool=self._stage / _RESULTS)
+        with closing(_generator(job, names, self._workers)) as results:
             counted = _counted(results, progress, len(todo))
             for study, group in groupby(counted, key=lambda r: Spooled.parse(r.path).study):
                 yield self._study(study, group)
