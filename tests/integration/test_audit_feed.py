@@ -4,8 +4,11 @@ import contextlib
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import time
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +26,10 @@ from readingroom_hub.adapters.audit_feed_state import FeedState, is_running
 from readingroom_hub.adapters.audit_log import LogReader
 from readingroom_hub.cli.main import app
 from readingroom_hub.config import Settings
+from readingroom_hub.embedded import processes
 from readingroom_hub.embedded.deployment import all_processes
+from readingroom_hub.embedded.deployment import running as in_order
+from readingroom_hub.embedded.supervisor import Supervisor
 from readingroom_hub.errors import BadInput, Conflict, IntegrityError
 from readingroom_hub.ledger.atna import syslog_message
 from readingroom_hub.ledger.canonical import from_leaf
@@ -356,6 +362,28 @@ def test_the_deployment_runs_feeds_where_there_are_any(tmp_path):
 
     assert "audit feeds" not in names()
     assert names(audit_feed_syslog="arr.example") == ["audit repository", "mount daemon", "audit feeds", "hub"]
+
+
+def test_neither_the_start_nor_the_end_waits_for_a_receiver_that_hangs():
+    """It takes the connection and never says a word."""
+    said = []
+    with tempfile.TemporaryDirectory(prefix="rr-") as folder, socket.create_server(("127.0.0.1", 0)) as far:
+        address = f"localhost:{far.getsockname()[1]}"
+        settings = Settings(state=Path(folder), audit_feed_syslog=address)
+        settings.paths.make()
+        supervisor = Supervisor(said.append)
+        with in_order(supervisor, [processes.audit_repository(settings), processes.audit_feeds(settings)]):
+            far.settimeout(20)
+            with far.accept()[0] as connection:
+                assert connection.recv(1) == b"\x16"  # a TLS handshake, whose answer it waits for
+                supervisor.watch()
+                started = time.monotonic()
+                supervisor.stop()
+        assert time.monotonic() - started < 8
+        assert said == []
+        state = FeedState(settings.paths.feeds, "syslog")
+        assert state.progress().next == 0
+        state.close()
 
 
 def test_hostile_text_comes_through_a_whole_feed(repository, authority, tmp_path):

@@ -14,7 +14,7 @@ from readingroom_hub.config import Settings
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ports.receivers import Receiver
 
-_STOP_SECONDS = 3.0
+_STOP_SECONDS = 1.0
 
 
 class Feeds:
