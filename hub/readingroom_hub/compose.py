@@ -147,6 +147,13 @@ def write_bundle(settings: Settings, wanted: Wanted, target: Path) -> tuple[int,
     return write(settings.paths.audit, read_tag_secret(settings.paths.keys), wanted, target)
 
 
+def write_proof(settings: Settings, index: int, target: Path) -> int:
+    """Write the proof of one audit record; returns the size of its tree. Raises BadInput, StoreUnavailable."""
+    from readingroom_hub.adapters.audit_proofs import write_proof as write
+
+    return write(settings.paths.audit, index, target)
+
+
 def custody(settings: Settings) -> KeyCustody:
     """Where the key-encrypting key lives. Raises BadInput where a token is named by half."""
     if settings.pkcs11_module_file is not None:

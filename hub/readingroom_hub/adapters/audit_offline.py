@@ -10,8 +10,9 @@ from readingroom_hub.adapters.audit_index import INDEX_FILE, index_finding
 from readingroom_hub.adapters.audit_keys import VKEY_FILE
 from readingroom_hub.adapters.audit_log import LOG_FILE, LogReader
 from readingroom_hub.errors import BadInput, IntegrityError
-from readingroom_hub.ledger.bundle import Verified, verify_bundle
+from readingroom_hub.ledger.bundle import Verified
 from readingroom_hub.ledger.policy import Policy
+from readingroom_hub.ledger.proof import verify_file
 from readingroom_hub.ledger.record import Finding
 from readingroom_hub.ledger.verify import LogVerifier, Scope, quorum_findings
 
@@ -28,7 +29,7 @@ def log_vkey(folder: Path) -> str:
 
 
 def verify(log: Path, policy: Policy, kept: Sequence[str] = (), secret: bytes | None = None) -> Verified:
-    """Check a bundle or a log file against a policy, and against checkpoints kept elsewhere.
+    """Check a bundle, a proof or a log file against a policy, and against checkpoints kept elsewhere.
 
     `secret`: the log's tag secret, to check the tags too. An index beside a log file is checked too. Raises BadInput
     for a file that cannot be used."""
@@ -36,7 +37,7 @@ def verify(log: Path, policy: Policy, kept: Sequence[str] = (), secret: bytes | 
         with log.open("rb") as file:
             if file.read(len(_SQLITE)) != _SQLITE:
                 file.seek(0)
-                return verify_bundle(file, policy, int(time.time()), kept)
+                return verify_file(file, policy, int(time.time()), kept)
     except OSError as error:
         raise BadInput(f"the log {log} cannot be read: {error.strerror}") from error
     verifier = LogVerifier(policy, scope=Scope(secret=secret))

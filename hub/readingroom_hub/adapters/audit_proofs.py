@@ -1,9 +1,32 @@
 """Proofs from a log's file: that a record is in it, and that a later tree continues an earlier one (RFC 6962 2.1)."""
 
+import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 
-from readingroom_hub.adapters.audit_log import LogReader
+from readingroom_hub.adapters.audit_bundle import whole_file
+from readingroom_hub.adapters.audit_log import LOG_FILE, LogReader
+from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.merkle import Nodes, consistency_path, inclusion_path
+from readingroom_hub.ledger.note import Checkpoint, split_note
+from readingroom_hub.ledger.proof import Proof
+
+
+def write_proof(folder: Path, index: int, target: Path) -> int:
+    """Write the proof of one record of the log in `folder`, with its contents; returns the size of its tree.
+
+    Raises BadInput where no checkpoint covers it yet, IntegrityError, StoreUnavailable."""
+    with contextlib.closing(LogReader(folder / LOG_FILE)) as reader:
+        notes = [n for n in (reader.cosigned(), reader.newest()) if n]  # what witnesses have seen proves more
+        sizes = [Checkpoint.parse(split_note(n)[0]).size for n in notes]
+        for note, size in zip(notes, sizes, strict=True):
+            if 0 <= index < size:
+                entry = next(reader.entries(index))
+                proof = Proof(entry, tuple(Proofs().inclusion(reader, index, size)), note)
+                with whole_file(target) as file:
+                    file.write(str(proof).encode())
+                return size
+    raise BadInput(f"the log has no record {index}: its records are 0 to {max(sizes, default=0) - 1}")
 
 
 class Proofs:

@@ -186,6 +186,21 @@ def bundle(
     typer.echo(f"{out} shows {shown} of {size} records, and proves that no other one belongs to them", err=True)
 
 
+@app.command()
+@command
+def prove(
+    index: Annotated[int, typer.Argument(help="The record's place in the log, as `query --json` shows it.")],
+    out: Annotated[Path, typer.Argument(help="The file to write, by custom *.tlog-proof.")],
+) -> None:
+    """Write one record with the proof that it is in the log (C2SP tlog-proof), for `verify`. It is recorded first."""
+    settings = load()
+    audit = record(settings)
+    subject = {"path": str(out), "export": True, "index": index}
+    audit.append([AuditRecord(AuditEvent.RECORD_SEARCHED, person=operator(audit), subject=subject)])
+    size = compose.write_proof(settings, index, out)
+    typer.echo(f"{out} shows record {index}, and proves that it is one of {size}", err=True)
+
+
 class Format(StrEnum):
     """What other systems read."""
 

@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 from readingroom_hub.errors import BadInput
-from readingroom_hub.ledger.bundle import verify_bundle
 from readingroom_hub.ledger.note import printable
 from readingroom_hub.ledger.policy import Policy
+from readingroom_hub.ledger.proof import verify_file
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Verify one bundle; returns the exit code."""
+    """Verify one bundle or proof; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m readingroom_hub.ledger", description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--policy", type=Path, required=True, help="whom you trust, a C2SP tlog-policy file")
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         policy = Policy.parse(given.policy.read_text())
         kept = [path.read_text() for path in given.kept]
         with given.bundle.open("rb") as file:
-            result = verify_bundle(file, policy, int(time.time()), kept)
+            result = verify_file(file, policy, int(time.time()), kept)
     except (BadInput, OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"{printable(str(error))}\n")
         return 2

@@ -3,7 +3,7 @@
 Needs no database: give it records and checkpoints in order, it reads each once and keeps the tree's frontier."""
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -196,23 +196,12 @@ class LogVerifier:
 
     def _open(self, note: str, *, kept: bool) -> _Signed:
         state = Checkpoint.parse(split_note(note)[0])
-        logs = [v for v in self._policy.logs if v.name == state.origin]
-        if not logs:
-            names = ", ".join(sorted({v.name for v in self._policy.logs}))
-            return _Signed(state, f"it is of the log {state.origin}, the key of {names}", kept)
         try:
-            _, signers = open_note(note, [*logs, *self._policy.witnesses.values()])
-            signing = [v for v in signers if v in logs]
-            for vkey in signing:
-                self._policy.check_log_key(vkey, state.size)
+            found = cosigners(note, state, self._policy)
         except (BadInput, IntegrityError) as error:
             return _Signed(state, str(error), kept)
-        if not signing:
-            return _Signed(state, "only witnesses signed it, not the log", kept)
-        if not kept:
-            found = {v: t for v, t in signers.items() if v not in logs}
-            if found:
-                self.cosigned, self.cosigned_size = found, state.size
+        if not kept and found:
+            self.cosigned, self.cosigned_size = found, state.size
         return _Signed(state, None, kept)
 
     def _state(self, signed: _Signed) -> Iterator[Finding]:
@@ -247,11 +236,33 @@ class LogVerifier:
         return Finding(first, f"it is not what was {whose}{others}", root, self.root.hex())
 
 
+def cosigners(note: str, state: Checkpoint, policy: Policy) -> dict[VKey, int | None]:
+    """Which of the policy's witnesses cosigned this checkpoint, with their POSIX times.
+
+    Raises IntegrityError or BadInput where no log key that is valid for its size signed it, or a signature is wrong."""
+    logs = [v for v in policy.logs if v.name == state.origin]
+    if not logs:
+        names = ", ".join(sorted({v.name for v in policy.logs}))
+        raise IntegrityError(f"it is of the log {state.origin}, the key of {names}")
+    _, signers = open_note(note, [*logs, *policy.witnesses.values()])
+    signing = [v for v in signers if v in logs]
+    for vkey in signing:
+        policy.check_log_key(vkey, state.size)
+    if not signing:
+        raise IntegrityError("only witnesses signed it, not the log")
+    return {v: t for v, t in signers.items() if v not in logs}
+
+
 def quorum_findings(policy: Policy, verifier: LogVerifier, now: int, size: int) -> Iterator[Finding]:
     """Yield what the policy asks of the last cosigned checkpoint, which must be of at least `size` records, and does
     not find: witnesses, and how fresh they are."""
-    times = {v: t for v, t in verifier.cosigned.items() if t is not None and verifier.cosigned_size >= size}
-    last = max(verifier.size - 1, 0)
+    cosigned = verifier.cosigned if verifier.cosigned_size >= size else {}
+    yield from cosigned_findings(policy, cosigned, now, max(verifier.size - 1, 0))
+
+
+def cosigned_findings(policy: Policy, cosigned: Mapping[VKey, int | None], now: int, last: int) -> Iterator[Finding]:
+    """As `quorum_findings`, of one checkpoint's cosignatures; `last` is the last record that it covers."""
+    times = {v: t for v, t in cosigned.items() if t is not None}
     names = ", ".join(sorted(v.name for v in times)) or "nobody"
     if not policy.is_met(times):
         yield Finding(last, "too few witnesses cosigned the last checkpoint", f"quorum {policy.quorum}", names)
