@@ -22,6 +22,7 @@ from readingroom_hub.ports.mounts import Mounts
 from readingroom_hub.ports.objects import ObjectStore
 from readingroom_hub.ports.reception import Door, Reception, TlsFiles
 from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.services.crosswalk import Crosswalks
 from readingroom_hub.services.datasets import DatasetService
 from readingroom_hub.services.deletion import DeleteService
 from readingroom_hub.services.grants import GrantService
@@ -204,7 +205,15 @@ def mounts(settings: Settings) -> Mounts:
 def ingest(settings: Settings, record: AuditRepository) -> IngestService:
     """The use case of taking DICOM in."""
     c = open_catalogue(settings)
-    return IngestService(c.projects, c.versions, objects(settings), custody(settings), record, settings.paths.ingests)
+    back = crosswalks(settings, record)
+    keys = custody(settings)
+    return IngestService(c.projects, c.versions, objects(settings), keys, record, settings.paths.ingests, back)
+
+
+def crosswalks(settings: Settings, record: AuditRepository) -> Crosswalks:
+    """The use cases of the way back to patients."""
+    folder = settings.paths.crosswalks
+    return Crosswalks(open_catalogue(settings).projects, custody(settings), record, folder)
 
 
 def datasets(settings: Settings, record: AuditRepository) -> DatasetService:

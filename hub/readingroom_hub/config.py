@@ -42,6 +42,11 @@ class Paths:
         return self.state / "ingests"
 
     @property
+    def crosswalks(self) -> Path:
+        """The way back from pseudonyms to patients, sealed: a folder for each project that keeps it."""
+        return self.state / "crosswalks"
+
+    @property
     def keys(self) -> Path:
         """KEK file of development custody and the log's signing key."""
         return self.state / "keys"

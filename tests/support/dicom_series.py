@@ -101,7 +101,9 @@ def write_index(root: Path, dataset: str) -> None:
         data = path.read_bytes()
         h = pydicom.dcmread(path, stop_before_pixels=True)
         uids = str(h.StudyInstanceUID), str(h.SeriesInstanceUID), str(h.SOPInstanceUID), str(h.SOPClassUID)
-        instances.append(describe(Deidentified(data, h, *uids, h.Modality, int(h.InstanceNumber), Counter(), {})))
+        instances.append(
+            describe(Deidentified(data, h, *uids, h.Modality, int(h.InstanceNumber), Counter(), {}, ("PatientID", "")))
+        )
     manifest = manifest_of(ProjectId("demo"), DatasetName(dataset), "test profile", instances)
     (top / "index.csv").write_bytes(index_csv(manifest))
 

@@ -24,6 +24,7 @@ from readingroom_hub.model.audit import AuditEvent
 from readingroom_hub.model.ids import DatasetName, PersonId, ProjectId
 from readingroom_hub.model.project import Project
 from readingroom_hub.ports.catalogue import Grants, Versions
+from readingroom_hub.services.crosswalk import Crosswalks
 from readingroom_hub.services.datasets import DatasetService
 from readingroom_hub.services.deletion import DeleteService
 from readingroom_hub.services.ingest import Ingested, IngestService
@@ -70,6 +71,7 @@ class Room:
     audit: MemoryAuditRepository
     person: PersonId
     state: Path
+    crosswalks: Crosswalks
 
     def ingest(self, source: Path, **options: object) -> Ingested:
         return self.service.ingest(source, PROJECT, DATASET, self.person, **options)
@@ -92,11 +94,12 @@ def open_room(state: Path) -> Room:
         custody = FileKeyCustody(state / "keys")
     store, audit = DyingStore(state / "objects"), MemoryAuditRepository()
     person = audit.identify("local", "uid:0", "Stella Steward")
-    service = IngestService(projects, versions, store, custody, audit, state / "ingests")
+    crosswalks = Crosswalks(projects, custody, audit, state / "crosswalks")
+    service = IngestService(projects, versions, store, custody, audit, state / "ingests", crosswalks)
     grants = catalogue_sql.SqlGrants(engine)
     deletion = DeleteService(versions, grants, store, custody, audit, state / "ingests")
     datasets = DatasetService(versions, store, custody, audit)
-    return Room(service, datasets, deletion, grants, versions, store, audit, person, state)
+    return Room(service, datasets, deletion, grants, versions, store, audit, person, state, crosswalks)
 
 
 def _die(*_: object, **__: object) -> None:

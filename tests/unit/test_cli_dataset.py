@@ -1,12 +1,13 @@
 import json
 
 import pytest
-from tests.support.dicom_objects import as_file, ct_image
+from tests.support.dicom_objects import PATIENT_ID, as_file, ct_image
 from tests.support.fakes import MemoryAuditRepository
 from typer.testing import CliRunner
 
 from readingroom_hub import compose
 from readingroom_hub.cli.audit import app as audit_app
+from readingroom_hub.cli.crosswalk import app as crosswalk_app
 from readingroom_hub.cli.dataset import app
 from readingroom_hub.config import load
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
@@ -131,3 +132,23 @@ def test_nothing_taken_in_says_why(audit, source):
     assert done.exit_code == 1
     assert "not a DICOM file" in done.output
     assert "Error: nothing was taken in" in done.output
+
+
+def test_the_way_back_from_the_command_line(audit, source):
+    approved = ["--approved-by", "Ann", "--approved-by", "Bo"]
+    for name in ("Ann", "Bo"):
+        audit.identify("local", name, name)
+
+    def way(*argv):
+        return CliRunner().invoke(crosswalk_app, [*argv])
+
+    done = way("keep", "lung", *approved)
+    assert done.exit_code == 0, done.output
+    assert run("ingest", source, "--project", "lung", "--name", "chest").exit_code == 0
+    (pseudonym,) = {p.name for p in load().paths.crosswalks.joinpath("lung").iterdir()} - {"salt.json"}
+    found = way("look-up", "lung", pseudonym, "--reason", "a finding", "--json")
+    assert json.loads(found.stdout)["value"] == PATIENT_ID
+    assert "say why" in way("look-up", "lung", pseudonym, "--reason", " ").output
+    gone = way("destroy", "lung", *approved)
+    assert "nothing leads back to 1 patients" in gone.output
+    assert "has no crosswalk" in way("look-up", "lung", pseudonym, "--reason", "a finding").output

@@ -73,10 +73,15 @@ RECEIVED = SHARED | {
     "subject": {"dataset": "chest", "version": "sha256:" + "3" * 64, "package": "4" * 64, "sender": "6" * 64},
 }
 
+LOOKED_UP = {k: v for k, v in SHARED.items() if k != "session"} | {
+    "event": "crosswalk-looked-up",
+    "dcm": "110113",
+    "subject": {"patient": "P-0123456789ABCDEF", "purpose": "an incidental finding"},
+}
+GOLDEN_ROWS = {"read": READ, "shared": SHARED, "received": RECEIVED, "looked-up": LOOKED_UP}
 
-@pytest.mark.parametrize(
-    ("name", "row"), [("read", READ), ("shared", SHARED), ("received", RECEIVED)], ids=["read", "shared", "received"]
-)
+
+@pytest.mark.parametrize(("name", "row"), GOLDEN_ROWS.items(), ids=GOLDEN_ROWS)
 def test_the_golden_files_hold(name, row):
     assert audit_message(row, "room.example") + "\n" == (GOLDEN / f"{name}.xml").read_text()
     assert audit_event(row, "room.example") == json.loads((GOLDEN / f"{name}.json").read_text())

@@ -5,7 +5,21 @@ import warnings
 import typer
 from rich.markup import escape
 
-from readingroom_hub.cli import audit, dataset, deid, demo, doctor, edge, grant, key, mount, portal, project, serve
+from readingroom_hub.cli import (
+    audit,
+    crosswalk,
+    dataset,
+    deid,
+    demo,
+    doctor,
+    edge,
+    grant,
+    key,
+    mount,
+    portal,
+    project,
+    serve,
+)
 from readingroom_hub.cli.common import errors
 
 app = typer.Typer(
@@ -15,6 +29,7 @@ app = typer.Typer(
     help="Reading Room: researchers explore de-identified, encrypted images in notebooks, and every read is on record.",
 )
 app.add_typer(project.app, name="project")
+app.add_typer(crosswalk.app, name="crosswalk")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(deid.app, name="deid")
 app.add_typer(edge.app, name="edge")

@@ -47,6 +47,8 @@ class Deidentified:
     """How often which action was done to which attribute (by keyword)."""
     samples: dict[tuple[str, Action], str]
     """What an attribute says now (`elements.Case.samples`)."""
+    original: tuple[str, str]
+    """Keyword and value of what told the patient apart in the original. It identifies."""
     pixels: Cleaned | None = None
     """What the Clean Pixel Data Option did; None where no text was looked for."""
 
@@ -106,8 +108,8 @@ class Deidentifier:
     def _run(self, file: part10.Part10, cleaned: Cleaned | None, told: list[str]) -> Deidentified:
         header = file.header
         self._complete(header)
-        patient = next(
-            p for k in ("PatientID", "PatientName", "StudyInstanceUID") if (p := str(header.get(k) or "").strip())
+        keyword, patient = next(
+            (k, p) for k in ("PatientID", "PatientName", "StudyInstanceUID") if (p := str(header.get(k) or "").strip())
         )
         own = identifiers.collect(header, self._policy.options)
         words = residual.words(header, own)
@@ -144,6 +146,7 @@ class Deidentifier:
             number=_number(header),
             actions=case.actions,
             samples=case.samples,
+            original=(keyword, patient),
             pixels=cleaned,
         )
 

@@ -25,6 +25,7 @@ from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.objects import ObjectStore
 from readingroom_hub.ports.records import AuditRepository
 from readingroom_hub.services import intake_files, intake_pool, manifests
+from readingroom_hub.services.crosswalk import Crosswalks, Original
 from readingroom_hub.services.deid_report import Report, Tally
 from readingroom_hub.services.intake_base import Base, Changed
 from readingroom_hub.services.intake_files import LeftOut
@@ -75,6 +76,7 @@ class _Batch:
     base: Base | None = None
     instances: dict[str, Instance] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
+    originals: set[Original] = field(default_factory=set)
 
     def accept(self, result: Sealed | LeftOut) -> Sealed | None:
         """Note a result; returns what is to be stored."""
@@ -89,6 +91,8 @@ class _Batch:
             return None
         self.instances[result.instance.instance] = result.instance
         self.tally.add(result)
+        if result.original:
+            self.originals.add(Original(result.instance.patient, *result.original))
         return result
 
 
@@ -103,6 +107,7 @@ class IngestService:
         custody: KeyCustody,
         audit: AuditRepository,
         locks: Path,
+        crosswalks: Crosswalks,
     ) -> None:
         self._projects = projects
         self._versions = versions
@@ -110,6 +115,7 @@ class IngestService:
         self._custody = custody
         self._audit = audit
         self._locks = IntakeLocks(locks)
+        self._crosswalks = crosswalks
         self._leftovers = Leftovers(versions, objects, custody)
 
     def ingest(
@@ -148,7 +154,7 @@ class IngestService:
             secret = self._custody.derive(f"deid/{project}")
             folder, workers = intake_files.folder_of(source), workers or len(os.sched_getaffinity(0))
             job = intake_pool.Job(folder, policy, secret, secrets.token_bytes(32), KeyId.new(), validator)
-            job = intake_pool.survey(job, files, workers)
+            job = replace(intake_pool.survey(job, files, workers), crosswalk=self._crosswalks.kept(project))
             newest = partial(Base.newest, self._versions, self._custody, self._leftovers)
             batch = _Batch(newest(project, dataset) if reuse else None, tally=Tally(list(not_files)))
             try:
@@ -181,6 +187,8 @@ class IngestService:
             job = replace(job, key_id=key_id, key=base.key.secret if base else job.key)
             before = {v.digest for v in self._leftovers.versions(key_id)}
             self._store(job, files, batch, progress, workers)
+            if job.crosswalk:
+                self._crosswalks.add(project, batch.originals)
             version = self._publish(job, project, dataset, by, batch)
             unchanged = version.key != key_id or version.digest in before
             if unchanged:

@@ -54,6 +54,8 @@ class Sealed:
     """What it tells of its patient (`rare_values.known`)."""
     samples: dict[tuple[str, Action], str]
     """What attributes say now, as far as this worker has not told it a few times."""
+    original: tuple[str, str] | None
+    """Who it is, for a job that keeps a crosswalk (`Deidentified.original`)."""
     pixels: Cleaned | None
     """What was done to its pixels; None where no text was looked for."""
 
@@ -76,6 +78,8 @@ class Job:
     """What identifies the people of the batch."""
     faces: Faces = NO_FACES
     """Where faces are cut from its heads."""
+    crosswalk: bool = False
+    """Whether results tell who they are."""
 
 
 def survey(job: Job, paths: Iterable[str], workers: int) -> Job:
@@ -208,7 +212,7 @@ def _one(path: str, job: Job, deidentify: Deidentifier) -> Sealed | LeftOut:
         return LeftOut(path, f"it cannot be read: {error.strerror}")
     instance = describe(done)
     data = seal(job.key, job.key_id, instance.instance, done.data) if job.key else done.data
-    told = rare_values.known(done.header), _news(done.samples)
+    told = rare_values.known(done.header), _news(done.samples), done.original if job.crosswalk else None
     if job.spool is None:
         return Sealed(path, instance, data, done.actions, None, *told, done.pixels)
     spooled = job.spool / secrets.token_hex(16)
