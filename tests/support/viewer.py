@@ -59,6 +59,27 @@ class Viewer:
             arg=[self.root.element_handle(), text, start],
         )
 
+    def at(self, row, column):
+        """Where a place among the pixels, in rows and columns with 0 at the picture's edge, lies in the page."""
+        box = self.canvas.bounding_box()
+        rows, columns = self.canvas.evaluate("canvas => [canvas.height, canvas.width]")
+        return box["x"] + column / columns * box["width"], box["y"] + row / rows * box["height"]
+
+    def drag(self, *places):
+        """Press at the first place and let go at the last; of one place, click."""
+        self.page.mouse.move(*self.at(*places[0]))
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*self.at(*place), steps=6)
+        self.page.mouse.up()
+
+    def marks(self, count):
+        """Wait until so many measurements are drawn over the picture."""
+        self.page.wait_for_function(
+            "([root, count]) => root.querySelectorAll('.rr-mark').length === count",
+            arg=[self.root.element_handle(), count],
+        )
+
     def window(self):
         found = re.search(r"W (\S+) L (\S+?)(,|$)", self.status())
         return float(found[2]), float(found[1])
@@ -95,3 +116,15 @@ def in_kernel(page, code):
         code,
     )
     assert status == "ok"
+
+
+def themes(page, root, folder, name):
+    """Pictures of `root` in light and in dark, to be looked at; the page stays light."""
+    for theme in ("Dark", "Light"):
+        page.evaluate(
+            "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", f"JupyterLab {theme}"
+        )
+        page.wait_for_function(
+            "light => document.body.dataset.jpThemeLight === light", arg=str(theme == "Light").lower()
+        )
+        root.screenshot(path=folder / f"{name}-{theme.lower()}.png")

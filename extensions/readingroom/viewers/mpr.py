@@ -14,7 +14,8 @@ from PIL import Image
 from readingroom import geometry
 from readingroom.errors import BadInput
 from readingroom.planes import Stored
-from readingroom.viewers.pictures import About, Pictures, pictures_of
+from readingroom.viewers.measure import Place
+from readingroom.viewers.pictures import About, Pictures, pictures_of, placed
 from readingroom.viewers.series import SeriesView
 from readingroom.volume import Volume
 
@@ -95,6 +96,7 @@ class SlabPictures:
 
     array: npt.NDArray[Any]
     about: About
+    affine: npt.NDArray[np.float64]
     count: int
     """Slices in a slab. At the ends of the volume a slab holds fewer."""
     how: str
@@ -104,6 +106,10 @@ class SlabPictures:
         first = max(index - (self.count - 1) // 2, 0)
         slab = self.array[first : index + self.count // 2 + 1]
         return Stored(_SLABS[self.how](slab, axis=0).astype(np.float32 if self.how == "mean" else self.array.dtype))
+
+    def place(self, index: int) -> Place:
+        """See Pictures."""
+        return placed(self.affine, index)
 
 
 def pictures_of_plane(volume: Volume, plane: str, slab: float = 0.0, how: str = "max") -> tuple[Cut, Pictures]:
@@ -119,9 +125,10 @@ def pictures_of_plane(volume: Volume, plane: str, slab: float = 0.0, how: str = 
         window=volume.window,
         function=volume.function if volume.function == "SIGMOID" else pictures_of(seen.array).about.function,
         unit=volume.unit,
+        length_unit="mm",
     )
     count = max(round(slab / seen.spacing[0]), 1)
-    return seen, SlabPictures(seen.array, about, count, how)
+    return seen, SlabPictures(seen.array, about, seen.affine, count, how)
 
 
 class MprView(ipywidgets.HBox):  # type: ignore[misc,unused-ignore]

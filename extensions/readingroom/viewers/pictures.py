@@ -9,6 +9,7 @@ import numpy.typing as npt
 from readingroom import geometry
 from readingroom.errors import BadInput
 from readingroom.planes import Stored
+from readingroom.viewers.measure import Place
 from readingroom.voi import Window
 from readingroom.volume import Frames, Volume
 
@@ -37,6 +38,8 @@ class About:
     """Names of the VOI LUTs that are stored with the pictures."""
     unit: str = ""
     """Of the modality values; empty where unknown."""
+    length_unit: str = "mm"
+    """px where Pixel Spacing is unknown."""
 
 
 class Pictures(Protocol):
@@ -48,6 +51,9 @@ class Pictures(Protocol):
 
     def stored(self, index: int) -> Stored:
         """One picture. Raises AccessEnded, Damaged, NotFound."""
+
+    def place(self, index: int) -> Place:
+        """Where it lies. Reads no pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +79,21 @@ class FramePictures:
             flipped=frames.flipped,
             luts=tuple(lut.name for lut in frames.planes[len(frames) // 2].luts),
             unit=frames.unit,
+            length_unit="mm" if all(p.spacing for p in frames.planes) else "px",
         )
 
     def stored(self, index: int) -> Stored:
         """See Pictures."""
         return self.frames.stored(index)
+
+    def place(self, index: int) -> Place:
+        """See Pictures."""
+        plane = self.frames.planes[index]
+        rows, columns = plane.spacing or (1.0, 1.0)
+        if plane.position is None or plane.orientation is None:
+            return _nowhere(index, (rows, columns))
+        along = np.array(plane.orientation)
+        return Place(np.array(plane.position), along[3:] * rows, along[:3] * columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,10 +102,24 @@ class ArrayPictures:
 
     array: npt.NDArray[Any]
     about: About
+    affine: npt.NDArray[np.float64] | None = None
 
     def stored(self, index: int) -> Stored:
         """See Pictures."""
         return Stored(self.array[index])
+
+    def place(self, index: int) -> Place:
+        """See Pictures."""
+        return _nowhere(index, self.about.spacing) if self.affine is None else placed(self.affine, index)
+
+
+def placed(affine: npt.NDArray[np.float64], index: int) -> Place:
+    """The place of one slice of a volume."""
+    return Place(affine[:3, 3] + index * affine[:3, 0], affine[:3, 1], affine[:3, 2])
+
+
+def _nowhere(index: int, spacing: tuple[float, float]) -> Place:
+    return Place(np.array([0.0, 0.0, index]), np.array([0.0, spacing[0], 0.0]), np.array([spacing[1], 0.0, 0.0]))
 
 
 def pictures_of(source: Any, spacing: tuple[float, ...] | None = None) -> Pictures:
@@ -126,8 +156,9 @@ def _array(array: npt.NDArray[Any], spacing: tuple[float, ...] | None, volume: V
         flipped=False,
         held=True,
         unit=volume.unit if volume else "",
+        length_unit="mm" if volume or spacing is not None else "px",
     )
-    return ArrayPictures(array, about)
+    return ArrayPictures(array, about, volume.affine if volume else None)
 
 
 def _function(array: npt.NDArray[Any], volume: Volume | None) -> str:

@@ -13,6 +13,7 @@ import traitlets
 from readingroom.errors import AccessEnded, BadInput, ReadingRoomError
 from readingroom.planes import Stored
 from readingroom.viewers import render
+from readingroom.viewers.annotated import Annotated
 from readingroom.viewers.overlay import COLOURS, Colour, Overlay, blended, labels_at, mask_of, segments_of
 from readingroom.viewers.pictures import FramePictures, Pictures, pictures_of
 
@@ -28,10 +29,11 @@ _CT_PRESETS = [
 _WIRE_TYPES = frozenset({"int8", "uint8", "int16", "uint16"})
 
 
-class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
+class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     """Show pictures one at a time. `index`, `window`, `invert`, `zoom` and `pan` can be set and observed."""
 
-    _esm = _STATIC / "series.js"
+    # Two files, one module: the browser gets it whole.
+    _esm = "\n".join((_STATIC / name).read_text("utf-8") for name in ("measure.js", "series.js"))
     _css = _STATIC / "series.css"
 
     index = traitlets.Int(0, help="The slice on the screen, from 0.").tag(sync=True)
@@ -55,7 +57,7 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
             raise BadInput(f"static={self._static!r}: give 'png' to keep a picture in the saved page, or 'none'.")
         # ipykernel runs comm handlers on other threads than cells; the decoders are not all made for that.
         self._lock = threading.Lock()
-        unknown = set(traits) - {"index", "window", "lut", "invert", "zoom", "pan", "cross", "layout"}
+        unknown = set(traits) - {"index", "window", "lut", "invert", "zoom", "pan", "cross", "annotations", "layout"}
         if unknown:
             raise BadInput(
                 f"A view has no {', '.join(sorted(unknown))}: it has index, window, lut, invert, zoom and pan."
@@ -126,6 +128,12 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
 
     # The browser always pulls: what Python sends before a view is up is lost.
     def _answer(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        if isinstance(content, dict) and content.get("k") == "draw":
+            try:
+                self._draw(content)
+            except BadInput as error:
+                self.send({"k": "refused", "n": content.get("n"), "text": str(error)})
+            return
         if not isinstance(content, dict) or content.get("k") != "get":
             return
         index, number = int(content["z"]), content.get("n")
@@ -217,7 +225,12 @@ class SeriesView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
 
     def snapshot(self) -> bytes:
         """A PNG of what the view shows, drawn in Python from the same state."""
-        return render.still(self.grey(), self._about.spacing, self.zoom, self.pan, self.describe(), self.cross)
+        return render.still(
+            self.grey(), self._about.spacing, self.zoom, self.pan, self.describe(), self.cross, self._lines()
+        )
+
+    def _lines(self) -> list[Any]:
+        return [line for one in self.drawings if one["index"] == self.index for line in one["lines"]]
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live view, and a still picture with its words for wherever no kernel runs: saved pages, nbconvert."""

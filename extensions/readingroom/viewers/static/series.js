@@ -258,6 +258,7 @@ function element(tag, attributes, ...children) {
 const HELP =
   "Scroll: wheel, arrow keys, Page Up/Down, Home, End. Window: drag, or Shift with arrow keys. " +
   "Crosshair, where there is one: click, or Alt with arrow keys. Zoom: Ctrl with wheel, + and −. Move: Shift with drag. Presets: 1 to 9. Invert: I. Reset: 0. " +
+  "Measure: L length, A angle, C Cobb angle, E ellipse, R rectangle, F freehand; arrow keys and Enter place points, Backspace takes the last one back, Delete the last measurement of the slice. " +
   "Back to the notebook: Escape. The wheel works once the picture has the focus.";
 
 function buildPage(about) {
@@ -265,7 +266,8 @@ function buildPage(about) {
   const error = element("div", { class: "rr-error", role: "alert", hidden: "" });
   const across = element("div", { class: "rr-cross", "aria-hidden": "true", hidden: "" });
   const down = element("div", { class: "rr-cross", "aria-hidden": "true", hidden: "" });
-  const layer = element("div", { class: "rr-layer" }, across, down);
+  const tools = buildTools(about);
+  const layer = element("div", { class: "rr-layer" }, across, down, tools.shapes, tools.marks);
   const edges = about.edges.map((text, i) => element("span", { class: "rr-edge", "data-edge": i, "aria-hidden": "true" }, text));
   const stage = element("div", {
     class: "rr-stage",
@@ -288,10 +290,13 @@ function buildPage(about) {
   const root = element("div", { class: "rr-view", "data-lm-suppress-shortcuts": "true" },
     stage,
     element("div", { class: "rr-bar" }, slider, presets, invert, farther, closer, reset),
+    tools.tools,
     status,
+    tools.said,
     legend,
+    tools.measured,
     element("details", { class: "rr-help" }, element("summary", {}, "Keys and mouse"), HELP));
-  return { root, stage, canvas, layer, across, down, error, slider, presets, invert, closer, farther, reset, status, legend };
+  return { root, stage, canvas, layer, across, down, error, slider, presets, invert, closer, farther, reset, status, legend, ...tools };
 }
 
 function show(number) {
@@ -410,6 +415,7 @@ function render({ model, el }) {
     state.index = next;
     model.set("index", next);
     save();
+    controls.measure.moved();
     fetchShown();
   }
   function fetchShown() {
@@ -464,6 +470,7 @@ function render({ model, el }) {
   }
 
   const controls = { state, page, about, go, setWindow, commitWindow, setZoom, setPan, setCross, setInvert, preset, resetView, model };
+  controls.measure = makeMeasure(controls);
   const listening = new AbortController();
   listenToPointer(controls, listening.signal);
   listenToKeys(controls, listening.signal);
@@ -473,6 +480,7 @@ function render({ model, el }) {
     "change:index": () => {
       if (model.get("index") !== state.index) {
         state.index = model.get("index");
+        controls.measure.moved();
         fetchShown();
       }
     },
@@ -499,6 +507,7 @@ function render({ model, el }) {
       nameOverlays();
       loader.forget();
     },
+    "change:drawings": controls.measure.listAll,
     "change:pan": () => {
       state.pan = [...model.get("pan")];
       place();
@@ -511,10 +520,12 @@ function render({ model, el }) {
   followed["change:invert"]();
   placeCross();
   nameOverlays();
+  controls.measure.listAll();
   fetchShown();
 
   return () => {
     for (const [event, follow] of Object.entries(followed)) model.off(event, follow);
+    controls.measure.stop();
     listening.abort();
     resized.disconnect();
     clearTimeout(waitingTimer);
@@ -527,12 +538,21 @@ function listenToPointer(c, signal) {
   let drag = null;
   stage.addEventListener("pointerdown", (event) => {
     stage.focus({ preventScroll: true });
+    if (c.measure.active() && event.button === 0 && !event.shiftKey) {
+      c.measure.down(event);
+      stage.setPointerCapture(event.pointerId);
+      event.preventDefault();
+      return;
+    }
     drag = { x: event.clientX, y: event.clientY, window: [...c.state.window], pan: [...c.state.pan], move: event.shiftKey || event.button === 1 };
     stage.setPointerCapture(event.pointerId);
     event.preventDefault();
   }, { signal });
   stage.addEventListener("pointermove", (event) => {
-    if (!drag) return;
+    if (!drag) {
+      if (c.measure.active()) c.measure.move(event);
+      return;
+    }
     const dx = event.clientX - drag.x;
     const dy = event.clientY - drag.y;
     if (drag.move) {
@@ -549,6 +569,10 @@ function listenToPointer(c, signal) {
     c.setWindow(round(drag.window[0] + dy * step), round(drag.window[1] + dx * step), false);
   }, { signal });
   function release(event) {
+    if (!drag) {
+      if (c.measure.active()) c.measure.up(event);
+      return;
+    }
     const still = drag && event.type === "pointerup" && event.clientX === drag.x && event.clientY === drag.y;
     if (still && !drag.move) {
       const box = c.page.canvas.getBoundingClientRect();
@@ -593,6 +617,11 @@ function listenToKeys(c, signal) {
   }, { signal });
   c.page.stage.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey) return;
+    if (c.measure.key(event)) {
+      event.preventDefault();
+      event.stopPropagation();
+      return;
+    }
     if (event.altKey) {
       const [row, column] = c.model.get("cross");
       const [up, wider] = windowKeys[event.key] ?? [0, 0];
@@ -624,6 +653,12 @@ function listenToBar(c, signal) {
   page.closer.addEventListener("click", () => c.setZoom(c.state.zoom * 1.25), { signal });
   page.farther.addEventListener("click", () => c.setZoom(c.state.zoom * 0.8), { signal });
   page.reset.addEventListener("click", c.resetView, { signal });
+  for (const button of page.buttons) {
+    button.addEventListener("click", () => {
+      c.measure.choose(button.dataset.kind);
+      page.stage.focus();
+    }, { signal });
+  }
 }
 
 export default { render };
