@@ -23,12 +23,11 @@ from tests.support.heads import AXIAL, CORONAL, CT, SAGITTAL, T1, T2, Head, Scan
 
 from readingroom_hub.deid import part10
 from readingroom_hub.deid.engine import Deidentifier, find_face
-from readingroom_hub.deid.faces import cut, geometry, plan, quickshear
+from readingroom_hub.deid.faces import cut, geometry, look, plan, quickshear
 from readingroom_hub.deid.faces.brain import Brain, sphere
-from readingroom_hub.deid.faces.geometry import Frame, Plane
+from readingroom_hub.deid.faces.geometry import Frame, Plane, Unsuited
 from readingroom_hub.deid.faces.plan import Faces
 from readingroom_hub.deid.faces.quickshear import Pose
-from readingroom_hub.deid.faces.volume import Unsuited
 from readingroom_hub.deid.part10 import CannotDeidentify
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.deid.table import Option
@@ -46,7 +45,7 @@ def places(frame):
 
 
 def plane_of(objects):
-    return plan.find(plan_files(objects))
+    return look.find(plan_files(objects))
 
 
 def plan_files(objects):

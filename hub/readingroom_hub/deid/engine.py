@@ -222,7 +222,9 @@ def find_face(files: Iterable[bytes]) -> Plane | CannotDeidentify:
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")
         try:
-            return plan.find(_read(files))
+            from readingroom_hub.deid.faces import look  # SciPy costs half a second: only who looks at heads pays
+
+            return look.find(_read(files))
         except CannotDeidentify as error:
             return error
         except Exception as error:  # noqa: BLE001  # damaged elements raise anything at all

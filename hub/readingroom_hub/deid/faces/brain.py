@@ -10,9 +10,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-from readingroom_hub.deid.faces.geometry import Points
+from readingroom_hub.deid.faces.geometry import Bits, Points, Unsuited
 from readingroom_hub.deid.faces.surface import Sphere
-from readingroom_hub.deid.faces.volume import STEP, Bits, Grid, Unsuited, Volume
+from readingroom_hub.deid.faces.volume import STEP, Grid, Volume
 
 # The paper's: radii between which the surface is bent (mm), how far it looks inwards (mm), how hard it is pushed.
 _BENT, _LEAST_BENT, _DEEP, _SHALLOW, _PUSH = 3.33, 10.0, 20.0, 10.0, 0.05

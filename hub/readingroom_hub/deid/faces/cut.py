@@ -3,9 +3,8 @@
 import pydicom
 
 from readingroom_hub.deid.faces import geometry
-from readingroom_hub.deid.faces.geometry import Plane
+from readingroom_hub.deid.faces.geometry import Bits, Plane
 from readingroom_hub.deid.faces.units import rescale
-from readingroom_hub.deid.faces.volume import Bits
 from readingroom_hub.deid.part10 import CannotDeidentify, Part10
 from readingroom_hub.deid.pixels.stored import Pixels, Stored, meant
 

@@ -12,8 +12,13 @@ from readingroom_hub.deid.part10 import CannotDeidentify
 
 Points = np.ndarray[Any, np.dtype[np.float64]]
 """(..., 3) in millimetres: towards the left, the back and the head of the patient."""
+Bits = np.ndarray[Any, np.dtype[np.bool_]]
 _UNKNOWN = "nobody can tell where in the head its pixels lie"
 _SKEW = 0.01
+
+
+class Unsuited(CannotDeidentify):
+    """Nothing is wrong with the images, but the brain cannot be found in them: other images of the head may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class Frame:
         across = np.cross(self.right, self.down)
         return np.asarray(across / np.linalg.norm(across))
 
-    def beyond(self, plane: "Plane") -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def beyond(self, plane: "Plane") -> Bits:
         """(rows, columns): which pixels have their centre beyond `plane`."""
         normal = np.asarray(plane.normal)
         along = normal @ self.right * np.arange(self.columns)

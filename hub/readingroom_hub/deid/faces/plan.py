@@ -1,28 +1,13 @@
 """Where to cut: one plane for each series of a head, found in its slices or in those of the same scan."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import pydicom
 
-from readingroom_hub.deid.faces import brain, geometry, quickshear, risk, volume
-from readingroom_hub.deid.faces.geometry import Frame, Plane
-from readingroom_hub.deid.faces.units import rescale
-from readingroom_hub.deid.faces.volume import Grid, Unsuited
-from readingroom_hub.deid.part10 import CannotDeidentify, Part10
-from readingroom_hub.deid.pixels.stored import Stored, meant
-
-_CT_RANGE = (-300.0, 300.0)
-# What tells apart volumes that were taken at the same places: the first of each place counts.
-_ORDER = (
-    "EchoNumbers",
-    "EchoTime",
-    "TemporalPositionIdentifier",
-    "DiffusionBValue",
-    "AcquisitionNumber",
-    "InstanceNumber",
-)
+from readingroom_hub.deid.faces import risk
+from readingroom_hub.deid.faces.geometry import Plane, Unsuited
+from readingroom_hub.deid.part10 import CannotDeidentify
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -54,7 +39,7 @@ class Faces:
         if found := self.planes.get(one):
             return found
         reason = self.doubts.get(one, "its series was not looked at")
-        raise CannotDeidentify(f"a {_modality(header)} that may show a face, which cannot be cut out: {reason}")
+        raise CannotDeidentify(f"a {modality_of(header)} that may show a face, which cannot be cut out: {reason}")
 
 
 NO_FACES = Faces()
@@ -89,52 +74,7 @@ def resolve(found: Mapping[Series, Plane | CannotDeidentify]) -> Faces:
     return Faces(planes, doubts)
 
 
-def find(files: Iterable[Part10]) -> Plane:
-    """The plane for the files of one series, one or more frames each. Raises CannotDeidentify, or its kind Unsuited."""
-    slices: list[tuple[tuple[float, ...], list[tuple[Frame, Grid]]]] = []
-    modality, doubt = "", "none of its images can be read"
-    for file in files:
-        modality = _modality(file.header)
-        try:
-            slices.append((_place(file.header), list(_frames(file))))
-        except CannotDeidentify as error:
-            doubt = str(error)  # left out itself, when its turn comes
-    stack = [one for _, frames in sorted(slices, key=lambda s: s[0]) for one in frames]
-    if not stack:
-        raise Unsuited(doubt)
-    if modality not in {"CT", "MR"}:
-        raise Unsuited(f"the brain cannot be found in {modality}")
-    made = volume.build(stack)
-    found = brain.find(made, modality)
-    low, high = np.percentile(made.values[made.seen], (2, 98))
-    held = quickshear.pose(found, made, _CT_RANGE if modality == "CT" else (float(low), float(high)))
-    plane = quickshear.shear(found, held)
-    quickshear.check(plane, found, held, made)
-    return plane
-
-
-def _frames(file: Part10) -> Iterator[tuple[Frame, Grid]]:
-    header = file.header
-    frames = geometry.frames(header)
-    stored = Stored(file)
-    if stored.samples != 1 or stored.photometric != "MONOCHROME2" or stored.frames != len(frames):
-        raise Unsuited("it has images that are no plain grey ones")
-    for number, frame in enumerate(frames):
-        slope, intercept = rescale(header, number)
-        values = meant(stored.values[number, :, :, 0], header) * slope + intercept
-        yield volume.shrink(frame, values.astype(np.float32))
-
-
-def _place(header: pydicom.Dataset) -> tuple[float, ...]:
-    numbers = []
-    for keyword in _ORDER:
-        try:
-            numbers.append(float(str(header.get(keyword) or 0)))
-        except ValueError:
-            numbers.append(0.0)
-    return tuple(numbers)
-
-
-def _modality(header: pydicom.Dataset) -> str:
+def modality_of(header: pydicom.Dataset) -> str:
+    """CT, MR or PT; `volume` for what else it says, which may be anybody's text."""
     text = str(header.get("Modality") or "").strip()
     return text if text in {"CT", "MR", "PT"} else "volume"

@@ -13,8 +13,8 @@ from scipy import ndimage, optimize
 from scipy.spatial import ConvexHull
 
 from readingroom_hub.deid.faces.brain import Brain, sphere
-from readingroom_hub.deid.faces.geometry import Plane, Points
-from readingroom_hub.deid.faces.volume import STEP, Bits, Volume
+from readingroom_hub.deid.faces.geometry import Bits, Plane, Points
+from readingroom_hub.deid.faces.volume import STEP, Volume
 from readingroom_hub.deid.part10 import CannotDeidentify
 
 MARGIN = 6.0

@@ -7,19 +7,13 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from readingroom_hub.deid.faces.geometry import Frame, Points
-from readingroom_hub.deid.part10 import CannotDeidentify
+from readingroom_hub.deid.faces.geometry import Bits, Frame, Points, Unsuited
 
 Grid = np.ndarray[Any, np.dtype[np.float32]]
-Bits = np.ndarray[Any, np.dtype[np.bool_]]
 STEP = 2.0
 """Millimetres between grid points."""
 _PARALLEL, _WIDEST_GAP, _SAME_PLACE = 0.9995, 8.5, 0.05
 _FEWEST, _LONGEST, _SLIP = 12, 2400.0, 2.0
-
-
-class Unsuited(CannotDeidentify):
-    """Nothing is wrong with the images, but the brain cannot be found in them: other images of the head may do."""
 
 
 @dataclass(frozen=True, slots=True)
