@@ -148,20 +148,13 @@ def power_for(monkeypatch, steps):
 def in_this_process(monkeypatch):
     """The pool's own work, without its processes: thousands of runs would take too long with them."""
 
-    def run(job, paths, workers):
-        deidentify = intake_pool.Deidentifier(job.policy, job.secret, job.others)
-        for path in paths:
-            yield intake_pool._one(path, job, deidentify)
+    def each(job, work, items, size, workers):
+        intake_pool._start(job)
+        for item in items:
+            yield (item,), work((item,))
 
-    def people(job, paths, workers):
-        found = Identifiers()
-        for path in paths:
-            with intake_pool.opened(job.source, path) as file:
-                found |= intake_pool.survey_file(file, job.policy.options)
-        return found
-
-    monkeypatch.setattr(intake_pool, "run", run)
-    monkeypatch.setattr(intake_pool, "people", people)
+    monkeypatch.setattr(intake_pool, "_worker", None)  # and is set back at the end
+    monkeypatch.setattr(intake_pool, "_each", each)
 
 
 @cache

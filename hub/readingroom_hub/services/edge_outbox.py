@@ -9,7 +9,7 @@ from threading import Event
 
 from readingroom_hub.errors import ReadingRoomError, StoreUnavailable
 from readingroom_hub.ports.forward import Forward
-from readingroom_hub.services.edge_vault import Spooled, keep, sync
+from readingroom_hub.services.edge_vault import Spooled, keep, make, sync
 
 _LOOK_EVERY = 1.0
 _MOST_AGAIN_AFTER = 60.0
@@ -24,8 +24,7 @@ class Outbox:
         self._folder, self._target = folder, target
         self._news = Event()
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            sync(folder.parent)
+            make(folder, 0o700)
         except OSError as error:
             raise StoreUnavailable(f"{folder} cannot be used: {error.strerror}") from error
 

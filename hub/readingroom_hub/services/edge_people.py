@@ -7,7 +7,7 @@ from pathlib import Path
 
 from readingroom_hub.deid.identifiers import Identifiers
 from readingroom_hub.errors import BadInput, IntegrityError, StoreUnavailable
-from readingroom_hub.services.edge_vault import Vault, keep, sync
+from readingroom_hub.services.edge_vault import Vault, keep, make
 
 _MOST_VALUES = 2_000_000
 _FIELDS = ("names", "ids", "phrases")
@@ -22,8 +22,7 @@ class People:
         self._folder = vault.folder / "people"
         self.all = Identifiers()
         try:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            sync(vault.folder)
+            make(self._folder, 0o700)
             segments = sorted(p for p in self._folder.iterdir() if p.name.isdigit())
             for path in segments:
                 self.all |= self._read(path)

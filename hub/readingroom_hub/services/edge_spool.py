@@ -19,7 +19,7 @@ from threading import Lock
 
 from readingroom_hub.deid.received import Arrived
 from readingroom_hub.errors import BadInput, Conflict, StoreUnavailable
-from readingroom_hub.services.edge_vault import FORMAT, TEMPORARY, Spooled, Vault, digest, keep, sync
+from readingroom_hub.services.edge_vault import FORMAT, TEMPORARY, Spooled, Vault, digest, keep, make, sync
 
 _STUDY, _DIGEST = 24, 32  # hexadecimal digits: 96 bits tell studies apart, 128 bits instances and contents
 _RECORD = _DIGEST  # bytes: two digests of 16
@@ -47,7 +47,7 @@ class Spool:
         self._studies: dict[str, _Study] = {}
         try:
             for path in (folder, *(folder / n for n in ("incoming", "quarantine", "done"))):
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make(path, 0o700)
             self._held = _hold(folder / "lock")
             try:
                 self._check_key()

@@ -20,7 +20,7 @@ from readingroom_hub.services import intake_pool
 from readingroom_hub.services.deid_report import Report, Tally
 from readingroom_hub.services.edge_people import People
 from readingroom_hub.services.edge_spool import Spool
-from readingroom_hub.services.edge_vault import Spooled, keep, sync
+from readingroom_hub.services.edge_vault import Spooled, keep, make, sync
 from readingroom_hub.services.intake_files import LeftOut
 from readingroom_hub.services.intake_pool import Sealed
 
@@ -68,8 +68,8 @@ class StudyService:
         self._people = People(spool.vault)
         self._surveyed: set[Spooled] = set()
         try:
-            target.mkdir(parents=True, exist_ok=True)
-            self._reports.mkdir(mode=0o700, exist_ok=True)
+            make(target)
+            make(self._reports, 0o700)
             shutil.rmtree(self._stage, ignore_errors=True)
         except OSError as error:
             raise StoreUnavailable(f"{target} cannot be written: {error.strerror}") from error

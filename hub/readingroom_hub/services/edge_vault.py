@@ -123,6 +123,14 @@ def keep(path: Path, data: bytes) -> None:
         raise StoreUnavailable(f"{path.parent} cannot be written: {error.strerror}; make room there") from error
 
 
+def make(folder: Path, mode: int = 0o777) -> None:
+    """A folder, and those above it, durable when this returns: what lies in one that is gone is gone too."""
+    if not folder.is_dir():
+        make(folder.parent)
+        folder.mkdir(mode=mode, exist_ok=True)
+        sync(folder.parent)
+
+
 def sync(folder: Path) -> None:
     """Make the names in a folder durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
