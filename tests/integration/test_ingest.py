@@ -12,11 +12,13 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from tests.support.dicom_objects import as_file, ct_image
+from tests.support.heads import Head, Scan, series
 from tests.support.ingest_process import DATASET, DeadlyModality, open_room
 
 from readingroom_hub.crypto.envelope import ObjectReader
 from readingroom_hub.deid import policy_file
 from readingroom_hub.deid.policy import TEXT_FREE, Policy
+from readingroom_hub.deid.table import Option
 from readingroom_hub.errors import AuditUnavailable, BadInput, NotFound, StoreUnavailable
 from readingroom_hub.model.ids import DatasetName, ProjectId
 from readingroom_hub.services import object_checks
@@ -67,6 +69,24 @@ def test_a_version_is_published_recorded_and_whole(room, source):
     assert card["modalities"] == {"CT": 9}
     assert card["policy"] == policy_file.content(Policy())
     assert room.left_overs() == []
+
+
+def test_faces_are_cut_from_whole_series(room, tmp_path):
+    source = tmp_path / "heads"
+    source.mkdir()
+    slices = series(Head(), Scan(pixel=4.0, gap=4.0))
+    for number, one in enumerate(slices):
+        (source / f"{number}.dcm").write_bytes(as_file(one))
+    done = room.ingest(source, policy=Policy(options=frozenset({Option.CLEAN_FACES})))
+    card = json.loads(done.version.card)
+    assert not done.left_out
+    assert card["defaced_series"] == 1
+    assert card["actions"]["PixelData"] == {"deface": len(slices)}
+    lonely = tmp_path / "lonely"
+    lonely.mkdir()
+    (lonely / "1.dcm").write_bytes(as_file(slices[30]))
+    with pytest.raises(NothingTakenIn, match="too few"):
+        room.ingest(lonely, policy=Policy(options=frozenset({Option.CLEAN_FACES})))
 
 
 def test_nothing_that_is_kept_names_the_patient(room, source):

@@ -388,3 +388,51 @@ def test_where_faces_have_to_go_what_may_show_one_is_cut_or_left_out(elements, r
     else:
         with pytest.raises(CannotDeidentify, match=reason):
             clean_it(data)
+
+
+def segmentation(objects, marked):
+    """One bit a pixel over the same slices; `marked` is (slices, rows, columns)."""
+    one = enhanced(objects)
+    one.SOPClassUID, one.Modality, one.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.66.4", "SEG", "1.2.276.99.66"
+    del one.BodyPartExamined
+    one.BitsAllocated = one.BitsStored = 1
+    one.HighBit = 0
+    packed = np.packbits(marked.ravel().astype(np.uint8), bitorder="little").tobytes()
+    one.PixelData = packed + b"\0" * (len(packed) % 2)
+    one["PixelData"].VR = "OB"
+    return one
+
+
+def structures(points):
+    contour, roi = pydicom.Dataset(), pydicom.Dataset()
+    contour.ContourData = [f"{v:.2f}" for v in np.ravel(points)]
+    roi.ContourSequence = [contour]
+    one = ct_image(SOPClassUID="1.2.840.10008.5.1.4.1.1.481.3", Modality="RTSTRUCT", FrameOfReferenceUID="1.2.276.99.8")
+    for keyword in ("PixelData", "Rows", "Columns"):
+        del one[keyword]
+    one.ROIContourSequence = [roi]
+    return one
+
+
+def test_what_outlines_the_face_is_left_out_and_what_outlines_the_brain_is_kept(scanned):
+    head, objects, plane = scanned
+    found = faces(objects[0], plane)
+    brain, skin = [], []
+    for one in objects:
+        at = places(geometry.frames(one)[0])
+        brain.append(head.brain(at))
+        skin.append(head.features(at))
+    kept = cleaned(as_file(segmentation(objects, np.stack(brain))), found)
+    assert kept.BitsAllocated == 1
+    with pytest.raises(CannotDeidentify, match="reaches into the face"):
+        cleaned(as_file(segmentation(objects, np.stack(skin))), found)
+    centre, nose = np.array(head.at), np.add(head.at, [0, -115, -52])
+    assert cleaned(as_file(structures([centre, centre + 5])), found).Modality == "RTSTRUCT"
+    with pytest.raises(CannotDeidentify, match="reaches into the face"):
+        cleaned(as_file(structures([centre, nose])), found)
+    doubtful = Faces({}, {plan.series(objects[0]): "no brain"})
+    with pytest.raises(CannotDeidentify, match="no face could be cut"):
+        cleaned(as_file(structures([centre])), doubtful)
+    elsewhere = structures([centre, nose])
+    elsewhere.FrameOfReferenceUID = "1.2.3"
+    assert cleaned(as_file(elsewhere), found).Modality == "RTSTRUCT"

@@ -14,7 +14,7 @@ from readingroom_hub.deid import documents, identifiers, part10, refusals, resid
 from readingroom_hub.deid.actions import Action
 from readingroom_hub.deid.cleaner import NOBODY, Cleaner, Others
 from readingroom_hub.deid.elements import Case
-from readingroom_hub.deid.faces import cut, plan, risk
+from readingroom_hub.deid.faces import cut, outlines, plan, risk
 from readingroom_hub.deid.faces.geometry import Plane
 from readingroom_hub.deid.faces.plan import NO_FACES, Faces, Series
 from readingroom_hub.deid.folding import fold
@@ -90,8 +90,10 @@ class Deidentifier:
 
     def _cut_face(self, file: part10.Part10) -> tuple[part10.Part10, bool]:
         """PS3.15 E.3.2."""
-        shown = file.pixels or "PixelData" in file.header
-        if not (shown and Option.CLEAN_FACES in self._policy.options and risk.to_cut(file.header)):
+        if Option.CLEAN_FACES not in self._policy.options:
+            return file, False
+        outlines.check(file, self._faces)
+        if not (file.pixels or "PixelData" in file.header) or not risk.to_cut(file.header):
             return file, False
         return cut.cut(file, self._faces.plane(file.header)), True
 

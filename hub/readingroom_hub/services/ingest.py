@@ -276,6 +276,7 @@ def _card(policy: Policy, batch: _Batch) -> str:
         "modalities": _counted(i.modality for i in batch.instances.values()),
         "left_out": _counted(o.reason for o in batch.tally.left_out),
         "actions": actions,
+        "defaced_series": len(batch.tally.heads),
     }
     return json.dumps(content, sort_keys=True)
 

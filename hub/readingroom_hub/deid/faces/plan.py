@@ -41,6 +41,14 @@ class Faces:
         reason = self.doubts.get(one, "its series was not looked at")
         raise CannotDeidentify(f"a {modality_of(header)} that may show a face, which cannot be cut out: {reason}")
 
+    def around(self, patient: str, frames_of_reference: set[str]) -> tuple[list[Plane], bool]:
+        """All planes in these systems of coordinates, and whether there are heads in them that have none."""
+
+        def there(one: Series) -> bool:
+            return one.patient == patient and one.frame_of_reference in frames_of_reference
+
+        return [plane for one, plane in self.planes.items() if there(one)], any(map(there, self.doubts))
+
 
 NO_FACES = Faces()
 
