@@ -13,6 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.support.dicom_objects import as_file, ct_image
 
 from readingroom_hub.deid import policy_file
+from readingroom_hub.deid.faces.geometry import Plane
+from readingroom_hub.deid.faces.plan import NO_FACES, Faces, Series
 from readingroom_hub.deid.identifiers import Identifiers
 from readingroom_hub.deid.received import Arrived, from_file
 from readingroom_hub.services import intake_pool
@@ -248,6 +250,25 @@ def test_people_are_kept_whatever_happens(tmp_path, monkeypatch):
             found = People(spool.vault).all
             assert all(one.names <= found.names and one.ids <= found.ids for one in kept)
     assert kept
+
+
+def test_late_slices_are_cut_by_the_plane_of_those_before_them(tmp_path, monkeypatch, in_this_process):
+    head, other = Series("ZT", "1.2.276.99.20200101.1", "1.2", "1.3"), Series("ZT", "1.2.276.99.7", "1.5", "")
+    planes = iter([Faces({head: Plane((0.6, -0.8, 0.1), 1 / 3)}), Faces({head: Plane((1, 0, 0), 9.0)}), NO_FACES])
+    doubts = Faces({}, {head: "the brain cannot be found", other: "nor here"})
+    used = []
+    run = intake_pool.run
+    monkeypatch.setattr(intake_pool, "faces", lambda *_: next(planes, doubts))
+    monkeypatch.setattr(intake_pool, "run", lambda job, *rest: (used.append(job.faces), run(job, *rest))[1])
+    for number in range(4):
+        with opened(tmp_path) as spool:
+            spool.receive(from_file(as_file(ct_image(SOPInstanceUID=f"1.2.276.99.5.{number}"))))
+            work_off(spool, tmp_path)
+    first = Plane((0.6, -0.8, 0.1), 1 / 3)
+    assert used == [Faces({head: first}), Faces({head: first}), NO_FACES, Faces({head: first}, {other: "nor here"})]
+    kept = list((tmp_path / "spool" / "faces").iterdir())
+    assert len(kept) == 1
+    assert b"normal" not in kept[0].read_bytes()
 
 
 def test_a_record_cut_short_by_a_crash_is_written_again(tmp_path):

@@ -42,7 +42,7 @@ class Spool:
         """Open, or make, the spool in `folder`. Raises BadInput, Conflict where it is in use, StoreUnavailable."""
         self.folder = folder
         self.vault = Vault.of(folder, secret)
-        self._names = hmac.digest(secret, b"names", "sha256")
+        self.names = hmac.digest(secret, b"names", "sha256")
         self._lock = Lock()
         self._studies: dict[str, _Study] = {}
         try:
@@ -67,11 +67,10 @@ class Spool:
         """Seal and keep an object: durable when this returns. False where the very same object waits already.
 
         Raises StoreUnavailable, for example on a full disk; then nothing of it is left."""
-        instance = digest(self._names, b"instance\0" + arrived.instance.encode(errors="replace"), _DIGEST)
-        content = digest(self._names, b"content\0", _DIGEST, arrived.data)
+        instance = digest(self.names, b"instance\0" + arrived.instance.encode(errors="replace"), _DIGEST)
+        content = digest(self.names, b"content\0", _DIGEST, arrived.data)
         # An object that does not say its study is one by itself.
-        owner = f"study\0{arrived.study}" if arrived.study else f"none\0{instance}"
-        study = digest(self._names, owner.encode(errors="replace"), _STUDY)
+        study = self.study(arrived.study or f"none\0{instance}")
         with self._lock:
             known = self._studies.get(study)
             if known is not None and instance + content in known.objects:
@@ -88,6 +87,10 @@ class Spool:
             with suppress(OSError):
                 (self.folder / "incoming" / one.name).unlink()
         return first == one
+
+    def study(self, uid: str) -> str:
+        """What the study of this UID is called here."""
+        return digest(self.names, f"study\0{uid}".encode(errors="replace"), _STUDY)
 
     def settled(self, seconds: float) -> tuple[str, ...]:
         """Studies for which nothing has come for so long."""

@@ -13,11 +13,13 @@ from itertools import groupby
 from pathlib import Path
 
 from readingroom_hub.deid.cleaner import Others
+from readingroom_hub.deid.faces.plan import Faces
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.errors import StoreUnavailable
 from readingroom_hub.model.ids import KeyId
 from readingroom_hub.services import intake_pool
 from readingroom_hub.services.deid_report import Report, Tally
+from readingroom_hub.services.edge_faces import KnownFaces
 from readingroom_hub.services.edge_people import People
 from readingroom_hub.services.edge_spool import Spool
 from readingroom_hub.services.edge_vault import Spooled, keep, make, sync
@@ -70,6 +72,7 @@ class StudyService:
         try:
             make(target)
             make(self._reports, 0o700)
+            self._faces = KnownFaces(spool.vault, spool.names)
             shutil.rmtree(self._stage, ignore_errors=True)
         except OSError as error:
             raise StoreUnavailable(f"{target} cannot be written: {error.strerror}") from error
@@ -104,12 +107,12 @@ class StudyService:
             if not new:
                 yield StudyDone(study, 0, len(others), len(again))
         names = [one.name for one in todo]
-        faces = intake_pool.faces(self._job, names, self._workers)
+        faces = self._faces.recall(intake_pool.faces(self._job, names, self._workers))
         job = replace(self._job, others=self._everybody(), faces=faces, spool=self._stage / _RESULTS)
         with closing(_generator(job, names, self._workers)) as results:
             counted = _counted(results, progress, len(todo))
             for study, group in groupby(counted, key=lambda r: Spooled.parse(r.path).study):
-                yield self._study(study, group)
+                yield self._study(study, group, faces)
 
     def _everybody(self) -> Others:
         """Who was ever seen, everybody in the spool included, also those whose studies are not complete yet."""
@@ -119,7 +122,7 @@ class StudyService:
         self._surveyed = set(waiting)
         return Others(self._people.all)
 
-    def _study(self, study: str, results: Iterator[Sealed | LeftOut]) -> StudyDone:
+    def _study(self, study: str, results: Iterator[Sealed | LeftOut], faces: Faces) -> StudyDone:
         started = time.monotonic()
         staged = self._stage / study
         staged.mkdir()
@@ -139,6 +142,7 @@ class StudyService:
                 _stage(result, staged)
                 tally.add(result)
         tally.left_out += [LeftOut(one.token, reason) for one, reason in left]
+        self._faces.remember(faces, of=lambda series: self._spool.study(series.study) == study)
         placed = self._place(staged)
         report = tally.report(self._job.policy, len(done) + len(left), time.monotonic() - started, rare=0)
         self._write(report, last)
