@@ -19,7 +19,7 @@ from readingroom.volume import Frames, Volume
 
 # UCUM units of CID 85.
 _UNITS = {
-    "bw": "g/ml{SUVbw}", "lbm": "g/ml{SUVlbm}", "lbmjanma": "g/ml{SUVlbm}", "ibw": "g/ml{SUVibw}",
+    "bw": "g/ml{SUVbw}", "lbm": "g/ml{SUVlbm(James128)}", "lbmjanma": "g/ml{SUVlbm(Janma)}", "ibw": "g/ml{SUVibw}",
     "bsa": "cm2/ml{SUVbsa}",
 }  # fmt: skip
 _NAMES = {
@@ -119,10 +119,10 @@ def _size(first: pydicom.Dataset, kind: str) -> float:
     if kind == "ibw":
         return ((48.0 + 1.06 * (tall - 152)) if male else (45.5 + 0.91 * (tall - 152))) * 1000
     weight = float(first.PatientWeight)
-    if kind == "lbm":
-        # James 1976, with 128 for men, as in SUV Type LBMJAMES128.
-        ratio = (weight / tall) ** 2
-        return (1.10 * weight - 128 * ratio if male else 1.07 * weight - 148 * ratio) * 1000
+    if kind in {"lbm", "lbm120"}:
+        # James 1976 with 128 for men, as in SUV Type LBMJAMES128; SUV Type LBM has 120 (PS3.16 DCM 126411, 126415).
+        ratio, men = (weight / tall) ** 2, 128 if kind == "lbm" else 120
+        return (1.10 * weight - men * ratio if male else 1.07 * weight - 148 * ratio) * 1000
     # Janmahasatian 2005.
     index = weight / (tall / 100) ** 2
     return 9270 * weight / (6680 + 216 * index if male else 8780 + 244 * index) * 1000
@@ -130,7 +130,7 @@ def _size(first: pydicom.Dataset, kind: str) -> float:
 
 def _from_grams(first: pydicom.Dataset, kind: str) -> float:
     """The size of the body that is in the pixels already: Units GML, SUV Type (0054,1006), body weight if not said."""
-    said = {"LBM": "lbm", "LBMJAMES128": "lbm", "LBMJANMA": "lbmjanma", "IBW": "ibw"}.get(first.get("SUVType"), "bw")
+    said = {"LBM": "lbm120", "LBMJAMES128": "lbm", "LBMJANMA": "lbmjanma", "IBW": "ibw"}.get(first.get("SUVType"), "bw")
     _demand(kind, [name for name in _body_needs(said) if said != kind and not first.get(name)])
     return _size(first, said)
 

@@ -127,4 +127,5 @@ def themes(page, root, folder, name):
         page.wait_for_function(
             "light => document.body.dataset.jpThemeLight === light", arg=str(theme == "Light").lower()
         )
+        page.locator("#jupyterlab-splash").wait_for(state="detached")
         root.screenshot(path=folder / f"{name}-{theme.lower()}.png")

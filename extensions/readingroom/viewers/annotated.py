@@ -1,5 +1,6 @@
 """What is drawn on pictures: annotations in patient millimetres as a trait, measured in words and as a table."""
 
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -9,7 +10,8 @@ import traitlets
 from readingroom.errors import BadInput, ReadingRoomError
 from readingroom.planes import Stored
 from readingroom.viewers import measure
-from readingroom.viewers.pictures import About, Pictures
+from readingroom.viewers.pictures import About, FramePictures, Pictures
+from readingroom.volume import Frames
 
 
 class Annotated(ipywidgets.DOMWidget):  # type: ignore[misc,unused-ignore]
@@ -98,6 +100,32 @@ class Annotated(ipywidgets.DOMWidget):  # type: ignore[misc,unused-ignore]
             self.annotations = [*(one for one in self.annotations if one["id"] != made["id"]), made]
         except traitlets.TraitError as error:
             raise BadInput(str(error)) from error
+
+    def report(self) -> Any:
+        """The annotations as a DICOM measurement report (Comprehensive 3D SR, TID 1500): `save_as` keeps it.
+
+        Raises BadInput, AccessEnded, Damaged, NotFound."""
+        from readingroom.viewers import report
+
+        frames = self._frames()
+        rows = [(one, self._measured(one)) for one in self.annotations]
+        return report.report(rows, frames.planes, frames.frame_of_reference)
+
+    def read_report(self, path: str | Path) -> None:
+        """Add the annotations of a measurement report (Comprehensive 3D SR) in the same patient coordinates.
+
+        Raises BadInput, which says why it is none; AccessEnded, Damaged, NotFound."""
+        from readingroom.viewers import report
+
+        frames = self._frames()
+        found = report.annotations_of(Path(path), frames.planes[0].dataset, frames.frame_of_reference)
+        new = {one["id"] for one in found}
+        self.annotations = [*(one for one in self.annotations if one["id"] not in new), *found]
+
+    def _frames(self) -> Frames:
+        if not isinstance(self._pictures, FramePictures):
+            raise BadInput("A report refers to the files that were measured: use series.view().")
+        return self._pictures.frames
 
     def measurements(self) -> Any:
         """A pandas DataFrame, a row for each annotation: id, kind, label, slice (from 0), length_mm, angle_deg,

@@ -71,6 +71,8 @@ def test_a_series_made_later_counts_from_its_acquisition():
 def test_pixels_that_are_uptake_already():
     assert factor([pet(Units="GML")], "bw") == 1
     assert factor([pet(Units="GML", SUVType="LBMJANMA")], "bw") == pytest.approx(750 / 609.15336, rel=1e-5)
+    # SUV Type LBM has 120 where LBMJAMES128 has 128: 82.5 - 120 * (75/185)^2 = 62.7776.
+    assert factor([pet(Units="GML", SUVType="LBM")], "bw") == pytest.approx(75 / 62.77757, rel=1e-5)
     philips = pet(Units="CNTS")
     block = philips.private_block(0x7053, "Philips PET Private Group", create=True)
     block.add_new(0x00, "DS", "0.000551")
