@@ -15,7 +15,7 @@ from readingroom_hub.ledger.bundle import Verified, Wanted
 from readingroom_hub.ledger.note import VKey
 from readingroom_hub.ledger.policy import Policy
 from readingroom_hub.model.ids import PersonId
-from readingroom_hub.ports.catalogue import Grants, Projects, Sessions, Versions
+from readingroom_hub.ports.catalogue import Grants, Holds, Projects, Sessions, Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.forward import Forward
 from readingroom_hub.ports.mounts import Mounts
@@ -26,6 +26,7 @@ from readingroom_hub.services.crosswalk import Crosswalks
 from readingroom_hub.services.datasets import DatasetService
 from readingroom_hub.services.deletion import DeleteService
 from readingroom_hub.services.grants import GrantService
+from readingroom_hub.services.holds import HoldService
 from readingroom_hub.services.ingest import IngestService
 from readingroom_hub.services.keys import KeyService
 from readingroom_hub.services.projects import ProjectService
@@ -36,12 +37,13 @@ from readingroom_hub.services.sharing import ShareService
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The four doors of the catalogue."""
+    """The five doors of the catalogue."""
 
     projects: Projects
     versions: Versions
     grants: Grants
     sessions: Sessions
+    holds: Holds
 
 
 def open_catalogue(settings: Settings) -> Catalogue:
@@ -52,6 +54,7 @@ def open_catalogue(settings: Settings) -> Catalogue:
         catalogue_sql.SqlVersions(engine),
         catalogue_sql.SqlGrants(engine),
         catalogue_sql.SqlSessions(engine),
+        catalogue_sql.SqlHolds(engine),
     )
 
 
@@ -258,7 +261,13 @@ def grants(settings: Settings, record: AuditRepository) -> GrantService:
 def sessions(settings: Settings, record: AuditRepository) -> SessionService:
     """The use cases of sessions."""
     c = open_catalogue(settings)
-    return SessionService(c.projects, c.grants, c.sessions, record, settings.session_hours)
+    return SessionService(c.projects, c.grants, c.sessions, c.holds, record, settings.session_hours)
+
+
+def holds(settings: Settings, record: AuditRepository) -> HoldService:
+    """The use cases of holds."""
+    c = open_catalogue(settings)
+    return HoldService(c.holds, c.sessions, record, mounts(settings))
 
 
 def edge_dimse(

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from readingroom_hub.errors import BadInput, Conflict, NotFound
+from readingroom_hub.model.alert import Hold
 from readingroom_hub.model.dataset import DatasetVersion, WrappedKey
 from readingroom_hub.model.grant import Grant
 from readingroom_hub.model.ids import DatasetName, GrantId, KeyId, PersonId, ProjectId, SessionId, VersionDigest
@@ -110,6 +111,16 @@ class CatalogueContract:
         catalogue.grants.revoke(current.id, NOW, SAM)
         catalogue.versions.remove(v.digest, NOW)
         assert catalogue.versions.all() == catalogue.grants.all() == []
+
+    def test_a_hold_is_in_force_until_it_is_lifted(self, catalogue):
+        first = Hold(SAM, NOW, None, "studies", "0" * 36)
+        catalogue.holds.add(first)
+        catalogue.holds.add(Hold(SAM, NOW + timedelta(hours=1), SAM, "again"))
+        assert catalogue.holds.current() == {SAM: first}
+        catalogue.holds.lift(SAM, NOW, SAM)
+        assert catalogue.holds.current() == {}
+        with pytest.raises(NotFound, match="not suspended"):
+            catalogue.holds.lift(SAM, NOW, SAM)
 
     def test_a_data_key_is_rewrapped(self, catalogue):
         catalogue.projects.create(project())

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from tests.support.fakes import MemoryAuditRepository
-from tests.support.mount_world import Published, World, read
+from tests.support.mount_world import RESEARCHER, STEWARD, Published, World, read
 
 from readingroom_hub.errors import Denied, NotFound, StoreUnavailable
 from readingroom_hub.model.ids import SessionId
@@ -29,6 +29,7 @@ from readingroom_hub.mount import mounting
 from readingroom_hub.mount.daemon import MountDaemon
 from readingroom_hub.mount.library import Library
 from readingroom_hub.mount.limits import Limits
+from readingroom_hub.services.holds import HoldService
 
 pytestmark = pytest.mark.fuse
 
@@ -41,7 +42,9 @@ class Room(World):
         self.audit = MemoryAuditRepository()
         c = self.catalogue
         library = Library(c.versions, self.objects, self.custody, self.audit)
-        self.daemon = MountDaemon(self.settings.paths.mounts, c.projects, c.grants, c.sessions, library, self.audit)
+        self.daemon = MountDaemon(
+            self.settings.paths.mounts, c.projects, c.grants, c.sessions, c.holds, library, self.audit
+        )
         self.daemon.start()
 
     def attach(self, session: Session) -> Path:
@@ -638,3 +641,26 @@ def test_without_the_catalogue_reading_stops_and_goes_on_with_it(
 
 def _fail(_self: object) -> None:
     raise StoreUnavailable("switched off by the test")
+
+
+def test_a_hold_stops_reads_within_a_second_and_lifting_it_gives_them_back(
+    room: Room, data: Path, lung: Published
+) -> None:
+    holds = HoldService(room.catalogue.holds, room.catalogue.sessions, room.audit, room.daemon)
+    path = data / "lung-ct" / next(iter(lung.plain))
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        assert os.pread(fd, 10, 0) == lung.plain[next(iter(lung.plain))][:10]
+        began = time.monotonic()
+        holds.suspend(RESEARCHER, "studies", None)
+        with pytest.raises(PermissionError):
+            os.pread(fd, 10, 0)
+        assert refused(path, errno.EACCES) or refused(path, errno.ENOENT)
+        assert time.monotonic() - began < 1
+    finally:
+        os.close(fd)
+    assert "on-hold" in room.reasons("read-denied")
+    assert "ask a data steward, who can lift the hold" in (data / "README.txt").read_text()
+    holds.resume(RESEARCHER, STEWARD)
+    soon(lambda: path.exists())
+    assert read(path) == lung.plain[next(iter(lung.plain))]

@@ -26,7 +26,7 @@ class TestMountDaemon(MountsContract):
     def mounts(self, world: World) -> Iterator[Mounts]:
         c, audit = world.catalogue, MemoryAuditRepository()
         library = Library(c.versions, world.objects, world.custody, audit)
-        daemon = MountDaemon(world.settings.paths.mounts, c.projects, c.grants, c.sessions, library, audit)
+        daemon = MountDaemon(world.settings.paths.mounts, c.projects, c.grants, c.sessions, c.holds, library, audit)
         daemon.start()
         yield daemon
         daemon.stop()

@@ -74,7 +74,7 @@ def make_room(folder: Path) -> Room:
         mounts,
         projects,
         GrantService(catalogue.grants, catalogue.versions, catalogue.projects, audit, mounts),
-        SessionService(catalogue.projects, catalogue.grants, catalogue.sessions, audit, 8),
+        SessionService(catalogue.projects, catalogue.grants, catalogue.sessions, catalogue.holds, audit, 8),
         steward,
         rosa,
         version,

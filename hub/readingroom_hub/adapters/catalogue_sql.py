@@ -1,4 +1,4 @@
-"""The catalogue on SQL: the four doors of `ports.catalogue` on one engine."""
+"""The catalogue on SQL: the five doors of `ports.catalogue` on one engine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,16 +12,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from readingroom_hub.adapters import catalogue_tables as t
 from readingroom_hub.errors import BadInput, Conflict, NotFound, StoreUnavailable
+from readingroom_hub.model.alert import Hold
 from readingroom_hub.model.dataset import DatasetVersion, WrappedKey
 from readingroom_hub.model.grant import Grant
 from readingroom_hub.model.ids import DatasetName, GrantId, KeyId, PersonId, ProjectId, SessionId, VersionDigest
 from readingroom_hub.model.project import Member, Project, Role
 from readingroom_hub.model.session import Session
-from readingroom_hub.ports.catalogue import Grants, Projects, Sessions, Versions
+from readingroom_hub.ports.catalogue import Grants, Holds, Projects, Sessions, Versions
 
 
 class _Table:
-    """What the four share: a transaction whose failures are ours."""
+    """What the five share: a transaction whose failures are ours."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -254,3 +255,29 @@ class SqlSessions(_Table, Sessions):
         """See the port."""
         query = select(t.sessions).where(t.sessions.c.closed_at.is_(None)).order_by(t.sessions.c.opened_at)
         return [_session(r) for r in self._rows(query)]
+
+
+class SqlHolds(_Table, Holds):
+    """Holds."""
+
+    def add(self, hold: Hold) -> None:
+        """See the port."""
+        with self._begin() as c:
+            c.execute(insert(t.holds).values(asdict(hold)))
+
+    def lift(self, person: PersonId, at: datetime, by: PersonId) -> None:
+        """See the port."""
+        with self._begin() as c:
+            current = update(t.holds).where(t.holds.c.person == person, t.holds.c.lifted_at.is_(None))
+            if not c.execute(current.values(lifted_at=at, lifted_by=by)).rowcount:
+                raise NotFound(f"the access of {person} is not suspended")
+
+    def current(self) -> dict[PersonId, Hold]:
+        """See the port."""
+        query = select(t.holds).where(t.holds.c.lifted_at.is_(None)).order_by(t.holds.c.id.desc())
+        return {(hold := _hold(r)).person: hold for r in self._rows(query)}
+
+
+def _hold(r: Row[Any]) -> Hold:
+    by = None if r.by is None else PersonId(r.by)
+    return Hold(PersonId(r.person), r.since, by, r.reason, r.alert)

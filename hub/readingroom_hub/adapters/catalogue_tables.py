@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions`; a test holds it to what Alembic finds there."""
 
 
@@ -109,6 +109,18 @@ sessions = Table(
     Column("opened_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
     Column("closed_at", Moment, index=True),
+)
+holds = Table(
+    "hold",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("person", String(66), nullable=False),
+    Column("since", Moment, nullable=False),
+    Column("by", String(66)),
+    Column("reason", Text, nullable=False),
+    Column("alert", String(36)),
+    Column("lifted_at", Moment, index=True),
+    Column("lifted_by", String(66)),
 )
 
 

@@ -52,12 +52,16 @@ TYPES = {
     "service-stopped": "110121",
     "configuration": "110129",
     "person-forgotten": "110137",
+    "access-suspended": "110137",
+    "access-resumed": "110137",
 }
 """EventTypeCode by event, where CID 401 has one."""
 _ACTIONS = {"110103": "R", "110101": "R", "110105": "D", "110106": "R", "110107": "C"}
 OUTCOMES = {"success": "0", "denied": "4", "failure": "8"}
 """EventOutcomeIndicator."""
 READS = frozenset({"read-intent", "instance-opened", "instance-closed"})
+_CONCERNED = frozenset({"access-alert", "access-suspended", "access-resumed"})
+"""Of these, the person is whom it is about; who asked for it is the process."""
 _ONE_LINE = {ord(c): f"&#{ord(c)};" for c in "\t\n\r\x7f"}
 """Receivers of syslog rewrite control characters; as references they come through."""
 _SEVERITY_NOTICE, _SEVERITY_WARNING, _FACILITY = 5, 4, 10
@@ -66,6 +70,11 @@ _SEVERITY_NOTICE, _SEVERITY_WARNING, _FACILITY = 5, 4, 10
 def action(row: Mapping[str, Any]) -> str:
     """EventActionCode: create, read, or execute."""
     return _ACTIONS.get(row["dcm"], "E")
+
+
+def asks(row: Mapping[str, Any]) -> bool:
+    """Whether the record's person is the requestor, and not its process."""
+    return "person" in row and row["event"] not in _CONCERNED
 
 
 def details(row: Mapping[str, Any]) -> dict[str, str]:
@@ -132,8 +141,8 @@ def audit_message(row: Mapping[str, Any], site: str) -> str:
     process = row["source"]["process"]
     if "person" in row:
         role = "110152" if is_read else "110150"
-        _participant(message, row["person"], role=role, requestor=True, other=row.get("session", ""))
-    _participant(message, process, role="110153" if is_read else "110150", requestor="person" not in row)
+        _participant(message, row["person"], role=role, requestor=asks(row), other=row.get("session", ""))
+    _participant(message, process, role="110153" if is_read else "110150", requestor=not asks(row))
     source = {"AuditEnterpriseSiteID": text(site), "AuditSourceID": text(f"{site}/{process}")}
     ET.SubElement(
         ET.SubElement(message, "AuditSourceIdentification", source),

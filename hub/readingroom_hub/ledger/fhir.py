@@ -6,7 +6,7 @@ record names."""
 from collections.abc import Mapping
 from typing import Any
 
-from readingroom_hub.ledger.atna import NAMES, OUTCOMES, READS, TYPES, action, details, text
+from readingroom_hub.ledger.atna import NAMES, OUTCOMES, READS, TYPES, action, asks, details, text
 
 _DCM = "http://dicom.nema.org/resources/ontology/DCM"
 _TERMS = "http://terminology.hl7.org/CodeSystem/"
@@ -24,11 +24,11 @@ def _agents(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """In a read the person's server is the destination, the mount daemon the source (BALP 3:5.7.3)."""
     is_read = row["event"] in READS
     process = row["source"]["process"]
-    agents = [_agent(process, "110153" if is_read else "110150", requestor="person" not in row)]
+    agents = [_agent(process, "110153" if is_read else "110150", requestor=not asks(row))]
     if "session" in row and is_read:
         agents.append(_agent(row["session"], "110152", requestor=False))
     if "person" in row:
-        person = _agent(row["person"], "110150", requestor=True)
+        person = _agent(row["person"], "110150", requestor=asks(row))
         person["type"] = {"coding": [{"system": _TERMS + "v3-ParticipationType", "code": "IRCP"}]}
         if grant := row.get("subject", {}).get("grant"):
             person["policy"] = [f"urn:readingroom:grant:{grant}"]

@@ -35,6 +35,8 @@ _ACCESS_EVENTS = frozenset(
         "instance-closed",
         "read-denied",
         "request-refused",
+        "access-alert",
+        "alert-acknowledged",
     }
 )
 _HEX = frozenset("0123456789abcdef")

@@ -71,6 +71,12 @@ class AuditEvent(StrEnum):
     """Contents whose time is over are removed; their leaves stay."""
     PERSON_FORGOTTEN = "person-forgotten", "110113"
     """The identity behind a person id was erased; the records stay."""
+    ACCESS_ALERT = "access-alert", "110113"
+    """A person's day is unlike their others; `person` is whom it is about."""
+    ALERT_ACKNOWLEDGED = "alert-acknowledged", "110113"
+    ACCESS_SUSPENDED = "access-suspended", "110113"
+    """Durable before the hold works; `person` is who is held, `by` who did it (nobody: a rule of the monitor)."""
+    ACCESS_RESUMED = "access-resumed", "110113"
     REQUEST_REFUSED = "request-refused", "110113"
     """A page, API call or control message that policy refused."""
 

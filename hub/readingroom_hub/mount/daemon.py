@@ -3,15 +3,16 @@
 import logging
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
 from readingroom_hub.errors import AuditUnavailable, Denied, NotFound, ReadingRoomError, StoreUnavailable
+from readingroom_hub.model.alert import Hold
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.grant import Grant
-from readingroom_hub.model.ids import GrantId, ProjectId, SessionId
+from readingroom_hub.model.ids import GrantId, PersonId, ProjectId, SessionId
 from readingroom_hub.model.project import Project
 from readingroom_hub.model.session import Session
 from readingroom_hub.mount import mounting
@@ -19,7 +20,7 @@ from readingroom_hub.mount.library import Library
 from readingroom_hub.mount.limits import Limits
 from readingroom_hub.mount.session import AttachedSession, remove_folder
 from readingroom_hub.policy.access import Standing, session_refusal
-from readingroom_hub.ports.catalogue import Grants, Projects, Sessions
+from readingroom_hub.ports.catalogue import Grants, Holds, Projects, Sessions
 from readingroom_hub.ports.mounts import Mounts
 from readingroom_hub.ports.records import AuditRepository
 
@@ -44,6 +45,7 @@ class MountDaemon(Mounts):
         projects: Projects,
         grants: Grants,
         sessions: Sessions,
+        holds: Holds,
         library: Library,
         audit: AuditRepository,
         clock: Callable[[], datetime] = _utc,
@@ -53,6 +55,7 @@ class MountDaemon(Mounts):
         self._projects = projects
         self._grants = grants
         self._sessions = sessions
+        self._holds = holds
         self._library = library
         self._audit = audit
         self._clock = clock
@@ -114,7 +117,7 @@ class MountDaemon(Mounts):
             held = self._attached.get(session)
             if held is not None:
                 return held.folder
-            standing = self._standing(self._sessions.get(session), {})
+            standing = self._standing(self._sessions.get(session), {}, self._holds.current())
             refusal = session_refusal(standing, self._clock())
             if refusal is not None:
                 self._audit.append([self._refused(standing.session, f"{refusal.code}: {refusal.sentence}")])
@@ -145,8 +148,9 @@ class MountDaemon(Mounts):
         """See `Mounts`."""
         with self._lock:
             running = {s.id: s for s in self._sessions.open_ones()}
+            holds = self._holds.current()
             found: dict[ProjectId, tuple[Project, tuple[Grant, ...]]] = {}
-            waiting = [a.obey(self._reread(a, running, found)) for a in self._attached.values()]
+            waiting = [a.obey(self._reread(a, running, found, holds)) for a in self._attached.values()]
             self._keep_keys()
             deadline = monotonic() + OBEY
             for thread in waiting:
@@ -168,21 +172,27 @@ class MountDaemon(Mounts):
         with self._lock:
             return {(a.id, a.standing.project.id): a.counts() for a in self._attached.values()}
 
-    def _standing(self, session: Session, found: dict[ProjectId, tuple[Project, tuple[Grant, ...]]]) -> Standing:
+    def _standing(
+        self,
+        session: Session,
+        found: dict[ProjectId, tuple[Project, tuple[Grant, ...]]],
+        holds: Mapping[PersonId, Hold],
+    ) -> Standing:
         if session.project not in found:
             project = self._projects.get(session.project)
             found[session.project] = project, tuple(self._grants.all(session.project))
-        return Standing(session, *found[session.project])
+        return Standing(session, *found[session.project], holds.get(session.person))
 
     def _reread(
         self,
         attached: AttachedSession,
         running: dict[SessionId, Session],
         found: dict[ProjectId, tuple[Project, tuple[Grant, ...]]],
+        holds: Mapping[PersonId, Hold],
     ) -> Standing:
         try:
             session = running.get(attached.id) or self._sessions.get(attached.id)
-            return self._standing(session, found)
+            return self._standing(session, found, holds)
         except NotFound:  # a session or project that is gone reads nothing
             return Standing(attached.standing.session, attached.standing.project, ())
 

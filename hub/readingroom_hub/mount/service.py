@@ -56,7 +56,8 @@ def _serve(settings: Settings) -> None:
     catalogue = compose.open_catalogue(settings)
     library = Library(catalogue.versions, compose.objects(settings), compose.custody(settings), audit)
     daemon = MountDaemon(
-        settings.paths.mounts, catalogue.projects, catalogue.grants, catalogue.sessions, library, audit,
+        settings.paths.mounts, catalogue.projects, catalogue.grants, catalogue.sessions, catalogue.holds, library,
+        audit,
         limits=Limits(settings.session_open_files, settings.session_mb_per_minute * 1_000_000),
     )  # fmt: skip
     stop = threading.Event()

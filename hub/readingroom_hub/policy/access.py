@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from readingroom_hub.model.alert import Hold
 from readingroom_hub.model.grant import Grant
 from readingroom_hub.model.ids import VersionDigest
 from readingroom_hub.model.project import Project
@@ -23,6 +24,7 @@ class DenyCode(StrEnum):
     NOT_GRANTED = "not-granted"
     OPEN_FILES = "too-many-open-files"
     BYTES = "too-many-bytes"
+    ON_HOLD = "on-hold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Standing:
     session: Session
     project: Project
     grants: tuple[Grant, ...]
+    hold: Hold | None = None
+    """Of the session's person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,15 @@ def _day(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M %Z").strip()
 
 
+def on_hold(hold: Hold) -> Deny:
+    """Why a person who is held reads nothing. What looked unusual is not said: it would teach to stay below it."""
+    return Deny(
+        DenyCode.ON_HOLD,
+        f"Your access is on hold since {_day(hold.since)}, because it looked unusual. Your files are safe: save your "
+        "work, and ask a data steward, who can lift the hold.",
+    )
+
+
 def session_refusal(standing: Standing, now: datetime) -> Deny | None:
     """Why nothing at all may be read in this session at `now`, or None."""
     session, project = standing.session, standing.project
@@ -63,6 +76,8 @@ def session_refusal(standing: Standing, now: datetime) -> Deny | None:
         return Deny(
             DenyCode.SESSION_EXPIRED, f"This session ended by itself on {_day(session.expires_at)}. Start a new server."
         )
+    if standing.hold is not None:
+        return on_hold(standing.hold)
     if project.ends_at is not None and now >= project.ends_at:
         return Deny(
             DenyCode.PROJECT_ENDED,

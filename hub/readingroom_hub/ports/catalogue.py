@@ -1,4 +1,4 @@
-"""The catalogue: projects, members, dataset versions, data keys, grants, sessions. Four narrow doors to one database.
+"""The catalogue: projects, members, dataset versions, data keys, grants, sessions, holds. Five doors to one database.
 
 Every mutator is called by a service that has the matching audit record durable first. All raise StoreUnavailable where
 the database cannot be read or written."""
@@ -6,6 +6,7 @@ the database cannot be read or written."""
 from abc import ABC, abstractmethod
 from datetime import datetime
 
+from readingroom_hub.model.alert import Hold
 from readingroom_hub.model.dataset import DatasetVersion, WrappedKey
 from readingroom_hub.model.grant import Grant
 from readingroom_hub.model.ids import DatasetName, GrantId, KeyId, PersonId, ProjectId, SessionId, VersionDigest
@@ -121,3 +122,19 @@ class Sessions(ABC):
     @abstractmethod
     def open_ones(self) -> list[Session]:
         """Sessions without a close, expired ones too."""
+
+
+class Holds(ABC):
+    """Whose access is suspended."""
+
+    @abstractmethod
+    def add(self, hold: Hold) -> None:
+        """Works at once."""
+
+    @abstractmethod
+    def lift(self, person: PersonId, at: datetime, by: PersonId) -> None:
+        """End every current hold of this person. Raises NotFound where there is none."""
+
+    @abstractmethod
+    def current(self) -> dict[PersonId, Hold]:
+        """Those in force, the oldest of each person."""

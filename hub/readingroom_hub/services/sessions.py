@@ -9,7 +9,8 @@ from readingroom_hub.model.grant import Grant
 from readingroom_hub.model.ids import PersonId, ProjectId, SessionId
 from readingroom_hub.model.project import Member, Project
 from readingroom_hub.model.session import Session
-from readingroom_hub.ports.catalogue import Grants, Projects, Sessions
+from readingroom_hub.policy.access import on_hold
+from readingroom_hub.ports.catalogue import Grants, Holds, Projects, Sessions
 from readingroom_hub.ports.records import AuditRepository
 
 
@@ -17,19 +18,20 @@ class SessionService:
     """Decides whether a person may have a server in a project, and keeps the list of running ones."""
 
     def __init__(
-        self, projects: Projects, grants: Grants, sessions: Sessions, audit: AuditRepository, hours: int
+        self, projects: Projects, grants: Grants, sessions: Sessions, holds: Holds, audit: AuditRepository, hours: int
     ) -> None:
         self._projects = projects
         self._grants = grants
         self._sessions = sessions
+        self._holds = holds
         self._audit = audit
         self._hours = hours
 
     def open(self, person: PersonId, project: ProjectId) -> Session:
         """A new session with the project's current grants on its record.
 
-        Raises Denied (recorded) where the project does not exist or has ended, or the person is no member;
-        AuditUnavailable where it cannot be recorded: then there is no session."""
+        Raises Denied (recorded) where the project does not exist or has ended, the person is no member or on
+        hold; AuditUnavailable where it cannot be recorded: then there is no session."""
         now = datetime.now(UTC)
         home, member = self._admit(person, project, now)
         expires = now + timedelta(hours=self._hours)
@@ -85,6 +87,10 @@ class SessionService:
             )
         if home.ends_at is not None and now >= home.ends_at:
             self._deny(person, project, "project-ended", f"the project {project} ended on {home.ends_at:%Y-%m-%d}")
+        hold = self._holds.current().get(person)
+        if hold is not None:
+            refusal = on_hold(hold)
+            self._deny(person, project, refusal.code, refusal.sentence)
         return home, member
 
     def _deny(self, person: PersonId, project: ProjectId, code: str, sentence: str) -> NoReturn:
@@ -99,7 +105,7 @@ class SessionService:
                 )
             ]
         )
-        raise Denied(sentence[0].upper() + sentence[1:] + ".")
+        raise Denied(sentence[0].upper() + sentence[1:].removesuffix(".") + ".")
 
     @staticmethod
     def _record(event: AuditEvent, session: Session, subject: dict[str, object]) -> AuditRecord:
