@@ -662,5 +662,5 @@ def test_a_hold_stops_reads_within_a_second_and_lifting_it_gives_them_back(
     assert "on-hold" in room.reasons("read-denied")
     assert "ask a data steward, who can lift the hold" in (data / "README.txt").read_text()
     holds.resume(RESEARCHER, STEWARD)
-    soon(lambda: path.exists())
+    soon(path.exists)
     assert read(path) == lung.plain[next(iter(lung.plain))]

@@ -24,7 +24,7 @@ def test_a_hold_is_recorded_told_to_the_daemon_and_keeps_new_servers_away(room, 
     assert (record["event"], record["person"]) == ("access-suspended", room.rosa)
     assert record["subject"] == {"by": "monitor", "why": "studies", "sessions": [session.id], "alert": "a" * 36}
     assert room.mounts.refreshed == 1
-    with pytest.raises(Denied, match="on hold since .* ask a data steward, who can lift the hold\\.$"):
+    with pytest.raises(Denied, match=r"on hold since .* ask a data steward, who can lift the hold.$"):
         room.sessions.open(room.rosa, PROJECT)
     assert room.audit.records[-1]["reason"].startswith("on-hold: ")
     assert holds.suspend(room.rosa, "again", room.steward).since == hold.since
