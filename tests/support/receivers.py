@@ -131,6 +131,13 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+class _Quiet(ThreadingHTTPServer):
+    """Says nothing of clients that hang up because they do not trust it."""
+
+    def handle_error(self, *_: object) -> None:
+        pass
+
+
 class FhirServer:
     """POST to /r4/AuditEvent: 201 for an AuditEvent, 400 otherwise, and what `answer` says instead, where it does."""
 
@@ -155,7 +162,7 @@ class FhirServer:
         return status or 201, b"" if status is None else b'{"resourceType":"OperationOutcome"}'
 
     def start(self) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _Handler)
+        self._server = _Quiet(("127.0.0.1", self.port), _Handler)
         self._server.fhir = self
         if self._authority is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
