@@ -1,10 +1,13 @@
 """The composition root: settings in, adapters and services out. Nothing else names an adapter."""
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from readingroom_hub.adapters import catalogue_sql
 from readingroom_hub.adapters.audit_feeds import Feeds
@@ -18,10 +21,12 @@ from readingroom_hub.model.ids import PersonId
 from readingroom_hub.ports.catalogue import Grants, Holds, Projects, Sessions, Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.forward import Forward
+from readingroom_hub.ports.monitoring import AlertChannel
 from readingroom_hub.ports.mounts import Mounts
 from readingroom_hub.ports.objects import ObjectStore
 from readingroom_hub.ports.reception import Door, Reception, TlsFiles
 from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.services.alerts import AlertBook
 from readingroom_hub.services.crosswalk import Crosswalks
 from readingroom_hub.services.datasets import DatasetService
 from readingroom_hub.services.deletion import DeleteService
@@ -33,6 +38,10 @@ from readingroom_hub.services.projects import ProjectService
 from readingroom_hub.services.receiving import ReceiveService
 from readingroom_hub.services.sessions import SessionService
 from readingroom_hub.services.sharing import ShareService
+
+if TYPE_CHECKING:
+    from readingroom_hub.adapters.monitor_state import FileMemory
+    from readingroom_hub.services.monitoring import Monitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +277,64 @@ def holds(settings: Settings, record: AuditRepository) -> HoldService:
     """The use cases of holds."""
     c = open_catalogue(settings)
     return HoldService(c.holds, c.sessions, record, mounts(settings))
+
+
+def alerts(record: AuditRepository) -> AlertBook:
+    """The use cases of alerts."""
+    return AlertBook(record)
+
+
+def monitor_memory(settings: Settings) -> "FileMemory":
+    """What the monitor knows over restarts."""
+    from readingroom_hub.adapters.monitor_state import FileMemory
+
+    return FileMemory(settings.paths.monitor)
+
+
+def monitor(settings: Settings) -> "Monitor":
+    """The monitor of these settings. Raises BadInput for a setting that cannot work."""
+    from readingroom_hub.adapters.monitor_tail import LogTail
+    from readingroom_hub.policy.alerts import RULES
+    from readingroom_hub.services.monitoring import Monitor
+
+    for rule in settings.monitor_suspend:
+        if rule not in RULES:
+            raise BadInput(f"READINGROOM_MONITOR_SUSPEND: {rule!r} is no rule; rules are {', '.join(RULES)}")
+    record = audit(settings, "monitor")
+    return Monitor(
+        LogTail(settings.paths.audit),
+        monitor_memory(settings),
+        record,
+        holds(settings, record),
+        _alert_channels(settings),
+        frozenset(settings.monitor_suspend),
+        f"{settings.public_url}/services/portal/alerts",
+        lambda: datetime.now(UTC),
+    )
+
+
+def _alert_channels(settings: Settings) -> list[AlertChannel]:
+    from readingroom_hub.adapters.alert_mail import Mail
+    from readingroom_hub.adapters.alert_webhook import Webhook
+
+    s, channels = settings, list[AlertChannel]()
+    if s.monitor_webhook:
+        channels.append(Webhook(s.monitor_webhook, s.monitor_webhook_secret_file, s.monitor_ca_file))
+    if s.monitor_smtp:
+        to, login = s.monitor_mail_to, s.monitor_smtp_login_file
+        channels.append(Mail(s.monitor_smtp, s.monitor_mail_from, to, login, s.monitor_ca_file))
+    return channels
+
+
+def serve_monitor(settings: Settings) -> None:
+    """Run the monitor in this process until SIGTERM or SIGINT. Raises BadInput, Conflict where another one runs."""
+    from readingroom_hub.services.monitoring import run
+
+    made, memory, stop = monitor(settings), monitor_memory(settings), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with memory.alone():
+        run(made, memory, max(1, settings.monitor_minutes) * 60.0, stop)
 
 
 def edge_dimse(

@@ -62,6 +62,11 @@ class Paths:
         return self.state / "feeds"
 
     @property
+    def monitor(self) -> Path:
+        """How far the monitor of unusual access has come."""
+        return self.state / "monitor"
+
+    @property
     def mounts(self) -> Path:
         """One folder a session; `data` in it is the mount point."""
         return self.state / "mounts"
@@ -110,6 +115,7 @@ class Paths:
             self.keys,
             self.audit,
             self.feeds,
+            self.monitor,
             self.mounts,
             self.homes,
             self.shared,
@@ -158,6 +164,22 @@ class Settings:
     audit_feed_fhir_token_file: Path | None = None
     audit_feed_metrics_port: int = 0
     """Loopback port where Prometheus may read the feeds' metrics; 0: nowhere."""
+    monitor_minutes: int = 5
+    """Between two looks of the monitor for unusual access; 0: there is no monitor."""
+    monitor_suspend: tuple[str, ...] = ()
+    """Rules that put a person on hold; none: stewards do."""
+    monitor_webhook: str = ""
+    """Address that gets each alert as JSON."""
+    monitor_webhook_secret_file: Path | None = None
+    """What signs them (HMAC-SHA-256)."""
+    monitor_smtp: str = ""
+    """host:port of a mail relay that takes each alert as a message."""
+    monitor_smtp_login_file: Path | None = None
+    """USER:PASSWORD for it."""
+    monitor_mail_from: str = ""
+    monitor_mail_to: tuple[str, ...] = ()
+    monitor_ca_file: Path | None = None
+    """PEM of the authorities of webhook and relay; without it the machine's own."""
     internal_port: int = 8481
     """The first of three loopback ports: the hub's own API, the edge's API, the portal."""
     demo_provider_port: int = 0
@@ -236,7 +258,7 @@ def _convert(name: str, text: str, default: object) -> object:
     if isinstance(default, int):
         return int(text)
     if isinstance(default, tuple):
-        parts = tuple(p.strip() for p in text.split(","))
+        parts = tuple(p.strip() for p in text.split(",") if p.strip())
         return tuple(int(p) for p in parts) if default and isinstance(default[0], int) else parts
     return text
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from readingroom_hub import compose
-from readingroom_hub.cli import audit_feed
+from readingroom_hub.cli import audit_feed, audit_monitor
 from readingroom_hub.cli.common import AsJson, command, load, moment, operator, person, record, show
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.atna import audit_message, framed, syslog_message
@@ -26,6 +26,8 @@ app = typer.Typer(no_args_is_help=True, help="The audit record: who read what, a
 witness = typer.Typer(no_args_is_help=True, help="A witness of other people's audit records.")
 app.add_typer(witness, name="witness")
 app.add_typer(audit_feed.app, name="feed")
+app.add_typer(audit_monitor.app, name="monitor")
+app.command()(audit_monitor.alerts)
 
 _OBJECTS = ("instance", "series", "study", "path", "version", "grant", "role", "service")
 """What a record is about, most specific first."""

@@ -39,7 +39,8 @@ def core(settings: Settings) -> list[Process]:
 def all_processes(settings: Settings) -> list[Process]:
     """Every process of the deployment, in the order of their start."""
     feeds = [processes.audit_feeds(settings)] if compose.feeds(settings).names else []
-    return [*core(settings), *feeds, processes.hub(settings, config_file(settings))]
+    monitor = [processes.monitor(settings)] if settings.monitor_minutes else []
+    return [*core(settings), *feeds, *monitor, processes.hub(settings, config_file(settings))]
 
 
 @contextmanager

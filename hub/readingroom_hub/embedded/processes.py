@@ -62,6 +62,12 @@ def audit_feeds(settings: Settings) -> Process:
     return Process("audit feeds", argv, compose.feeds(settings).are_running, environ, log)
 
 
+def monitor(settings: Settings) -> Process:
+    """Looks for unusual access. Nobody waits for it; it is ready when it runs."""
+    argv, environ, log = _cli(settings, "monitor", "audit", "monitor", "serve")
+    return Process("monitor", argv, compose.monitor_memory(settings).is_running, environ, log)
+
+
 def hub(settings: Settings, config_file: Path) -> Process:
     """JupyterHub, which starts the proxy and the portal itself. User servers outlive it, so they are ended after it."""
     argv = [sys.executable, "-m", "jupyterhub", "--config", str(config_file)]

@@ -1,0 +1,58 @@
+"""The monitor on a real log: what it reads, and that its process starts and ends."""
+
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests.support.audit_process import audit_process
+
+import readingroom_hub
+from readingroom_hub import compose
+from readingroom_hub.adapters.monitor_tail import LogTail
+from readingroom_hub.config import Settings
+from readingroom_hub.model.audit import AuditEvent, AuditRecord
+
+
+def a_read(person, study, at):
+    subject = {"dataset": "lung", "study": study, "bytes": 10**8}
+    return AuditRecord(AuditEvent.READ_INTENT, person=person, time=at, subject=subject)
+
+
+def test_the_process_finds_a_bulk_download_and_holds_the_person_and_ends_when_told():
+    with audit_process() as (server, audit):
+        now = datetime.now(UTC)
+        rosa = audit.identify("test", "rosa", "Rosa")
+        audit.append([a_read(rosa, f"1.2.{d % 3}", now - timedelta(days=d)) for d in range(30, 0, -1)])
+        audit.append([a_read(rosa, f"1.3.{n}", now) for n in range(80)])
+        tail = LogTail(server.paths.audit)
+        records, end = tail.read(tail.first(now - timedelta(days=60)), 1000)
+        assert [r["subject"]["study"] for _, r in records if r["event"] == "read-intent"][:3] == [
+            "1.2.0",
+            "1.2.2",
+            "1.2.1",
+        ]
+        assert [i for i, _ in records] == list(range(end))
+        assert tail.first(now + timedelta(days=1)) == end
+        assert tail.read(0, 2) == (records[:2], 2)
+        assert tail.read(end + 1000, 5) == ([], end + 1000)
+        settings = Settings(state=server.paths.state, monitor_suspend=("studies",))
+        environ = settings.to_environ() | {"PYTHONPATH": str(Path(readingroom_hub.__file__).parents[1])}
+        command = [sys.executable, "-m", "readingroom_hub.cli.main", "audit", "monitor", "serve"]
+        process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE)
+        try:
+            memory = compose.monitor_memory(settings)
+            deadline = time.monotonic() + 30
+            while memory.load().looked_at is None and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert memory.load().looked_at is not None
+            assert memory.is_running()
+            assert [h.person for h in compose.holds(settings, audit).current()] == [rosa]
+            lines = compose.alerts(audit).lines(rosa)
+            assert [(n.alert.person, n.suspended, n.name) for n in lines] == [(rosa, True, "Rosa")]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            said = process.communicate(timeout=20)[1]
+        assert (process.returncode, said) == (0, b"")
