@@ -56,7 +56,7 @@ class Annotated(ipywidgets.DOMWidget):  # type: ignore[misc,unused-ignore]
         key = (kind, points.tobytes())
         if key in self._known:
             return self._known[key]
-        index = measure.nearest(self._places, points)
+        index = self._places.nearest(points)
         found: dict[str, Any] = {
             "slice": index,
             "size": measure.size(kind, points),
@@ -84,10 +84,10 @@ class Annotated(ipywidgets.DOMWidget):  # type: ignore[misc,unused-ignore]
         return known
 
     @property
-    def _places(self) -> list[measure.Place]:
+    def _places(self) -> measure.Places:
         if "_all_places" not in self.__dict__:
-            self.__dict__["_all_places"] = [self._pictures.place(i) for i in range(self._about.count)]
-        places: list[measure.Place] = self.__dict__["_all_places"]
+            self.__dict__["_all_places"] = measure.Places(self._pictures.place(i) for i in range(self._about.count))
+        places: measure.Places = self.__dict__["_all_places"]
         return places
 
     def _draw(self, content: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +45,6 @@ class Place:
         axes = np.stack([self.down, self.right], axis=1)
         found: Points = np.asarray(np.linalg.lstsq(axes, (points - self.origin).T, rcond=None)[0].T, np.float64)
         return found
-
-    def distance(self, points: Points) -> float:
-        """Of the furthest point from the plane."""
-        normal = np.cross(self.right, self.down)
-        return float(np.abs((points - self.origin) @ (normal / np.linalg.norm(normal))).max())
 
 
 def cleaned(value: Any) -> list[dict[str, Any]]:
@@ -207,9 +202,30 @@ def said(kind: str, found: Mapping[str, Any]) -> str:
     return text
 
 
-def nearest(places: Sequence[Place], points: Points) -> int | None:
-    """The picture in which all points lie, within half of the distance to the next one; None where there is none."""
-    distances = [place.distance(points) for place in places]
-    best = int(np.argmin(distances))
-    gaps = [places[best].distance(places[i].origin[None]) for i in (best - 1, best + 1) if 0 <= i < len(places)]
-    return best if distances[best] <= max(min(gaps, default=1.0) / 2, 1e-3) else None
+class Places(Sequence[Place]):
+    """The places of all pictures of a view, in their order."""
+
+    def __init__(self, places: Iterable[Place]) -> None:
+        self._all = tuple(places)
+        normals = np.array([np.cross(place.right, place.down) for place in self._all])
+        self._normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+        self._origins = np.array([place.origin for place in self._all])
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._all[index]
+
+    def _distances(self, points: Points) -> Points:
+        """(pictures,): of the furthest point from each plane."""
+        found: Points = np.abs(points @ self._normals.T - (self._origins * self._normals).sum(axis=1)).max(axis=0)
+        return found
+
+    def nearest(self, points: Points) -> int | None:
+        """The picture in which all points lie, within half of the distance to the next one; None if there is none."""
+        distances = self._distances(points)
+        best = int(np.argmin(distances))
+        beside = [i for i in (best - 1, best + 1) if 0 <= i < len(self)]
+        gaps = [float(abs((self._origins[i] - self._origins[best]) @ self._normals[best])) for i in beside]
+        return best if distances[best] <= max(min(gaps, default=1.0) / 2, 1e-3) else None

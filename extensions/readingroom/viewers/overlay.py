@@ -1,7 +1,7 @@
 """Label maps over pictures: NumPy masks, and DICOM segmentations (PS3.3 A.51) that refer to the pictures shown."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from readingroom.files import reading
 
 Colour = tuple[int, int, int]
 Labels = npt.NDArray[np.uint8]
+Contours = tuple[npt.NDArray[np.float64], ...]
 
 # Okabe and Ito's: told apart by people who see colours differently.
 COLOURS: tuple[Colour, ...] = (
@@ -26,11 +27,29 @@ class Overlay:
     """One segment: where it is, and how it is shown."""
 
     name: str
-    mask: npt.NDArray[np.bool_]
-    """(slices, rows, columns), like the pictures."""
+    mask: npt.NDArray[np.bool_] | None
+    """(slices, rows, columns), like the pictures; none of contours."""
     colour: Colour
     opacity: float
     """0 shows nothing, 1 hides the picture."""
+    weights: npt.NDArray[np.uint8] | None = None
+    """Of a fractional segment, like the mask: 255 shows the whole opacity."""
+    contours: Mapping[int, Contours] = field(default_factory=dict)
+    """By picture, closed lines of (row, column), fractions included, from the first pixel's centre."""
+
+    @property
+    def largest(self) -> int | None:
+        """The picture that shows the most of it; None where none does."""
+        if self.mask is None:
+            sizes = {i: sum(map(_extent, lines)) for i, lines in self.contours.items()}
+            return max(sizes, key=lambda i: (sizes[i], -i)) if sizes else None
+        counts = np.count_nonzero(self.mask, axis=(1, 2))
+        return int(counts.argmax()) if counts.any() else None
+
+
+def _extent(line: npt.NDArray[np.float64]) -> float:
+    (y, x), (y1, x1) = line.T, np.roll(line, -1, axis=0).T
+    return abs(float((x * y1 - x1 * y).sum())) / 2
 
 
 def mask_of(mask: Any, shape: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
@@ -44,15 +63,15 @@ def mask_of(mask: Any, shape: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
 
 
 def segments_of(path: Path, dataset: str, instances: Sequence[str], shape: tuple[int, int, int]) -> list[Overlay]:
-    """The segments of a binary DICOM SEG, each laid on the pictures that it was drawn on.
+    """The segments of a DICOM SEG, binary, fractional or label map, each laid on the pictures that it was drawn on.
 
     `instances`: the SOP Instance UID of each picture. Raises BadInput, AccessEnded, Damaged, NotFound."""
     import highdicom
 
     with reading(path, dataset):
         found = pydicom.dcmread(path)
-    if found.get("SegmentationType") != "BINARY":
-        raise BadInput(f"{path.name} is no binary DICOM segmentation: give one, or a NumPy mask.")
+    if found.get("SegmentationType") not in {"BINARY", "FRACTIONAL", "LABELMAP"}:
+        raise BadInput(f"{path.name} is no DICOM segmentation or structure set: give one, or a NumPy mask.")
     seg = highdicom.seg.Segmentation.from_dataset(found, copy=False)
     referred = {uid for _, _, uid in seg.get_source_image_uids()}
     known = [i for i, uid in enumerate(instances) if uid in referred]
@@ -64,10 +83,13 @@ def segments_of(path: Path, dataset: str, instances: Sequence[str], shape: tuple
         [instances[i] for i in known], ignore_spatial_locations=True, assert_missing_frames_are_empty=True
     )
     made = []
-    for at, item in enumerate(found.SegmentSequence):
-        mask = np.zeros(shape, np.bool_)
-        mask[known] = pixels[..., at] != 0
-        made.append(Overlay(str(item.SegmentLabel), mask, _colour(item, at), 0.4))
+    # Number 0 is a label map's background.
+    for at, item in enumerate(one for one in found.SegmentSequence if one.SegmentNumber):
+        weights = np.zeros(shape, np.uint8)
+        # Fractions come as 0 to 1, whatever Maximum Fractional Value is; the others as 0 and 1.
+        weights[known] = np.floor(pixels[..., at] * 255.0 + 0.5)
+        partial = weights if found.SegmentationType == "FRACTIONAL" else None
+        made.append(Overlay(str(item.SegmentLabel), weights != 0, _colour(item, at), 0.4, partial))
     return made
 
 
@@ -94,19 +116,60 @@ def srgb(lightness: float, a: float, b: float) -> Colour:
     return red, green, blue
 
 
-def labels_at(overlays: Sequence[Overlay], index: int) -> Labels:
-    """(rows, columns): 0 for none, else the number from 1 of the overlay on top, which is the last."""
-    labels = np.zeros(overlays[0].mask.shape[1:], np.uint8)
+def labels_at(overlays: Sequence[Overlay], index: int) -> Labels | None:
+    """(rows, columns): 0 for none, else the number from 1 of the overlay on top, which is the last.
+
+    None where no overlay has a mask."""
+    labels = None
     for number, overlay in enumerate(overlays, 1):
-        labels[overlay.mask[index]] = number
+        if overlay.mask is not None:
+            labels = np.zeros(overlay.mask.shape[1:], np.uint8) if labels is None else labels
+            labels[overlay.mask[index]] = number
     return labels
 
 
-def blended(grey: npt.NDArray[np.uint8], labels: Labels, overlays: Sequence[Overlay]) -> npt.NDArray[np.uint8]:
+def weights_at(overlays: Sequence[Overlay], labels: Labels, index: int) -> Labels | None:
+    """(rows, columns): how much of its opacity each label shows, of 255. None where all show the whole of it."""
+    if not any(one.weights is not None for one in overlays):
+        return None
+    weights = np.full(labels.shape, 255, np.uint8)
+    for number, overlay in enumerate(overlays, 1):
+        if overlay.weights is not None:
+            here = labels == number
+            weights[here] = overlay.weights[index][here]
+    return weights
+
+
+def edges(labels: Labels) -> Labels:
+    """The labels of those pixels only that touch another label, or the picture's edge, above, below, left or right."""
+    around = np.pad(labels, 1)
+    within = np.ones(labels.shape, np.bool_)
+    for other in (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]):
+        within &= other == labels
+    return np.where(within, 0, labels).astype(np.uint8)
+
+
+def blended(
+    grey: npt.NDArray[np.uint8], labels: Labels, overlays: Sequence[Overlay], weights: Labels | None = None
+) -> npt.NDArray[np.uint8]:
     """Colours (rows, columns, 3): `grey * (1 - opacity) + colour * opacity`, rounded half up, as in the browser."""
-    colours = np.repeat(grey[..., None], 3, axis=2) if grey.ndim == 2 else grey.copy()
+    colours = coloured(grey)
     for number, overlay in enumerate(overlays, 1):
         here = labels == number
-        mixed = colours[here] * (1 - overlay.opacity) + np.array(overlay.colour, np.float64) * overlay.opacity
+        part: Any = overlay.opacity if weights is None else (overlay.opacity * weights[here] / 255)[:, None]
+        mixed = colours[here] * (1 - part) + np.array(overlay.colour, np.float64) * part
         colours[here] = np.floor(mixed + 0.5).astype(np.uint8)
     return colours
+
+
+def outlined(grey: npt.NDArray[np.uint8], labels: Labels, overlays: Sequence[Overlay]) -> npt.NDArray[np.uint8]:
+    """Colours (rows, columns, 3): the edges of each segment in its colour, and nothing else of it."""
+    colours, rim = coloured(grey), edges(labels)
+    for number, overlay in enumerate(overlays, 1):
+        colours[rim == number] = overlay.colour
+    return colours
+
+
+def coloured(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A picture in grey as one in colours, always a copy."""
+    return np.repeat(grey[..., None], 3, axis=2) if grey.ndim == 2 else grey.copy()

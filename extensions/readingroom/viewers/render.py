@@ -72,12 +72,12 @@ def still(
     pan: tuple[float, float],
     caption: str,
     cross: Sequence[int] = (),
-    lines: Sequence[Sequence[Sequence[float]]] = (),
+    lines: Sequence[tuple[Any, tuple[int, int, int] | None]] = (),
 ) -> bytes:
     """A PNG of what the view shows: the picture at `zoom`, moved by `pan` (picture pixels), and its caption below.
 
-    `cross`: row and column of the crosshair, or nothing. `lines`: what was drawn, (row, column) from the first pixel's
-    centre."""
+    `cross`: row and column of the crosshair, or nothing. `lines`: what was drawn, each a list of
+    (row, column) from the first pixel's centre and a colour, or None for ink."""
     rows, columns = grey.shape[:2]
     height, width = rows * spacing[0], columns * spacing[1]
     scale = _SIDE / max(height, width)
@@ -87,9 +87,11 @@ def still(
     box = (centre[0] - columns / 2 / zoom, centre[1] - rows / 2 / zoom, columns / zoom, rows / zoom)
     matrix = (box[2] / size[0], 0, box[0], 0, box[3] / size[1], box[1])
     shown = Image.fromarray(grey).transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
-    for line in lines:
+    if any(colour for _, colour in lines):
+        shown = shown.convert("RGB")
+    for line, colour in lines:
         at = [tuple((v + 0.5 - box[1 - i]) / box[3 - i] * size[1 - i] for i, v in enumerate(p))[::-1] for p in line]
-        ImageDraw.Draw(shown).line([v for p in at for v in p], fill=_ink(shown))
+        ImageDraw.Draw(shown).line([v for p in at for v in p], fill=colour or _ink(shown))
     page = Image.new(shown.mode, (size[0], size[1] + _BAND), _paper(shown))
     page.paste(shown)
     if cross:

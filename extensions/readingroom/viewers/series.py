@@ -8,13 +8,18 @@ from typing import Any
 
 import anywidget
 import numpy as np
+import numpy.typing as npt
+import pydicom
 import traitlets
 
 from readingroom.errors import AccessEnded, BadInput, ReadingRoomError
+from readingroom.files import reading
 from readingroom.planes import Stored
+from readingroom.viewers import contours as structure_set
+from readingroom.viewers import overlay as layers
 from readingroom.viewers import render
 from readingroom.viewers.annotated import Annotated
-from readingroom.viewers.overlay import COLOURS, Colour, Overlay, blended, labels_at, mask_of, segments_of
+from readingroom.viewers.overlay import COLOURS, Colour, Overlay
 from readingroom.viewers.pictures import FramePictures, Pictures, pictures_of
 
 _STATIC = Path(__file__).with_name("static")
@@ -45,7 +50,10 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
     zoom = traitlets.Float(1.0, help="1 fits the picture into the view.").tag(sync=True)
     pan = traitlets.Tuple(traitlets.Float(), traitlets.Float(), default_value=(0.0, 0.0)).tag(sync=True)
     cross = traitlets.List(traitlets.Int(), help="Row and column of the crosshair; empty for none.").tag(sync=True)
-    overlays = traitlets.List(traitlets.Dict(), read_only=True, help="Name, colour, opacity.").tag(sync=True)
+    outline = traitlets.Bool(False, help="Show the edges of masks only.").tag(sync=True)
+    overlays = traitlets.List(traitlets.Dict(), read_only=True, help="Name, colour, opacity, largest slice.").tag(
+        sync=True
+    )
     about = traitlets.Dict(read_only=True, help="Count, size, title, edges: see viewers.pictures.About.").tag(sync=True)
 
     def __init__(self, source: Any, **traits: Any) -> None:
@@ -57,7 +65,18 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
             raise BadInput(f"static={self._static!r}: give 'png' to keep a picture in the saved page, or 'none'.")
         # ipykernel runs comm handlers on other threads than cells; the decoders are not all made for that.
         self._lock = threading.Lock()
-        unknown = set(traits) - {"index", "window", "lut", "invert", "zoom", "pan", "cross", "annotations", "layout"}
+        unknown = set(traits) - {
+            "index",
+            "window",
+            "lut",
+            "invert",
+            "zoom",
+            "pan",
+            "cross",
+            "outline",
+            "annotations",
+            "layout",
+        }
         if unknown:
             raise BadInput(
                 f"A view has no {', '.join(sorted(unknown))}: it has index, window, lut, invert, zoom and pan."
@@ -161,9 +180,13 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
         little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
         # A view of the memory, not a copy: an array that its user holds leaves the kernel as it is.
         buffers = [np.ascontiguousarray(little).data.cast("B")]
-        if self._layers:
-            head["labelled"] = True
-            buffers.append(labels_at(self._layers, index).data.cast("B"))
+        labels = layers.labels_at(self._layers, index)
+        if labels is not None:
+            weights = layers.weights_at(self._layers, labels, index)
+            head |= {"labelled": True, "weighted": weights is not None}
+            buffers += [one.data.cast("B") for one in (labels, weights) if one is not None]
+        if lines := self._contours(index):
+            head["contours"] = [[number, np.round(line, 3).tolist()] for number, line in lines]
         buffers += [lut.levels.data.cast("B") for lut in stored.luts]
         self.send(head, buffers)
 
@@ -176,33 +199,73 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
     def overlay(self, source: Any, name: str = "", colour: Colour | None = None, opacity: float = 0.4) -> "SeriesView":
         """Lay a mask over the pictures; answers the view itself.
 
-        `source`: an array like the pictures, where anything but 0 belongs to it, or the path of a binary DICOM SEG
-        that was drawn on this series, which brings names and colours along. Raises BadInput."""
+        `source`: an array like the pictures, where anything but 0 belongs to it, or the path of a DICOM SEG (binary,
+        fractional, label map) or RTSTRUCT that was drawn on this series, which brings names and colours along.
+        Raises BadInput, AccessEnded, Damaged, NotFound."""
         if not 0 <= opacity <= 1 or (colour and not all(0 <= part <= 255 for part in colour)):
             raise BadInput(f"colour={colour}, opacity={opacity}: give (red, green, blue) of 0 to 255, and 0 to 1.")
         shape = (self._about.count, self._about.rows, self._about.columns)
         if isinstance(source, (str, Path)):
-            if not isinstance(self._pictures, FramePictures):
-                raise BadInput("A DICOM segmentation is laid on the series that it was drawn on: use series.view().")
-            planes = self._pictures.frames.planes
-            found = segments_of(Path(source), planes[0].dataset, [p.instance for p in planes], shape)
+            found = self._drawn_elsewhere(Path(source), shape)
             made = [replace(one, colour=colour or one.colour, opacity=opacity) for one in found]
         else:
             number = len(self._layers)
             chosen = colour or COLOURS[number % len(COLOURS)]
-            made = [Overlay(name or f"mask {number + 1}", mask_of(source, shape), chosen, opacity)]
+            made = [Overlay(name or f"mask {number + 1}", layers.mask_of(source, shape), chosen, opacity)]
         self._show_layers((*self._layers, *made))
         return self
+
+    def _drawn_elsewhere(self, path: Path, shape: tuple[int, int, int]) -> list[Overlay]:
+        if not isinstance(self._pictures, FramePictures):
+            raise BadInput("A DICOM segmentation is laid on the series that it was drawn on: use series.view().")
+        frames = self._pictures.frames
+        dataset = frames.planes[0].dataset
+        with reading(path, dataset):
+            try:
+                kind = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]).get("SOPClassUID")
+            except pydicom.errors.InvalidDicomError as error:
+                raise BadInput(f"{path.name} is no DICOM file.") from error
+        if kind == structure_set.CLASS:
+            return structure_set.structures_of(path, dataset, self._places, frames.frame_of_reference)
+        return layers.segments_of(path, dataset, [p.instance for p in frames.planes], shape)
+
+    def _named(self, name: str) -> Overlay:
+        for one in self._layers:
+            if one.name == name:
+                return one
+        there = ", ".join(repr(one.name) for one in self._layers) or "none"
+        raise BadInput(f"There is no overlay {name!r} in this view; there are: {there}.")
+
+    def jump(self, name: str) -> None:
+        """Show the slice with the most of an overlay. Raises BadInput where there is none, or it is empty."""
+        index = self._named(name).largest
+        if index is None:
+            raise BadInput(f"The overlay {name!r} is empty: there is no slice to show.")
+        self.index = index
+
+    def mask(self, name: str) -> npt.NDArray[np.bool_]:
+        """An overlay as an array like the pictures (slices, rows, columns). Of contours: the pixels whose centres lie
+        inside. Raises BadInput where there is none of this name."""
+        one = self._named(name)
+        shape = (self._about.count, self._about.rows, self._about.columns)
+        return structure_set.filled(one.contours, shape) if one.mask is None else one.mask.copy()
+
+    def _contours(self, index: int) -> list[tuple[int, npt.NDArray[np.float64]]]:
+        """(number from 1, line) of what is drawn in lines on one picture."""
+        return [(n, line) for n, one in enumerate(self._layers, 1) for line in one.contours.get(index, ())]
 
     def clear_overlays(self) -> None:
         """Take all overlays away."""
         self._show_layers(())
 
-    def _show_layers(self, layers: tuple[Overlay, ...]) -> None:
-        if len(layers) > 255:
-            raise BadInput(f"A view shows up to 255 segments at once, not {len(layers)}.")
-        self._layers = layers
-        told = [{"name": one.name, "colour": list(one.colour), "opacity": one.opacity} for one in layers]
+    def _show_layers(self, shown: tuple[Overlay, ...]) -> None:
+        if len(shown) > 255:
+            raise BadInput(f"A view shows up to 255 segments at once, not {len(shown)}.")
+        self._layers = shown
+        told = [
+            {"name": one.name, "colour": list(one.colour), "opacity": one.opacity, "slice": one.largest}
+            for one in shown
+        ]
         self.set_trait("overlays", told)
 
     def describe(self) -> str:
@@ -221,7 +284,12 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
             lut=self.lut,
             inverted=self.invert != self._about.flipped,
         )
-        return blended(grey, labels_at(self._layers, self.index), self._layers) if self._layers else grey
+        labels = layers.labels_at(self._layers, self.index)
+        if labels is None:
+            return grey
+        if self.outline:
+            return layers.outlined(grey, labels, self._layers)
+        return layers.blended(grey, labels, self._layers, layers.weights_at(self._layers, labels, self.index))
 
     def snapshot(self) -> bytes:
         """A PNG of what the view shows, drawn in Python from the same state."""
@@ -230,7 +298,9 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
         )
 
     def _lines(self) -> list[Any]:
-        return [line for one in self.drawings if one["index"] == self.index for line in one["lines"]]
+        found = [(np.concatenate([c, c[:1]]), self._layers[n - 1].colour) for n, c in self._contours(self.index)]
+        drawn = [line for one in self.drawings if one["index"] == self.index for line in one["lines"]]
+        return [*found, *((line, None) for line in drawn)]
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live view, and a still picture with its words for wherever no kernel runs: saved pages, nbconvert."""

@@ -83,7 +83,7 @@ def test_a_segmentation_of_another_series_is_refused(folder, tmp_path):
         SeriesView(Frames.of_files(sorted(other.iterdir()), "e")).overlay(tmp_path / "seg.dcm")
     with pytest.raises(BadInput, match=r"use series\.view"):
         readingroom.view(ARRAY).overlay(tmp_path / "seg.dcm")
-    with pytest.raises(BadInput, match="no binary DICOM segmentation"):
+    with pytest.raises(BadInput, match="no DICOM segmentation or structure set"):
         SeriesView(Frames.of_files(files, "d")).overlay(files[0])
 
 
@@ -116,7 +116,7 @@ def test_masks_travel_with_the_pictures_until_they_are_taken_away():
     view = Spy(ARRAY).overlay(mask, name="high", colour=RED)
     view._answer(view, {"k": "get", "z": 2, "n": "a"}, [])
     np.testing.assert_array_equal(np.frombuffer(view.sent[1], np.uint8).reshape(64, 48), mask[2])
-    assert view.overlays == [{"name": "high", "colour": [255, 0, 0], "opacity": 0.4}]
+    assert view.overlays == [{"name": "high", "colour": [255, 0, 0], "opacity": 0.4, "slice": 5}]
     assert view.grey().shape == (64, 48, 3)
     assert view.snapshot().startswith(b"\x89PNG")
     view.clear_overlays()

@@ -19,9 +19,9 @@ function shapeElement(name, attributes) {
 }
 
 function buildTools(about) {
-  const shapes = shapeElement("svg", {
+  const [contours, shapes] = [0, 1].map(() => shapeElement("svg", {
     class: "rr-shapes", viewBox: `0 0 ${about.columns} ${about.rows}`, preserveAspectRatio: "none", "aria-hidden": "true",
-  });
+  }));
   const marks = element("div", { class: "rr-marks", "aria-hidden": "true" });
   const buttons = Object.entries(TOOLS).map(([key, [kind, name]]) => element("button", {
     type: "button", "aria-pressed": "false", "data-kind": kind, title: `${name} (${key.toUpperCase()})`, "aria-keyshortcuts": key,
@@ -29,7 +29,17 @@ function buildTools(about) {
   const tools = element("div", { class: "rr-bar rr-tools", role: "group", "aria-label": "Measure" }, ...buttons);
   const said = element("div", { class: "rr-said", role: "status", "aria-live": "polite" });
   const measured = element("ol", { class: "rr-measured", "aria-label": "Measurements", hidden: "" });
-  return { shapes, marks, buttons, tools, said, measured };
+  return { contours, shapes, marks, buttons, tools, said, measured };
+}
+
+// Lines that came with the picture, each with the number of its overlay from 1.
+function drawContours(svg, lines, overlays) {
+  svg.replaceChildren(...lines.flatMap(([number, line]) => {
+    const points = line.map(([row, column]) => `${column + 0.5},${row + 0.5}`).join(" ");
+    const drawn = shapeElement("polygon", { class: "rr-contour", points });
+    drawn.style.stroke = `rgb(${overlays[number - 1]?.colour.join()})`;
+    return [shapeElement("polygon", { class: "rr-halo", points }), drawn];
+  }));
 }
 
 // The lines that a shape under way shows, before Python has said what it is.

@@ -80,18 +80,34 @@ function makePainter() {
         : new Uint16Array(data.buffer, data.byteOffset, data.length);
       for (let i = 0; i < out.length; i++) out[i] = levels[patterns[i]];
     }
-    if (frame.labels) blend(image.data, frame.labels, state.overlays);
+    if (frame.labels && state.outline) outline(out, frame, state.overlays);
+    else if (frame.labels) blend(image.data, frame, state.overlays);
     context.putImageData(image, 0, 0);
   };
 }
 
 // The same operations in the same order as overlay.blended.
-function blend(bytes, labels, overlays) {
+function blend(bytes, { labels, weights }, overlays) {
   for (let i = 0, j = 0; i < labels.length; i++, j += 4) {
     const over = overlays[labels[i] - 1];
     if (!over) continue;
+    const part = weights ? (over.opacity * weights[i]) / 255 : over.opacity;
     for (let k = 0; k < 3; k++) {
-      bytes[j + k] = Math.floor(bytes[j + k] * (1 - over.opacity) + over.colour[k] * over.opacity + 0.5);
+      bytes[j + k] = Math.floor(bytes[j + k] * (1 - part) + over.colour[k] * part + 0.5);
+    }
+  }
+}
+
+// The same rule as overlay.edges: a pixel that touches another label, or the picture's edge.
+function outline(out, { labels, rows, columns }, overlays) {
+  for (let row = 0, i = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++, i++) {
+      const label = labels[i];
+      const over = overlays[label - 1];
+      if (!over) continue;
+      const within = row > 0 && row < rows - 1 && column > 0 && column < columns - 1 && labels[i - 1] === label
+        && labels[i + 1] === label && labels[i - columns] === label && labels[i + columns] === label;
+      if (!within) out[i] = (0xff000000 | (over.colour[2] << 16) | (over.colour[1] << 8) | over.colour[0]) >>> 0;
     }
   }
 }
@@ -130,8 +146,9 @@ function frameOf(message, buffers) {
   // Copied: the comm's buffer need not be aligned, and would keep its whole message alive.
   const [bytes, ...rest] = buffers.map((b) => b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength));
   const labels = message.labelled && new Uint8Array(rest.shift());
+  const weights = message.weighted && new Uint8Array(rest.shift());
   const luts = message.luts.map((first, i) => ({ first, levels: new Uint8Array(rest[i]) }));
-  return { ...message, data: new ARRAYS[message.dtype](bytes), labels, luts };
+  return { ...message, data: new ARRAYS[message.dtype](bytes), labels, weights, luts };
 }
 
 // ---- The loader: the latest wish first, few requests under way, ahead in the direction of scrolling ----
@@ -257,7 +274,7 @@ function element(tag, attributes, ...children) {
 
 const HELP =
   "Scroll: wheel, arrow keys, Page Up/Down, Home, End. Window: drag, or Shift with arrow keys. " +
-  "Crosshair, where there is one: click, or Alt with arrow keys. Zoom: Ctrl with wheel, + and −. Move: Shift with drag. Presets: 1 to 9. Invert: I. Reset: 0. " +
+  "Crosshair, where there is one: click, or Alt with arrow keys. Zoom: Ctrl with wheel, + and −. Move: Shift with drag. Presets: 1 to 9. Invert: I. Outlines of overlays: O. Reset: 0. " +
   "Measure: L length, A angle, C Cobb angle, E ellipse, R rectangle, F freehand; arrow keys and Enter place points, Backspace takes the last one back, Delete the last measurement of the slice. " +
   "Back to the notebook: Escape. The wheel works once the picture has the focus.";
 
@@ -267,7 +284,7 @@ function buildPage(about) {
   const across = element("div", { class: "rr-cross", "aria-hidden": "true", hidden: "" });
   const down = element("div", { class: "rr-cross", "aria-hidden": "true", hidden: "" });
   const tools = buildTools(about);
-  const layer = element("div", { class: "rr-layer" }, across, down, tools.shapes, tools.marks);
+  const layer = element("div", { class: "rr-layer" }, across, down, tools.contours, tools.shapes, tools.marks);
   const edges = about.edges.map((text, i) => element("span", { class: "rr-edge", "data-edge": i, "aria-hidden": "true" }, text));
   const stage = element("div", {
     class: "rr-stage",
@@ -282,6 +299,7 @@ function buildPage(about) {
     ...about.presets.map(([name, centre, width], i) => element("option", { value: i }, `${i + 1} ${name} (W ${show(width)} L ${show(centre)})`)),
     ...about.luts.map((name, i) => element("option", { value: about.presets.length + i }, `${about.presets.length + i + 1} ${name}`)));
   const invert = element("button", { type: "button", "aria-pressed": "false" }, "Invert");
+  const outline = element("button", { type: "button", "aria-pressed": "false", hidden: "" }, "Outline");
   const closer = element("button", { type: "button", "aria-label": "Zoom in" }, "+");
   const farther = element("button", { type: "button", "aria-label": "Zoom out" }, "−");
   const reset = element("button", { type: "button" }, "Reset");
@@ -289,14 +307,14 @@ function buildPage(about) {
   const status = element("div", { class: "rr-status", role: "status", "aria-live": "polite" });
   const root = element("div", { class: "rr-view", "data-lm-suppress-shortcuts": "true" },
     stage,
-    element("div", { class: "rr-bar" }, slider, presets, invert, farther, closer, reset),
+    element("div", { class: "rr-bar" }, slider, presets, invert, outline, farther, closer, reset),
     tools.tools,
     status,
     tools.said,
     legend,
     tools.measured,
     element("details", { class: "rr-help" }, element("summary", {}, "Keys and mouse"), HELP));
-  return { root, stage, canvas, layer, across, down, error, slider, presets, invert, closer, farther, reset, status, legend, ...tools };
+  return { root, stage, canvas, layer, across, down, error, slider, presets, invert, outline, closer, farther, reset, status, legend, ...tools };
 }
 
 function show(number) {
@@ -336,6 +354,7 @@ function render({ model, el }) {
     lut: model.get("lut"),
     inverted: false,
     overlays: model.get("overlays"),
+    outline: model.get("outline"),
   };
   let frame = null;
   let waitingTimer = null;
@@ -362,7 +381,8 @@ function render({ model, el }) {
     if (frame) {
       paint(page.canvas, frame, state);
       page.stage.setAttribute("data-slice", frame.z);
-      page.stage.toggleAttribute("data-overlaid", Boolean(frame.labels));
+      page.stage.toggleAttribute("data-overlaid", Boolean(frame.labels || frame.contours));
+      drawContours(page.contours, frame.contours ?? [], state.overlays);
     }
     tell();
   }
@@ -396,12 +416,16 @@ function render({ model, el }) {
     tell();
   }
   function nameOverlays() {
-    page.legend.replaceChildren(...state.overlays.map(({ name, colour }) => {
+    page.legend.replaceChildren(...state.overlays.map(({ name, colour, slice }) => {
       const swatch = element("span", { class: "rr-swatch", "aria-hidden": "true" });
       swatch.style.background = `rgb(${colour.join()})`;
-      return element("li", {}, swatch, name);
+      const open = element("button", { type: "button", class: "rr-plain", title: "Show the slice with the most of it" }, name);
+      if (slice === null) open.disabled = true;
+      open.addEventListener("click", () => go(slice));
+      return element("li", {}, swatch, open);
     }));
-    page.legend.hidden = state.overlays.length === 0;
+    page.legend.hidden = page.outline.hidden = state.overlays.length === 0;
+    page.outline.setAttribute("aria-pressed", String(state.outline));
   }
   function setCross(row, column) {
     if (!model.get("cross").length) return;
@@ -454,6 +478,10 @@ function render({ model, el }) {
     model.set("invert", inverted);
     model.save_changes();
   }
+  function setOutline(on) {
+    model.set("outline", on);
+    model.save_changes();
+  }
   function preset(i) {
     const lut = i - about.presets.length;
     if (lut < 0) setWindow(about.presets[i][1], about.presets[i][2], true);
@@ -469,7 +497,7 @@ function render({ model, el }) {
     setInvert(false);
   }
 
-  const controls = { state, page, about, go, setWindow, commitWindow, setZoom, setPan, setCross, setInvert, preset, resetView, model };
+  const controls = { state, page, about, go, setWindow, commitWindow, setZoom, setPan, setCross, setInvert, setOutline, preset, resetView, model };
   controls.measure = makeMeasure(controls);
   const listening = new AbortController();
   listenToPointer(controls, listening.signal);
@@ -508,6 +536,11 @@ function render({ model, el }) {
       loader.forget();
     },
     "change:drawings": controls.measure.listAll,
+    "change:outline": () => {
+      state.outline = model.get("outline");
+      nameOverlays();
+      draw();
+    },
     "change:pan": () => {
       state.pan = [...model.get("pan")];
       place();
@@ -610,6 +643,7 @@ function listenToKeys(c, signal) {
     "-": () => c.setZoom(c.state.zoom * 0.8),
     0: c.resetView,
     i: () => c.setInvert(!c.model.get("invert")),
+    o: () => c.setOutline(!c.model.get("outline")),
   };
   // The notebook takes the focus away at any key that reaches it; Escape is the way back to it.
   c.page.root.addEventListener("keydown", (event) => {
@@ -650,6 +684,7 @@ function listenToBar(c, signal) {
     page.presets.value = "";
   }, { signal });
   page.invert.addEventListener("click", () => c.setInvert(!c.model.get("invert")), { signal });
+  page.outline.addEventListener("click", () => c.setOutline(!c.model.get("outline")), { signal });
   page.closer.addEventListener("click", () => c.setZoom(c.state.zoom * 1.25), { signal });
   page.farther.addEventListener("click", () => c.setZoom(c.state.zoom * 0.8), { signal });
   page.reset.addEventListener("click", c.resetView, { signal });
