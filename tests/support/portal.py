@@ -15,6 +15,9 @@ from tests.support.room import PROJECT, Room, make_room
 from readingroom_hub.ledger.note import VKey
 from readingroom_hub.model.ids import PersonId
 from readingroom_hub.model.project import Role
+from readingroom_hub.ports.monitoring import MonitorState
+from readingroom_hub.services.alerts import AlertBook
+from readingroom_hub.services.holds import HoldService
 from readingroom_hub.web.app import create_app
 from readingroom_hub.web.desk import Desk
 from readingroom_hub.web.visitor import SignInNeededError, Visitor
@@ -30,6 +33,7 @@ class PortalWorld:
     room: Room
     visitor: Visitor | None = None
     log_key: VKey | None = None
+    monitor: MonitorState = field(default_factory=MonitorState)
     app: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -38,6 +42,7 @@ class PortalWorld:
         desk = Desk(
             room.audit, c.projects, c.versions, c.grants, room.grants, room.sessions, ORIGIN, DOOR_KEY,
             lambda: self.log_key,
+            AlertBook(room.audit), HoldService(c.holds, c.sessions, room.audit, room.mounts), lambda: self.monitor,
         )  # fmt: skip
         self.app = create_app(desk, self._authenticate)
 

@@ -19,7 +19,7 @@ def world(tmp_path) -> PortalWorld:
     return make_world(tmp_path)
 
 
-PAGES = ("/", "/reads", "/grants", "/datasets", "/projects")
+PAGES = ("/", "/reads", "/alerts", "/grants", "/datasets", "/projects")
 EVERYTHING = dict.fromkeys(PAGES, 200)
 NOTHING = dict.fromkeys(PAGES, 403) | {"/": 200}
 TABLE = {

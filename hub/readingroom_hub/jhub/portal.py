@@ -110,6 +110,9 @@ def desk(settings: Settings) -> Desk:
         origin=f"{public.scheme}://{public.netloc}",
         door_key=door_key(settings),
         log_key=log_key,
+        alerts=compose.alerts(record),
+        holds=compose.holds(settings, record),
+        monitor=compose.monitor_memory(settings).load,
     )
 
 

@@ -62,10 +62,10 @@ def _sign(score: Score) -> Sign:
 
 def words(score: Score) -> str:
     """The score as a sentence: what happened, and what is usual."""
-    usual = f"their median is {_quantity(score.feature, score.usual)} (of {score.days} days)"
+    usual = f"their median is {quantity(score.feature, score.usual)} (of {score.days} days)"
     if not score.own:
-        usual = f"the median of everybody is {_quantity(score.feature, score.usual)}; their own history is too short"
-    return f"{_HAPPENED[score.feature].format(_quantity(score.feature, score.value))}; {usual}"
+        usual = f"the median of everybody is {quantity(score.feature, score.usual)}; their own history is too short"
+    return f"{_HAPPENED[score.feature].format(quantity(score.feature, score.value))}; {usual}"
 
 
 _HAPPENED = {
@@ -94,7 +94,8 @@ _UNITS = {
 }
 
 
-def _quantity(feature: Feature, value: float) -> str:
+def quantity(feature: Feature, value: float) -> str:
+    """A value of this feature with its unit."""
     if feature not in _UNITS:
         return _size(value)
     one, many = _UNITS[feature]

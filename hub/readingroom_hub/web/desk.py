@@ -9,8 +9,11 @@ from readingroom_hub.errors import AuditUnavailable
 from readingroom_hub.ledger.note import VKey
 from readingroom_hub.model.ids import PersonId
 from readingroom_hub.ports.catalogue import Grants, Projects, Versions
+from readingroom_hub.ports.monitoring import MonitorState
 from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.services.alerts import AlertBook
 from readingroom_hub.services.grants import GrantService
+from readingroom_hub.services.holds import HoldService
 from readingroom_hub.services.sessions import SessionService
 
 PREFIX = "/services/portal"
@@ -34,6 +37,10 @@ class Desk:
     door_key: bytes
     log_key: Callable[[], VKey | None]
     """The audit record repository's public key; None before its first start."""
+    alerts: AlertBook
+    holds: HoldService
+    monitor: Callable[[], MonitorState]
+    """What the monitor of unusual access last said of itself."""
 
     def names(self) -> dict[PersonId, str]:
         """The names of everybody who ever signed in and was not erased.

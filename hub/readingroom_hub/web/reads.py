@@ -50,6 +50,10 @@ WORDS = {
     AuditEvent.CONFIGURATION: "configuration",
     AuditEvent.RECORD_SEARCHED: "record searched",
     AuditEvent.REQUEST_REFUSED: "page refused",
+    AuditEvent.ACCESS_ALERT: "unusual access",
+    AuditEvent.ALERT_ACKNOWLEDGED: "alert acknowledged",
+    AuditEvent.ACCESS_SUSPENDED: "put on hold",
+    AuditEvent.ACCESS_RESUMED: "hold lifted",
 }
 
 
