@@ -7,9 +7,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.support.hub_room import HubRoom, running_room
 
 from readingroom_hub import compose
+from readingroom_hub.model.alert import Alert, Sign
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion, WrappedKey
 from readingroom_hub.model.ids import DatasetName, KeyId, ProjectId, SessionId, VersionDigest
+from readingroom_hub.policy.alerts import alert_id
 
 pytestmark = pytest.mark.browser
 
@@ -63,6 +65,14 @@ def _fill(room: HubRoom) -> None:
             if number != 2:
                 records.append(AuditRecord(AuditEvent.INSTANCE_CLOSED, subject=end, **about))
         audit.append(records)
+    opinion = "The isolation forest agrees: of 500 days of everybody, 0 are at least as unusual."
+    sign = Sign("studies", 41, 3, 8.2, "read 41 studies on one day; their median is 3 studies (of 58 days)")
+    for person in (rosa, by):
+        rules = ("studies", "together")
+        alert = Alert(alert_id(person, now.date(), rules), person, now.date(), rules, (sign,), opinion, (CHEST,))
+        subject_of = alert.to_subject() | {"suspended": False}
+        audit.append([AuditRecord(AuditEvent.ACCESS_ALERT, person=person, subject=subject_of, id=alert.id)])
+    compose.holds(s, audit).suspend(by, "rule studies", None)
     reason = "grant-revoked: access to this dataset was withdrawn; ask a data steward"
     refused = {"dataset": "flair", "version": "sha256:" + "b" * 64, "path": "flair/2.25.7/2.25.8/2.25.9.dcm"}
     audit.append([AuditRecord(AuditEvent.READ_DENIED, Outcome.DENIED, reason=reason, subject=refused, **about)])
@@ -147,14 +157,14 @@ def test_a_steward_looks_at_everything(chromium, room, scheme):
     assert page.locator("tbody tr").count() == 4
     assert page.locator("tr.denied").count() == 1
     looks_right(page, complaints, room, f"reads-{scheme}")
-    for name in ("Access grants", "Datasets", "Projects"):
+    for name in ("Unusual access", "Access grants", "Datasets", "Projects"):
         page.get_by_role("link", name=name, exact=True).click()
         page.get_by_role("heading", name=name, exact=True).wait_for()
         for summary in page.locator("summary").all():
             summary.click()
         looks_right(page, complaints, room, f"{name.split()[-1].lower()}-{scheme}")
     page.set_viewport_size({"width": 390, "height": 800})
-    for path in ("reads", "grants"):
+    for path in ("reads", "alerts", "grants"):
         page.goto(f"{room.url}/services/portal/{path}")
         looks_right(page, complaints, room, f"narrow-{path}-{scheme}")
     page.context.close()

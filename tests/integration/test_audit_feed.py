@@ -361,7 +361,10 @@ def test_the_deployment_runs_feeds_where_there_are_any(tmp_path):
         return [p.name for p in all_processes(settings)]
 
     assert "audit feeds" not in names()
-    assert names(audit_feed_syslog="arr.example") == ["audit repository", "mount daemon", "audit feeds", "hub"]
+    assert names(audit_feed_syslog="arr.example") == [
+        "audit repository", "mount daemon", "audit feeds", "monitor", "hub",
+    ]  # fmt: skip
+    assert "monitor" not in names(monitor_minutes=0)
 
 
 def test_neither_the_start_nor_the_end_waits_for_a_receiver_that_hangs():

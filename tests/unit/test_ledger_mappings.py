@@ -78,7 +78,36 @@ LOOKED_UP = {k: v for k, v in SHARED.items() if k != "session"} | {
     "dcm": "110113",
     "subject": {"patient": "P-0123456789ABCDEF", "purpose": "an incidental finding"},
 }
-GOLDEN_ROWS = {"read": READ, "shared": SHARED, "received": RECEIVED, "looked-up": LOOKED_UP}
+ALERT = {k: v for k, v in SHARED.items() if k != "session"} | {
+    "event": "access-alert",
+    "dcm": "110113",
+    "subject": {
+        "alert": "5fcfcac2-334b-51e0-811d-c68b917c12c6",
+        "day": "2027-03-31",
+        "rules": ["studies"],
+        "projects": ["lung-study"],
+        "opinion": "The isolation forest agrees: of 500 days of everybody, 0 are at least as unusual.",
+        "signs": [
+            {
+                "feature": "studies",
+                "value": 41,
+                "usual": 3,
+                "z": "8.2",
+                "words": "read 41 studies on one day; their median is 3 studies (of 58 days)",
+            }
+        ],
+        "suspended": True,
+    },
+    "source": {"process": "monitor", "epoch": "e", "seq": 1},
+}
+SUSPENDED = ALERT | {
+    "event": "access-suspended",
+    "subject": {"by": "monitor", "why": "rule studies", "sessions": ["s-" + "1" * 24], "alert": "5fcfcac2"},
+}
+GOLDEN_ROWS = {
+    "read": READ, "shared": SHARED, "received": RECEIVED, "looked-up": LOOKED_UP, "alert": ALERT,
+    "suspended": SUSPENDED,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "row"), GOLDEN_ROWS.items(), ids=GOLDEN_ROWS)
@@ -126,6 +155,15 @@ def test_what_is_no_audit_event_is_told():
     ):
         with pytest.raises(ValueError, match="AuditEvent"):
             check_audit_event(resource | wrong)
+
+
+@pytest.mark.parametrize("row", [ALERT, SUSPENDED], ids=["alert", "suspended"])
+def test_who_an_alert_is_about_did_not_ask_for_it(row):
+    message = valid(audit_message(row, "room.example"))
+    asked = {p.get("UserID"): p.get("UserIsRequestor") for p in message.findall("ActiveParticipant")}
+    assert asked == {row["person"]: "false", "monitor": "true"}
+    agents = audit_event(row, "room.example")["agent"]
+    assert {a["who"]["identifier"]["value"]: a["requestor"] for a in agents} == {row["person"]: False, "monitor": True}
 
 
 def test_in_a_read_the_reader_is_the_destination_and_the_daemon_the_source():

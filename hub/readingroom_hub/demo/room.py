@@ -72,11 +72,14 @@ class DemoRoom:
         with self._step("The mount daemon runs"):
             self.supervisor.start(mount)
             self.supervisor.wait(mount.name)
+        monitor = processes.monitor(self.settings)
+        self.supervisor.start(monitor)
         self.supervisor.start(hub)
         for name in DATASETS:
             with self._step(f"The dataset {name} is de-identified, encrypted and published"):
                 fill(self.settings, name)
         with self._step("The hub, its proxy and the portal run"):
+            self.supervisor.wait(monitor.name)
             self.supervisor.wait(hub.name)
         with self._step("The identity provider runs"):
             self.supervisor.wait(idp.name)
