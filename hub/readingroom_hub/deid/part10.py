@@ -18,6 +18,7 @@ IMPLEMENTATION_UID = UID("2.25.133297183290829157934137263420563364473")
 IMPLEMENTATION_NAME = "READINGROOM_1"
 _LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _UNDEFINED = 0xFFFFFFFF
+_GAP = 16 << 20
 # Without preamble a file starts with file meta or with group 0008, in either byte order.
 _FIRST_GROUPS = frozenset({b"\x02\0", b"\x08\0", b"\0\x08"})
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -78,10 +79,10 @@ def read(data: bytes) -> Part10:
 def _padding(header: Dataset, have: int, missing: int, *, little: bool) -> bytes:
     """Pixel Padding Value (PS3.3 C.7.5.1.1.2) where the object names one, else 0. Half a value becomes 0.
 
-    Raises CannotDeidentify where less than half is there, or the length is not what the attributes say: such lengths
-    lie, and would fill the memory."""
-    if have < missing:
-        raise CannotDeidentify("cut short: more than half of its Pixel Data is missing")
+    Raises CannotDeidentify where the length is not what the attributes say, or much is missing that was hardly begun:
+    such lengths lie, and would fill the memory."""
+    if missing > max(have, _GAP):
+        raise CannotDeidentify("cut short: more than half of its Pixel Data is missing, and more than 16 MiB")
     if have + missing not in {(n := get_expected_length(header)), n + n % 2}:
         raise CannotDeidentify("cut short: its Pixel Data is shorter than it says, and its attributes say otherwise")
     size = int(header.BitsAllocated) // 8
