@@ -22,8 +22,8 @@ _KEYWORDS = [
     "PhotometricInterpretation", "SamplesPerPixel", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter",
     "WindowWidth", "VOILUTFunction", "VOILUTSequence", "PresentationLUTShape", "RescaleType", "Units", "BitsStored",
-    "PixelRepresentation", "FrameOfReferenceUID", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", "SpecificCharacterSet",
+    "PixelRepresentation", "CineRate", "RecommendedDisplayFrameRate", "FrameTime", "FrameOfReferenceUID",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SpecificCharacterSet",
 ]  # fmt: skip
 
 
@@ -71,6 +71,8 @@ class Header:
     """Of modality values; empty where unknown."""
     frame_of_reference: str
     """Frame of Reference UID, or an empty text."""
+    rate: float | None
+    """Pictures a second of a cine, as the file wants it shown (PS3.3 C.7.6.5)."""
     planes: tuple[Plane, ...]
 
 
@@ -133,6 +135,7 @@ def _header(found: pydicom.Dataset, path: Path, dataset: str) -> Header:
         flipped=flipped(found),
         unit=unit_of(found, _macro(found, 0, "PixelValueTransformationSequence")),
         frame_of_reference=str(found.get("FrameOfReferenceUID") or ""),
+        rate=_rate(found),
         planes=tuple(_plane(found, path, dataset, frame) for frame in range(count)) if "Rows" in found else (),
     )
 
@@ -175,6 +178,13 @@ def _plane(found: pydicom.Dataset, path: Path, dataset: str, frame: int) -> Plan
         looked_up=photometric == "PALETTE COLOR" or bool(rescale.get("ModalityLUTSequence")),
         coloured=photometric == "PALETTE COLOR" or int(found.get("SamplesPerPixel") or 1) > 1,
     )
+
+
+def _rate(found: pydicom.Dataset) -> float | None:
+    said = found.get("RecommendedDisplayFrameRate") or found.get("CineRate")
+    taken = float(found.get("FrameTime") or 0)
+    rate = float(said) if said else 1000 / taken if taken > 0 else 0.0
+    return rate if 0 < rate < float("inf") else None
 
 
 def _number(value: Any, default: float) -> float:

@@ -70,6 +70,7 @@ class Frames(Sequence[npt.NDArray[Any]]):
     flipped: bool
     unit: str
     frame_of_reference: str
+    rate: float | None
 
     @classmethod
     def of_files(cls, paths: Sequence[Path], dataset: str) -> Self:
@@ -88,6 +89,7 @@ class Frames(Sequence[npt.NDArray[Any]]):
             flipped=first.flipped,
             unit=first.unit,
             frame_of_reference=first.frame_of_reference,
+            rate=first.rate,
         )
 
     def __len__(self) -> int:

@@ -119,6 +119,8 @@ def test_a_researcher_looks_at_a_series(world, tmp_path):
     before = page.locator(".jp-Cell").count()
     for key in "abxd":
         page.keyboard.press(key)
+    # `a` began an angle: Escape ends that first, and keeps the focus.
+    page.keyboard.press("Escape")
     assert page.locator(".jp-Cell").count() == before
     assert view.stage.evaluate("stage => stage === document.activeElement")
 

@@ -34,7 +34,7 @@ def test_three_planes_are_linked_by_a_crosshair(tmp_path):
                 (coronal, row, ARRAY[::-1, row, :]),
                 (sagittal, column, ARRAY[::-1, :, column]),
             ]:
-                grey = grey_levels(Stored(values), WINDOW, exact=False, inverted=False)
+                grey = grey_levels(Stored(values), WINDOW)
                 np.testing.assert_array_equal(view.wait(number), grey)
 
         axial.root.scroll_into_view_if_needed()

@@ -38,6 +38,8 @@ class About:
     """Names of the VOI LUTs that are stored with the pictures."""
     unit: str = ""
     """Of the modality values; empty where unknown."""
+    rate: float | None = None
+    """Pictures a second that a cine is meant to be shown with."""
     length_unit: str = "mm"
     """px where Pixel Spacing is unknown."""
 
@@ -79,6 +81,7 @@ class FramePictures:
             flipped=frames.flipped,
             luts=tuple(lut.name for lut in frames.planes[len(frames) // 2].luts),
             unit=frames.unit,
+            rate=frames.rate,
             length_unit="mm" if all(p.spacing for p in frames.planes) else "px",
         )
 

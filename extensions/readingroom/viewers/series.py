@@ -50,6 +50,10 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
     zoom = traitlets.Float(1.0, help="1 fits the picture into the view.").tag(sync=True)
     pan = traitlets.Tuple(traitlets.Float(), traitlets.Float(), default_value=(0.0, 0.0)).tag(sync=True)
     cross = traitlets.List(traitlets.Int(), help="Row and column of the crosshair; empty for none.").tag(sync=True)
+    playing = traitlets.Bool(False, help="Cine: one picture after the other, over and over.").tag(sync=True)
+    rate = traitlets.Float(10.0, help="Pictures a second of a cine, 0.1 to 60; less where they come slower.").tag(
+        sync=True
+    )
     outline = traitlets.Bool(False, help="Show the edges of masks only.").tag(sync=True)
     overlays = traitlets.List(traitlets.Dict(), read_only=True, help="Name, colour, opacity, largest slice.").tag(
         sync=True
@@ -74,6 +78,8 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
             "pan",
             "cross",
             "outline",
+            "playing",
+            "rate",
             "annotations",
             "layout",
         }
@@ -82,6 +88,7 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
                 f"A view has no {', '.join(sorted(unknown))}: it has index, window, lut, invert, zoom and pan."
             )
         middle = self._about.count // 2
+        traits.setdefault("rate", min(max(self._about.rate or 10.0, 0.1), 60.0))
         traits.setdefault("index", middle)
         if "window" not in traits:
             traits["window"] = self._about.window or render.full_window(self._pictures.stored(middle))
@@ -132,6 +139,13 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
     def _windowed(self, _change: Any) -> None:
         # Whoever sets a window wants to see it.
         self.lut = None
+
+    @traitlets.validate("rate")
+    def _valid_rate(self, proposal: Any) -> float:
+        rate = float(proposal["value"])
+        if not 0.1 <= rate <= 60:
+            raise traitlets.TraitError(f"rate={rate:g}: give pictures a second, 0.1 to 60.")
+        return rate
 
     @traitlets.validate("zoom")
     def _valid_zoom(self, proposal: Any) -> float:

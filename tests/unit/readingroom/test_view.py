@@ -229,3 +229,20 @@ def test_no_picture_stays_where_none_may():
     assert data["text/plain"].startswith("array: slice 2 of 2")
     with pytest.raises(BadInput, match="static='jpeg'"):
         readingroom.view(np.zeros((2, 4, 4)), static="jpeg")
+
+
+@pytest.mark.parametrize(
+    ("elements", "rate"),
+    [
+        ({"CineRate": 25}, 25), ({"FrameTime": 40}, 25), ({"RecommendedDisplayFrameRate": 30, "CineRate": 15}, 30),
+        ({"FrameTime": 0}, 10), ({}, 10), ({"CineRate": 200}, 60),
+    ],
+)  # fmt: skip
+def test_a_cine_runs_as_its_file_wants(tmp_path, elements, rate):
+    folder = write_series(tmp_path, "d", list(ct(phantom(3), **elements)))
+    shown = SeriesView(Frames.of_files(sorted(folder.iterdir()), "d"))
+    assert shown.rate == rate
+    for wrong in (0, 61, -1, np.nan, "x"):
+        with pytest.raises(traitlets.TraitError):
+            shown.rate = wrong
+    assert not shown.playing

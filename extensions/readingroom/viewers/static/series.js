@@ -274,7 +274,7 @@ function element(tag, attributes, ...children) {
 
 const HELP =
   "Scroll: wheel, arrow keys, Page Up/Down, Home, End. Window: drag, or Shift with arrow keys. " +
-  "Crosshair, where there is one: click, or Alt with arrow keys. Zoom: Ctrl with wheel, + and −. Move: Shift with drag. Presets: 1 to 9. Invert: I. Outlines of overlays: O. Reset: 0. " +
+  "Crosshair, where there is one: click, or Alt with arrow keys. Zoom: Ctrl with wheel, + and −. Move: Shift with drag. Presets: 1 to 9. Invert: I. Outlines of overlays: O. Cine: space bar. Reset: 0. " +
   "Measure: L length, A angle, C Cobb angle, E ellipse, R rectangle, F freehand; arrow keys and Enter place points, Backspace takes the last one back, Delete the last measurement of the slice. " +
   "Back to the notebook: Escape. The wheel works once the picture has the focus.";
 
@@ -300,6 +300,11 @@ function buildPage(about) {
     ...about.luts.map((name, i) => element("option", { value: about.presets.length + i }, `${about.presets.length + i + 1} ${name}`)));
   const invert = element("button", { type: "button", "aria-pressed": "false" }, "Invert");
   const outline = element("button", { type: "button", "aria-pressed": "false", hidden: "" }, "Outline");
+  const play = element("button", { type: "button", "aria-pressed": "false", "aria-keyshortcuts": "Space" }, "Play");
+  const rate = element("input", { type: "number", min: "0.1", max: "60", step: "any", class: "rr-rate" });
+  const cine = element("span", { class: "rr-cine" }, play, element("label", {}, rate, " / s"));
+  rate.setAttribute("aria-label", "Pictures a second");
+  cine.hidden = about.count < 2;
   const closer = element("button", { type: "button", "aria-label": "Zoom in" }, "+");
   const farther = element("button", { type: "button", "aria-label": "Zoom out" }, "−");
   const reset = element("button", { type: "button" }, "Reset");
@@ -307,14 +312,14 @@ function buildPage(about) {
   const status = element("div", { class: "rr-status", role: "status", "aria-live": "polite" });
   const root = element("div", { class: "rr-view", "data-lm-suppress-shortcuts": "true" },
     stage,
-    element("div", { class: "rr-bar" }, slider, presets, invert, outline, farther, closer, reset),
+    element("div", { class: "rr-bar" }, slider, cine, presets, invert, outline, farther, closer, reset),
     tools.tools,
     status,
     tools.said,
     legend,
     tools.measured,
     element("details", { class: "rr-help" }, element("summary", {}, "Keys and mouse"), HELP));
-  return { root, stage, canvas, layer, across, down, error, slider, presets, invert, outline, closer, farther, reset, status, legend, ...tools };
+  return { root, stage, canvas, layer, across, down, error, slider, play, rate, presets, invert, outline, closer, farther, reset, status, legend, ...tools };
 }
 
 function show(number) {
@@ -325,7 +330,9 @@ function show(number) {
 function throttled(ms, write) {
   let timer = null;
   let again = false;
-  return function later() {
+  later.waits = () => again;
+  return later;
+  function later() {
     if (timer !== null) {
       again = true;
       return;
@@ -338,7 +345,7 @@ function throttled(ms, write) {
         later();
       }
     }, ms);
-  };
+  }
 }
 
 function render({ model, el }) {
@@ -372,6 +379,7 @@ function render({ model, el }) {
     page.canvas.width = page.canvas.height = 1;
     page.stage.setAttribute("data-empty", "");
     page.stage.removeAttribute("data-slice");
+    if (model.get("playing")) setPlaying(false);
     page.error.textContent = text;
     page.error.hidden = false;
     page.status.textContent = `slice ${index + 1} of ${about.count} cannot be shown`;
@@ -451,6 +459,41 @@ function render({ model, el }) {
       }, WAITING_MS);
     }
   }
+  // A cine never runs ahead of its pictures: the next one is asked for when this one is on the screen.
+  let due = 0;
+  let turning = null;
+  function turn(now) {
+    turning = null;
+    if (!model.get("playing")) return;
+    const period = 1000 / model.get("rate");
+    if (frame?.z === state.index && now >= due) {
+      due = now - due < period ? due + period : now + period;
+      go((state.index + 1) % about.count);
+    }
+    turning = requestAnimationFrame(turn);
+  }
+  function followPlaying() {
+    const on = model.get("playing");
+    page.play.setAttribute("aria-pressed", String(on));
+    page.play.textContent = on ? "Stop" : "Play";
+    page.rate.value = show(model.get("rate"));
+    // A screen reader is not told of every picture.
+    page.status.setAttribute("aria-live", on ? "off" : "polite");
+    if (on && turning === null) {
+      due = performance.now() + 1000 / model.get("rate");
+      turning = requestAnimationFrame(turn);
+    }
+  }
+  function setPlaying(on) {
+    model.set("playing", on && about.count > 1);
+    model.save_changes();
+  }
+  function setRate(rate) {
+    if (rate >= 0.1 && rate <= 60) {
+      model.set("rate", rate);
+      model.save_changes();
+    } else page.rate.value = show(model.get("rate"));
+  }
   function setWindow(centre, width, commit) {
     state.window = [centre, Math.max(width, about.function === "LINEAR" ? 1 : 1e-6)];
     state.lut = null;
@@ -497,7 +540,7 @@ function render({ model, el }) {
     setInvert(false);
   }
 
-  const controls = { state, page, about, go, setWindow, commitWindow, setZoom, setPan, setCross, setInvert, setOutline, preset, resetView, model };
+  const controls = { state, page, about, go, setWindow, commitWindow, setZoom, setPan, setCross, setInvert, setOutline, setPlaying, setRate, preset, resetView, model };
   controls.measure = makeMeasure(controls);
   const listening = new AbortController();
   listenToPointer(controls, listening.signal);
@@ -506,6 +549,8 @@ function render({ model, el }) {
 
   const followed = {
     "change:index": () => {
+      // The kernel's echo of an older slice, while a newer one waits to be written: the newer one holds.
+      if (save.waits()) model.set("index", state.index);
       if (model.get("index") !== state.index) {
         state.index = model.get("index");
         controls.measure.moved();
@@ -536,6 +581,8 @@ function render({ model, el }) {
       loader.forget();
     },
     "change:drawings": controls.measure.listAll,
+    "change:playing": followPlaying,
+    "change:rate": followPlaying,
     "change:outline": () => {
       state.outline = model.get("outline");
       nameOverlays();
@@ -554,10 +601,14 @@ function render({ model, el }) {
   placeCross();
   nameOverlays();
   controls.measure.listAll();
+  // Who asked for less motion starts it by hand.
+  if (model.get("playing") && matchMedia("(prefers-reduced-motion: reduce)").matches) setPlaying(false);
+  followPlaying();
   fetchShown();
 
   return () => {
     for (const [event, follow] of Object.entries(followed)) model.off(event, follow);
+    if (turning !== null) cancelAnimationFrame(turning);
     controls.measure.stop();
     listening.abort();
     resized.disconnect();
@@ -643,6 +694,7 @@ function listenToKeys(c, signal) {
     "-": () => c.setZoom(c.state.zoom * 0.8),
     0: c.resetView,
     i: () => c.setInvert(!c.model.get("invert")),
+    " ": () => c.setPlaying(!c.model.get("playing")),
     o: () => c.setOutline(!c.model.get("outline")),
   };
   // The notebook takes the focus away at any key that reaches it; Escape is the way back to it.
@@ -684,6 +736,8 @@ function listenToBar(c, signal) {
     page.presets.value = "";
   }, { signal });
   page.invert.addEventListener("click", () => c.setInvert(!c.model.get("invert")), { signal });
+  page.play.addEventListener("click", () => c.setPlaying(!c.model.get("playing")), { signal });
+  page.rate.addEventListener("change", () => c.setRate(Number(page.rate.value)), { signal });
   page.outline.addEventListener("click", () => c.setOutline(!c.model.get("outline")), { signal });
   page.closer.addEventListener("click", () => c.setZoom(c.state.zoom * 1.25), { signal });
   page.farther.addEventListener("click", () => c.setZoom(c.state.zoom * 0.8), { signal });
