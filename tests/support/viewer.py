@@ -80,6 +80,13 @@ class Viewer:
             arg=[self.root.element_handle(), count],
         )
 
+    def announces(self, text):
+        """Wait until this has been said to a screen reader."""
+        self.page.wait_for_function(
+            "([root, text]) => root.querySelector('.rr-said').textContent.includes(text)",
+            arg=[self.root.element_handle(), text],
+        )
+
     def window(self):
         found = re.search(r"W (\S+) L (\S+?)(,|$)", self.status())
         return float(found[2]), float(found[1])

@@ -1,0 +1,231 @@
+"""Grey values, measuring and cine in one JupyterLab and Chromium, and the viewer under axe-core."""
+
+import importlib.resources
+
+import numpy as np
+import pydicom
+import pytest
+from tests.support.dicom_series import ct, phantom, write_series
+from tests.support.lab import chromium_page, running_lab
+from tests.support.viewer import Viewer, in_kernel, open_notebook, themes
+
+from readingroom.viewers import SeriesView
+from readingroom.volume import Frames
+
+pytestmark = pytest.mark.browser
+
+RAMP = phantom(12, rows=96, columns=80)
+# A box of 40 HU in air, and a half of it of 60 HU in one slice. Rows 0.5 mm, columns 0.75 mm apart.
+BOX = np.full((4, 96, 80), -1000, np.int16)
+BOX[:, 20:40, 20:60] = 40
+BOX[2, 20:40, 20:40] = 60
+PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"
+LINKED = """import ipywidgets
+other = readingroom.dataset('measure').series()[0].view(index=2)
+link = ipywidgets.jslink((view, 'annotations'), (other, 'annotations'))
+other"""
+SAMPLE = """stage => { window.seen = []; new MutationObserver(() => {
+  const z = Number(stage.dataset.slice), t = performance.now();
+  if (window.seen.at(-1)?.[0] !== z) window.seen.push([z, t]);
+}).observe(stage, { attributes: true }); }"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    with running_lab(home, home / "data") as lab, chromium_page() as (page, guard):
+        yield home / "data", lab, page
+        assert guard.outside == []
+
+
+def opened(world, name, count, index, *cells):
+    """A notebook with the view of the dataset `name`, at one of its slices, and more cells."""
+    _data, lab, page = world
+    load = f"import readingroom\nview = readingroom.dataset('{name}').series()[0].view(index={index})\nview"
+    open_notebook(page, lab, f"{name}.ipynb", load, *cells)
+    view = Viewer(page, count, page.locator(f"{PANEL} .rr-view").first)
+    view.root.scroll_into_view_if_needed()
+    view.wait(index)
+    return page, view
+
+
+def test_sigmoid_and_lut_equal_pythons(world, tmp_path):
+    item = pydicom.Dataset()
+    item.add_new("LUTDescriptor", "SS", [3000, -1024, 12])
+    item.add_new("LUTData", "OW", (np.linspace(0, 1, 3000) ** 2 * 4095).astype("<u2").tobytes())
+    item.LUTExplanation = "CURVE"
+    more = {"VOILUTFunction": "SIGMOID", "WindowCenter": 100, "WindowWidth": 700, "VOILUTSequence": [item]}
+    folder = write_series(world[0], "grey", list(ct(RAMP[:4], **more)))
+    here = SeriesView(Frames.of_files(sorted(folder.iterdir()), "grey"), index=1)
+    page, view = opened(world, "grey", 4, 1)
+    np.testing.assert_array_equal(view.wait(1), here.grey())
+    assert view.status() == "slice 2 of 4, W 700 L 100"
+
+    # The LUT is the last preset: 7 follow the window as stored.
+    view.stage.focus()
+    page.keyboard.press("8")
+    view.says("slice 2 of 4, CURVE")
+    here.lut = 0
+    np.testing.assert_array_equal(view.pixels(), here.grey())
+    in_kernel(page, "assert view.lut == 0; view.invert = True")
+    view.says("inverted")
+    here.invert = True
+    np.testing.assert_array_equal(view.pixels(), here.grey())
+    view.root.screenshot(path=tmp_path / "grey.png")
+
+    # A window of one's own leaves it.
+    page.keyboard.press("Shift+ArrowUp")
+    view.says("W 700 L 135")
+    here.window = (135, 700)
+    np.testing.assert_array_equal(view.pixels(), here.grey())
+    in_kernel(page, "assert view.lut is None and view.window == (135, 700)")
+
+
+def test_measuring_by_mouse_and_by_keys(world, tmp_path):
+    write_series(world[0], "measure", list(ct(BOX, FrameOfReferenceUID="1.2.3.9")))
+    page, view = opened(world, "measure", 4, 2, LINKED)
+    said, listed = view.root.locator(".rr-said"), view.root.get_by_role("list", name="Measurements")
+
+    def lists(*texts):
+        page.wait_for_function(
+            "([root, texts]) => JSON.stringify([...root.querySelectorAll('.rr-measured .rr-plain')]"
+            ".map(b => b.textContent)) === JSON.stringify(texts)",
+            arg=[view.root.element_handle(), list(texts)],
+        )
+
+    # By keyboard alone: the cross begins in the middle, row 48 and column 40.
+    view.stage.focus()
+    page.keyboard.press("l")
+    assert "Length: draw" in said.inner_text()
+    page.keyboard.press("Enter")
+    assert said.inner_text() == "Length: point 1 at row 49 column 41"
+    for key in ["Shift+ArrowUp", "ArrowUp", "ArrowUp", *["ArrowRight"] * 6, "ArrowLeft", *["ArrowRight"] * 3]:
+        page.keyboard.press(key)
+    assert said.inner_text() == "row 37 column 49"
+    page.keyboard.press("Enter")
+    # 12 rows are 6 mm, 8 columns are 6 mm.
+    lists("Length 8.5 mm (slice 3)")
+    view.announces("Length 8.5 mm")
+
+    # By mouse: the corners of a rectangle, at the pixels' own edges.
+    page.keyboard.press("Escape")
+    assert view.stage.evaluate("stage => stage === document.activeElement")
+    view.root.get_by_role("button", name="Rectangle").click()
+    view.drag((20.1, 20.1), (39.9, 59.9))
+    rectangle = "Rectangle 295.5 mm², mean 50 HU, SD 10, 800 pixels (slice 3)"
+    lists("Length 8.5 mm (slice 3)", rectangle)
+    in_kernel(page, "row = view.measurements().iloc[1]; assert (row.n, row['mean'], row.sd) == (800, 50, 10), row")
+
+    # An angle: a drag makes two points, a click the third. The window stays as it was.
+    before = view.window()
+    page.keyboard.press("a")
+    view.drag((60, 10), (60, 30))
+    view.drag((75, 30))
+    lists("Length 8.5 mm (slice 3)", rectangle, "Angle 90.0° (slice 3)")
+    page.keyboard.press("c")
+    for corner in [(80, 5), (80, 25), (90, 5), (84, 20)]:
+        view.drag(corner)
+    view.marks(4)
+    page.keyboard.press("e")
+    view.drag((25, 25), (35, 35))
+    page.keyboard.press("f")
+    view.drag((70, 50), (70, 75), (90, 75), (90, 50))
+    view.marks(6)
+    assert view.window() == before
+    page.keyboard.press("Escape")
+    view.marks(6)
+    themes(page, view.root, tmp_path, "measure")
+
+    # On another slice nothing of it is drawn; its name in the list leads back.
+    view.stage.focus()
+    page.keyboard.press("ArrowDown")
+    view.wait(3)
+    view.marks(0)
+    listed.get_by_role("button", name="Rectangle 295.5", exact=False).first.click()
+    view.wait(2)
+    view.marks(6)
+
+    # Python sets and takes away; Delete takes the slice's last one.
+    in_kernel(page, "view.annotations = [{**one, 'label': 'A<b>1'} for one in view.annotations[:2]]")
+    lists("A<b>1: Length 8.5 mm (slice 3)", f"A<b>1: {rectangle}")
+    view.stage.focus()
+    page.keyboard.press("Delete")
+    lists("A<b>1: Length 8.5 mm (slice 3)")
+    in_kernel(page, "assert [one['kind'] for one in view.annotations] == ['length']")
+
+    # What is refused is said.
+    page.keyboard.press("r")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    view.announces("has no width")
+
+    # A linked view of the same patient gets what is drawn here, and measures the same.
+    page.keyboard.press("Escape")
+    page.keyboard.press("l")
+    view.drag((10, 10), (10, 50))
+    view.marks(2)
+    other = Viewer(page, 4, page.locator(f"{PANEL} .rr-view").nth(1))
+    other.marks(2)
+    same = "assert other.measurements().equals(view.measurements()) and len(other.annotations) == 2"
+    in_kernel(page, same)
+
+
+def test_a_cine_shows_every_picture_in_turn_at_its_rate(world):
+    write_series(world[0], "cine", list(ct(RAMP, FrameOfReferenceUID="1.2.3.9", CineRate=20)))
+    page, view = opened(world, "cine", 12, 0)
+    assert view.root.get_by_role("spinbutton", name="Pictures a second").input_value() == "20"
+    view.stage.evaluate(SAMPLE)
+    view.stage.focus()
+    page.keyboard.press(" ")
+    page.wait_for_function("() => window.seen.length > 40")
+    assert view.root.locator(".rr-status").get_attribute("aria-live") == "off"
+    page.keyboard.press(" ")
+    view.root.get_by_role("button", name="Play").wait_for()
+    seen = page.evaluate("() => window.seen")
+    order = [z for z, _ in seen]
+    assert order == [(order[0] + i) % 12 for i in range(len(order))]
+    # Never faster than it is meant to be, but for the screen's own beat; a busy machine may be slower.
+    assert np.median(np.diff([t for _, t in seen])) > 1000 / 20 - 18
+    # It stops on the picture that it shows, and Python knows which.
+    count = len(page.evaluate("() => window.seen"))
+    in_kernel(page, "assert not view.playing; view.rate = 60; view.index = 3")
+    view.arrive(3)
+    assert len(page.evaluate("() => window.seen")) <= count + 2
+    assert view.root.get_by_role("spinbutton", name="Pictures a second").input_value() == "60"
+
+    # Python starts and stops it, too.
+    in_kernel(page, "view.playing = True")
+    view.root.get_by_role("button", name="Stop").click()
+    in_kernel(page, "assert view.playing is False")
+
+
+def test_axe_finds_nothing_serious(world, tmp_path):
+    pytest.importorskip("axe_playwright_python")
+    write_series(world[0], "axe", list(ct(RAMP[:4])))
+    page, view = opened(world, "axe", 4, 0)
+    page.add_script_tag(content=(importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text())
+    in_kernel(page, "view.overlay(view._pictures.stored(0).pixels[None].repeat(4, 0) > 900, 'high')")
+    view.root.locator(".rr-legend li").wait_for()
+    view.stage.focus()
+    page.keyboard.press("r")
+    view.drag((20.1, 20.1), (39.9, 59.9))
+    view.root.locator(".rr-measured li").wait_for()
+    view.root.locator("summary").click()
+    found = {}
+    for theme in ("Dark", "Light"):
+        page.evaluate(
+            "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", f"JupyterLab {theme}"
+        )
+        page.wait_for_function(
+            "light => document.body.dataset.jpThemeLight === light", arg=str(theme == "Light").lower()
+        )
+        page.locator("#jupyterlab-splash").wait_for(state="detached")
+        result = page.evaluate("root => window.axe.run(root)", view.root.element_handle())
+        assert len(result["passes"]) > 10
+        found |= {
+            (theme, one["id"]): [node["html"] + node["failureSummary"] for node in one["nodes"]]
+            for one in result["violations"]
+            if one["impact"] in {"serious", "critical"}
+        }
+    themes(page, view.root, tmp_path, "cine")
+    assert found == {}
