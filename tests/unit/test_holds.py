@@ -18,15 +18,17 @@ def holds(room):
 
 
 def test_a_hold_is_recorded_told_to_the_daemon_and_keeps_new_servers_away(room, holds):
+    room.grants.issue(PROJECT, "lung", room.tomorrow, room.steward)
     session = room.sessions.open(room.rosa, PROJECT)
     hold = holds.suspend(room.rosa, "studies", None, "a" * 36)
     record = room.audit.records[-1]
     assert (record["event"], record["person"]) == ("access-suspended", room.rosa)
     assert record["subject"] == {"by": "monitor", "why": "studies", "sessions": [session.id], "alert": "a" * 36}
-    assert room.mounts.refreshed == 1
+    assert room.mounts.refreshed == 2
     with pytest.raises(Denied, match=r"on hold since .* ask a data steward, who can lift the hold.$"):
         room.sessions.open(room.rosa, PROJECT)
     assert room.audit.records[-1]["reason"].startswith("on-hold: ")
+    assert room.sessions.view(session.id) == (session, [])
     assert holds.suspend(room.rosa, "again", room.steward).since == hold.since
     assert room.audit.events().count("access-suspended") == 1
 

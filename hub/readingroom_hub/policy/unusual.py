@@ -19,6 +19,7 @@ OWN_DAYS = 60
 LEAST_DAYS = 10
 """With fewer, everybody's days are."""
 PEER_DAYS = 500
+_DAYS_OF_HABIT = 5
 _CONSISTENT = 1.4826
 """Times this, the median distance is the standard deviation of normal values."""
 _Z_MOST = 99.0
@@ -62,7 +63,7 @@ MEASURES = {
     Feature.DENIALS: Measure(True, 0.6, 20, 6.0),
     Feature.SESSIONS: Measure(False, 0.7, 3, 6.0),
     Feature.SIGN_INS: Measure(False, 0.7, 5, 6.0),
-    Feature.FORTNIGHT_NEW: Measure(True, 0.25, 40, 5.0),
+    Feature.FORTNIGHT_NEW: Measure(True, 0.25, 40, 4.0),
     Feature.FORTNIGHT_VOLUME: Measure(True, 0.2, 5e9, 6.0),
     Feature.FORTNIGHT_RETURNS: Measure(False, 1.5, 8, 5.0),
 }
@@ -138,15 +139,15 @@ def count(person: Person, day: PersonDay, usual_hours: int) -> Values:
 
 
 def _returns(person: Person, window: Sequence[PersonDay], begin: date) -> int:
-    """In how many hours of the window the study that was returned to most was read. Studies that this person already
-    read on two days before it are their habit, and do not count."""
+    """In how many hours of the window the study that was returned to most was read. Studies that this person
+    read on five days before it are their habit, and do not count."""
     hours: dict[str, int] = {}
     for day in window:
         for study, mask in day.studies.items():
             hours[study] = hours.get(study, 0) + mask.bit_count()
     before = [d for d in person.days.values() if d.day < begin]
     for study, found in sorted(hours.items(), key=lambda item: -item[1]):
-        if sum(study in d.studies for d in before) < 2:
+        if sum(study in d.studies for d in before) < _DAYS_OF_HABIT:
             return found
     return 0
 

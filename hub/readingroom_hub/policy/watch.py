@@ -12,7 +12,7 @@ from readingroom_hub.policy.unusual import OWN_DAYS, PEER_DAYS, Judgement, Past,
 
 HISTORY = timedelta(days=120)
 """What is older is not read: a study counts as new where it was not read for so long."""
-_FOREST_EVERY = timedelta(days=7)
+_FOREST_EVERY = timedelta(days=14)
 _KEPT = OWN_DAYS * 2
 
 

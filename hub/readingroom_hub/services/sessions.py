@@ -65,7 +65,8 @@ class SessionService:
         """A session and the grants that are current in it now. Raises NotFound."""
         session = self._sessions.get(id)
         now = datetime.now(UTC)
-        grants = self._grants.all(session.project) if session.is_open(now) else []
+        reads = session.is_open(now) and session.person not in self._holds.current()
+        grants = self._grants.all(session.project) if reads else []
         return session, [g for g in grants if g.is_current(now)]
 
     def open_ones(self) -> list[Session]:
