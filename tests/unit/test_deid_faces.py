@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 from scipy.spatial import ConvexHull
 from tests.support.dicom_objects import as_file, ct_image, deidentifier, read
-from tests.support.heads import AXIAL, CORONAL, CT, SAGITTAL, T1, T2, Head, Scan, series, turned
+from tests.support.heads import AXIAL, CORONAL, CT, T1, T2, Head, Scan, series, turned
 
 from readingroom_hub.deid import part10
 from readingroom_hub.deid.engine import Deidentifier, find_face
@@ -77,21 +77,11 @@ OBLIQUE = ((0.9659258, 0.2588190, 0.0), (-0.2329629, 0.8694333, -0.4357788))
     [
         (CT, Scan(*AXIAL, pixel=3.0, gap=5.0)),
         (CT, Scan(*AXIAL, pixel=3.0, gap=4.0, tilt=18.0, reverse=True)),
-        (T1, Scan(*SAGITTAL, pixel=3.0, gap=3.0)),
-        (T1, Scan((-1, 0, 0), (0, 0, -1), pixel=3.0, gap=4.0)),
-        (T2, Scan(*AXIAL, pixel=2.5, gap=5.0)),
+        (T1, Scan((0, -1, 0), (0, 0, -1), pixel=3.0, gap=4.0)),
         (T2, Scan(*OBLIQUE, pixel=3.0, gap=4.0)),
         (T1, Scan(*CORONAL, pixel=3.0, gap=4.0, reverse=True)),
     ],
-    ids=[
-        "ct thick",
-        "ct tilted reversed",
-        "t1 sagittal",
-        "t1 mirrored",
-        "t2 thick",
-        "t2 oblique",
-        "t1 coronal reversed",
-    ],
+    ids=["ct thick", "ct tilted reversed", "t1 sagittal mirrored", "t2 oblique", "t1 coronal reversed"],
 )
 def test_the_face_goes_and_the_brain_stays_however_slices_lie(levels, scan):
     head = Head()
@@ -101,7 +91,7 @@ def test_the_face_goes_and_the_brain_stays_however_slices_lie(levels, scan):
     assert features > 0.95
 
 
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     size=st.floats(0.8, 1.03),
     pose=st.tuples(st.floats(-25, 25), st.floats(-15, 15), st.floats(-15, 15)),
@@ -121,7 +111,7 @@ unit = st.floats(-1, 1)
 vectors = st.tuples(unit, unit, unit).map(np.array).filter(lambda v: np.linalg.norm(v) > 0.2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(vectors, vectors, vectors, vectors, st.floats(-300, 300), st.integers(1, 7), st.integers(1, 7))
 def test_pixels_lie_beyond_a_plane_where_their_centres_do(origin, right, down, normal, offset, rows, columns):
     frame = Frame(origin * 200, right, down, rows, columns)
@@ -131,7 +121,7 @@ def test_pixels_lie_beyond_a_plane_where_their_centres_do(origin, right, down, n
     assert (frame.beyond(plane) == (distances > 0))[sure].all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(unit, unit, unit), min_size=8, max_size=60, unique=True))
 def test_no_plane_comes_nearer_to_a_brain_than_its_margin(cloud):
     points = np.array(cloud) * 80

@@ -76,11 +76,14 @@ def inflate(values: Grid, levels: Levels, centre: Points, radius: float, thresho
 
 _LARGEST_HEAD, _BELOW_TOP, _MIDDLE = 1500.0, 150.0, 110.0  # mm2 of a slice near the top; mm down from there
 _TISSUE_HU, _BRAIN_HU = -300, (-15, 100)
-_CT_THRESHOLDS, _MR_THRESHOLDS = (0.5,), (0.5, 0.6, 0.65, 0.7, 0.75, 0.8)
+_CT_THRESHOLDS, _MR_THRESHOLDS = (0.5, 0.7), (0.5, 0.6, 0.65, 0.7, 0.75)
 # What a brain with its fluid measures, from infants on: millilitres; millimetres from side to side, front to back, up.
 _VOLUME, _EXTENTS = (600, 1900), ((95, 175), (115, 215), (75, 175))
 _ROUND, _AT_EDGE = 0.78, 0.12
 _UNDER_SKIN = (5.0, 24.0)
+# Two thresholds in turn have to end the brain at about the same place (millimetres) in these directions of the grid.
+_AGREE, _WIDE = 9.0, 60.0
+_TOWARDS = np.array([(0, -np.cos(a), -np.sin(a)) for a in np.radians((38, 47, 56))]).T
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +111,32 @@ def find(volume: Volume, modality: str) -> Brain:
     low = max(0, top - round(_BELOW_TOP / STEP))
     if ct:
         values = _brain_like(values, head)
+    else:
+        values = _even(values, head, dark)
+        dark, bright = (float(v) for v in np.percentile(values[volume.seen], (2, 98)))
+        least = dark + 0.1 * (bright - dark)
     above = max(low, top - round(_MIDDLE / STEP))
     middle = head[:, :, above : top + 1]
     centre = np.array([i.mean() for i in np.nonzero(middle)]) + np.array((0, 0, above - low))
     radius = float((3 * middle.sum() / 4 / np.pi) ** (1 / 3))
     part = values[:, :, low : top + 2]
     levels = Levels(dark, bright, least, 1.0 if ct else _own(part, centre, radius, dark, bright))
-    doubt = "no brain was found in it"
+    room = _Room.of(head, volume.seen)
+    doubt, before = "no brain was found in it", None
     for threshold in _CT_THRESHOLDS if ct else _MR_THRESHOLDS:
         points = inflate(part, levels, centre, radius, threshold) + np.array((0, 0, low))
-        found = _doubt(points, head, volume)
-        if not found:
-            millilitres = sphere().volume(points) * STEP**3 / 1000
-            return Brain(volume.points(points), head, millilitres)
-        doubt = found
+        if found := room.doubt(points):
+            doubt, before = found, None
+            continue
+        if before is not None and _apart(before, points) < _AGREE:
+            return Brain(volume.points(before), head, sphere().volume(before) * STEP**3 / 1000)
+        before, doubt = points, "nobody can tell where the brain ends and the face begins"
     raise Unsuited(doubt)
+
+
+def _apart(one: Points, other: Points) -> float:
+    """Millimetres between two surfaces (grid indices) towards the face."""
+    return float(np.abs((one @ _TOWARDS).max(axis=0) - (other @ _TOWARDS).max(axis=0)).max()) * STEP
 
 
 def _head(tissue: Bits) -> Bits:
@@ -142,6 +156,16 @@ def _brain_like(values: Grid, head: Bits) -> Grid:
     return np.asarray(ndimage.gaussian_filter(like.astype(np.float32), 0.5))
 
 
+def _even(values: Grid, head: Bits, dark: float) -> Grid:
+    """Without what a coil makes brighter nearby: divided by the mean of the head around each place."""
+    weights = head.astype(np.float32)
+    around = ndimage.gaussian_filter(weights, _WIDE / STEP)
+    means = ndimage.gaussian_filter((values - dark) * weights, _WIDE / STEP) / np.maximum(around, 1e-3)
+    typical = float(np.median(means[head]))
+    evened = (values - dark) * typical / np.maximum(means, typical / 5)
+    return np.asarray(np.where(around > 0.01, evened, 0) + dark, np.float32)
+
+
 def _own(values: Grid, centre: Points, radius: float, dark: float, bright: float) -> float:
     """The median of what lies in the head's middle (the paper's t_m)."""
     away = sum((i - c) ** 2 for i, c in zip(np.indices(values.shape, np.float32), centre, strict=True))
@@ -151,22 +175,35 @@ def _own(values: Grid, centre: Points, radius: float, dark: float, bright: float
     return float(np.median(inside))
 
 
-def _doubt(points: Points, head: Bits, volume: Volume) -> str:
-    """Why `points` (grid indices) may be no brain; empty where nothing speaks against it."""
-    shape = np.array(head.shape)
-    if not np.isfinite(points).all() or (points < -2).any() or (points > shape + 1).any():
-        return "no brain was found in it"
-    millilitres = sphere().volume(points) * STEP**3 / 1000
-    sides = zip(np.ptp(points, axis=0) * STEP, _EXTENTS, strict=True)
-    if not _VOLUME[0] < millilitres < _VOLUME[1] or not all(low < side < high for side, (low, high) in sides):
-        return "what was found in it has not the size of a brain"
-    if millilitres < _ROUND * ConvexHull(points).volume * STEP**3 / 1000:
-        return "what was found in it has not the shape of a brain"
-    places = tuple(np.clip(np.rint(points), 0, shape - 1).astype(np.int64).T)
-    if (~ndimage.binary_erosion(volume.seen, iterations=2)[places]).mean() > _AT_EDGE:
-        return "the brain reaches the edge of the images: part of it is not in them"
-    depth = ndimage.distance_transform_edt(head | ~volume.seen)[places] * STEP
-    upper = depth[points[:, 2] > points[:, 2].mean()]
-    if np.percentile(upper, 5) < _UNDER_SKIN[0] or np.median(upper) > _UNDER_SKIN[1]:
-        return "what was found in it does not lie under a skull"
-    return ""
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What a brain has to fit into."""
+
+    depth: Grid
+    """Millimetres below the skin."""
+    edge: Bits
+    """Where the images end."""
+
+    @classmethod
+    def of(cls, head: Bits, seen: Bits) -> "_Room":
+        depth = ndimage.distance_transform_edt(head | ~seen) * STEP
+        return cls(depth.astype(np.float32), ~ndimage.binary_erosion(seen, iterations=2))
+
+    def doubt(self, points: Points) -> str:
+        """Why `points` (grid indices) may be no brain; empty where nothing speaks against it."""
+        shape = np.array(self.depth.shape)
+        if not np.isfinite(points).all() or (points < -2).any() or (points > shape + 1).any():
+            return "no brain was found in it"
+        millilitres = sphere().volume(points) * STEP**3 / 1000
+        sides = zip(np.ptp(points, axis=0) * STEP, _EXTENTS, strict=True)
+        if not _VOLUME[0] < millilitres < _VOLUME[1] or not all(low < side < high for side, (low, high) in sides):
+            return "what was found in it has not the size of a brain"
+        if millilitres < _ROUND * ConvexHull(points).volume * STEP**3 / 1000:
+            return "what was found in it has not the shape of a brain"
+        places = tuple(np.clip(np.rint(points), 0, shape - 1).astype(np.int64).T)
+        if self.edge[places].mean() > _AT_EDGE:
+            return "the brain reaches the edge of the images: part of it is not in them"
+        upper = self.depth[places][points[:, 2] > points[:, 2].mean()]
+        if np.percentile(upper, 5) < _UNDER_SKIN[0] or np.median(upper) > _UNDER_SKIN[1]:
+            return "what was found in it does not lie under a skull"
+        return ""
