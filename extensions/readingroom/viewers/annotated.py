@@ -112,13 +112,15 @@ class Annotated(ipywidgets.DOMWidget):  # type: ignore[misc,unused-ignore]
         return report.report(rows, frames.planes, frames.frame_of_reference)
 
     def read_report(self, path: str | Path) -> None:
-        """Add the annotations of a measurement report (Comprehensive 3D SR) in the same patient coordinates.
+        """Add the annotations of a DICOM SR (TID 1500) in the same patient coordinates, or on these images.
 
         Raises BadInput, which says why it is none; AccessEnded, Damaged, NotFound."""
         from readingroom.viewers import report
 
         frames = self._frames()
-        found = report.annotations_of(Path(path), frames.planes[0].dataset, frames.frame_of_reference)
+        by = {(plane.instance, plane.frame): self._places[i] for i, plane in enumerate(frames.planes)}
+        first = frames.planes[0].dataset
+        found = report.annotations_of(Path(path), first, frames.frame_of_reference, lambda *image: by.get(image))
         new = {one["id"] for one in found}
         self.annotations = [*(one for one in self.annotations if one["id"] not in new), *found]
 

@@ -144,15 +144,19 @@ def inside(kind: str, pixels: Points, shape: tuple[int, int]) -> Mask:
     """The pixels (rows, columns) whose centres lie in an area, given in pixels (n, 2) of row and column.
 
     An edge through a centre takes it in at the top and left, not at the bottom and right: neighbours share none."""
+    mask = np.zeros(shape, np.bool_)
     if kind == "ellipse":
         middle = pixels[:2].mean(axis=0)
         axes = np.stack([(pixels[1] - pixels[0]) / 2, (pixels[3] - pixels[2]) / 2], axis=1)
         if abs(np.linalg.det(axes)) < 1e-12:
-            return np.zeros(shape, np.bool_)
-        grid = np.moveaxis(np.indices(shape), 0, -1) - middle
-        found: Mask = (((grid @ np.linalg.inv(axes).T) ** 2).sum(axis=-1)) <= 1 + 1e-9
-        return found
-    mask = np.zeros(shape, np.bool_)
+            return mask
+        # A mammogram has 20 million pixels: only those around the ellipse are looked at.
+        half = np.sqrt((axes**2).sum(axis=1))
+        low = np.clip(np.floor(middle - half), 0, shape).astype(int)
+        high = np.clip(np.ceil(middle + half) + 1, 0, shape).astype(int)
+        grid = np.stack(np.meshgrid(*map(np.arange, low, high), indexing="ij"), axis=-1) - middle
+        mask[low[0] : high[0], low[1] : high[1]] = ((grid @ np.linalg.inv(axes).T) ** 2).sum(axis=-1) <= 1 + 1e-9
+        return mask
     # Turned back from mm, a whole number comes as 9.999999999.
     start = np.round(pixels, 6)
     end = np.roll(start, -1, axis=0)

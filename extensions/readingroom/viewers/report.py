@@ -1,6 +1,6 @@
 """Annotations to and from a DICOM measurement report: Comprehensive 3D SR by TID 1500, with highdicom."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,69 +115,94 @@ def _group(one: dict[str, Any], found: dict[str, Any], reference: str) -> Any:
     )
 
 
-def annotations_of(path: Path, dataset: str, reference: str) -> list[dict[str, Any]]:
-    """The annotations of a measurement report, from this package or another's, of the same patient coordinates.
+Locate = Callable[[str, int], measure.Place | None]
+"""The place of a picture by SOP Instance UID and frame (from 0); None where it is not in the view."""
+
+
+def annotations_of(path: Path, dataset: str, reference: str, locate: Locate) -> list[dict[str, Any]]:
+    """The annotations of a measurement report, this package's or another's: points in patient coordinates (SCOORD3D) of
+    the same Frame of Reference UID, or in pixels (SCOORD) of pictures that `locate` finds.
 
     Raises BadInput for anything else, AccessEnded, Damaged, NotFound."""
     from highdicom import sr
 
+    kinds: dict[str, Any] = {
+        "1.2.840.10008.5.1.4.1.1.88.22": sr.EnhancedSR,
+        "1.2.840.10008.5.1.4.1.1.88.33": sr.ComprehensiveSR,
+        "1.2.840.10008.5.1.4.1.1.88.34": sr.Comprehensive3DSR,
+    }
     with reading(path, dataset):
         try:
             found = pydicom.dcmread(path)
         except pydicom.errors.InvalidDicomError as error:
             raise BadInput(f"{path.name} is no DICOM file.") from error
+    if found.get("SOPClassUID") not in kinds:
+        raise BadInput(f"{path.name} is no Enhanced, Comprehensive or Comprehensive 3D SR.")
     try:
-        content = sr.Comprehensive3DSR.from_dataset(found).content
+        content = kinds[found.SOPClassUID].from_dataset(found).content
+        if not isinstance(content, sr.MeasurementReport):
+            raise BadInput(f"{path.name} is no measurement report (TID 1500).")
+        shapes = _shapes(content)
+        made = [one for item, name in shapes if (one := _annotation(item, name, reference, locate))]
     except (ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
-        raise BadInput(f"{path.name} is no Comprehensive 3D SR that can be read: {error}") from error
-    if not isinstance(content, sr.MeasurementReport):
-        raise BadInput(f"{path.name} is no measurement report (TID 1500).")
-    made = _shapes(content)
+        raise BadInput(f"{path.name} could not be understood: {error}") from error
+    if not shapes:
+        raise BadInput(f"{path.name} holds no lengths, angles or areas.")
     if not made:
-        raise BadInput(f"{path.name} holds no lengths, angles or areas in the patient's coordinates (SCOORD3D).")
-    if {str(at.frame_of_reference_uid) for _, at, _ in made} != {reference}:
-        raise BadInput(
-            f"{path.name} was drawn in other patient coordinates: its Frame of Reference UID is another one."
-        )
-    kinds = {2: "length", 3: "angle", 4: "cobb"}
-    items = []
-    for kind, at, name in made:
-        points = at.value.tolist()
-        points = points[:-1] if kind in {"rectangle", "freehand"} else points
-        found_kind = kind or kinds.get(len(points), "")
-        items.append({"kind": found_kind, "points": points, "label": "" if name == found_kind else str(name or "")})
-    return measure.cleaned(items)
+        raise BadInput(f"{path.name} was drawn elsewhere: with another Frame of Reference UID, or on other images.")
+    return measure.cleaned(made)
 
 
-def _shapes(content: Any) -> list[tuple[str, Any, str | None]]:
-    """(kind, coordinates, name) of each shape; no kind for lines, which their number of points tells apart."""
-    from highdicom import sr
-
-    made: list[tuple[str, Any, str | None]] = [
-        (_area_kind(found.roi), found.roi, found.tracking_identifier)
+def _shapes(content: Any) -> list[tuple[Any, str]]:
+    """The coordinates of each shape, and its name."""
+    made = [
+        (found.roi, found.tracking_identifier or "")
         for found in content.get_planar_roi_measurement_groups()
-        if isinstance(found.roi, sr.ImageRegion3D)
+        if found.roi is not None
     ]
     for group in content.get_image_measurement_groups():
         for value in group.get_measurements():
-            made += [("", at, group.tracking_identifier) for at in _coordinates(value)]
+            items = value[0].get("ContentSequence") or ()
+            drawn = [item for item in items if item.ValueType in {"SCOORD", "SCOORD3D"}]
+            made += [(item, group.tracking_identifier or "") for item in drawn]
     return made
 
 
-def _coordinates(value: Any) -> list[Any]:
-    from highdicom import sr
+def _annotation(item: Any, name: str, reference: str, locate: Locate) -> dict[str, Any] | None:
+    """None for what lies elsewhere, or is no shape that a view can measure."""
+    points = np.asarray(item.value, np.float64)
+    graphic = item.graphic_type.value
+    if item.ValueType == "SCOORD3D":
+        if str(item.frame_of_reference_uid) != reference:
+            return None
+    else:
+        image = item.ContentSequence[0].ReferencedSOPSequence[0]
+        frames = image.get("ReferencedFrameNumber") or 1
+        first = frames if isinstance(frames, int) else frames[0]
+        place = locate(str(image.ReferencedSOPInstanceUID), int(first) - 1)
+        if place is None:
+            return None
+        if graphic == "CIRCLE":
+            radius = float(np.linalg.norm(points[1] - points[0]))
+            points = points[0] + radius * np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
+            graphic = "ELLIPSE"
+        # Column and row, from the corner of the first pixel; its centre is at 0.5 (PS3.3 C.18.6).
+        points = place.points(points[:, ::-1] - 0.5)
+    if graphic == "ELLIPSE":
+        kind = "ellipse"
+    elif len(points) > 3 and np.allclose(points[0], points[-1], atol=1e-4):
+        points = points[:-1]
+        kind = "rectangle" if _right_angled(points) else "freehand"
+    else:
+        kind = {2: "length", 3: "angle", 4: "cobb"}.get(len(points), "")
+        if graphic != "POLYLINE" or not kind:
+            return None
+    return {"kind": kind, "points": points.tolist(), "label": "" if name == kind else name}
 
-    items = value.get("ContentSequence") if isinstance(value, pydicom.Dataset) else value[0].get("ContentSequence")
-    return [item for item in items or () if isinstance(item, sr.Scoord3DContentItem)]
 
-
-def _area_kind(region: Any) -> str:
-    if region.graphic_type.value == "ELLIPSE":
-        return "ellipse"
-    corners = region.value
-    # Four corners whose diagonals halve each other and are of one length.
-    if len(corners) == 5 and np.allclose(corners[0] + corners[2], corners[1] + corners[3], atol=1e-3):
-        across, along = corners[2] - corners[0], corners[3] - corners[1]
-        if np.isclose(np.linalg.norm(across), np.linalg.norm(along), atol=1e-3):
-            return "rectangle"
-    return "freehand"
+def _right_angled(corners: measure.Points) -> bool:
+    """Whether they are four whose diagonals halve each other and are of one length."""
+    if len(corners) != 4 or not np.allclose(corners[0] + corners[2], corners[1] + corners[3], atol=1e-3):
+        return False
+    across, along = corners[2] - corners[0], corners[3] - corners[1]
+    return bool(np.isclose(np.linalg.norm(across), np.linalg.norm(along), atol=1e-3))

@@ -76,7 +76,7 @@ def test_other_programs_find_codes_units_and_sources(view, tmp_path):
 
 def test_a_report_of_other_coordinates_is_refused(view, tmp_path):
     view.report().save_as(tmp_path / "sr.dcm")
-    with pytest.raises(BadInput, match="other patient coordinates"):
+    with pytest.raises(BadInput, match="drawn elsewhere"):
         view_of(tmp_path, "e", FrameOfReferenceUID="1.2.3.10").read_report(tmp_path / "sr.dcm")
 
 
@@ -92,8 +92,68 @@ def test_what_cannot_be_reported_says_why(view, tmp_path):
 
 
 def test_what_is_no_report_is_refused(view, tmp_path):
-    with pytest.raises(BadInput, match="no Comprehensive 3D SR"):
+    with pytest.raises(BadInput, match="no Enhanced, Comprehensive"):
         view.read_report(view._pictures.frames.planes[0].path)
     (tmp_path / "a.dcm").write_bytes(b"not DICOM")
     with pytest.raises(BadInput, match="no DICOM file"):
         view.read_report(tmp_path / "a.dcm")
+
+
+def other_programs_report(view, places):
+    """A Comprehensive SR as other programs write it: in pixels of the third slice."""
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    header = pydicom.dcmread(view._pictures.frames.planes[2].path, stop_before_pixels=True)
+    for keyword in ("PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber"):
+        setattr(header, keyword, "")
+    header.PatientID = header.StudyID = "p"
+    header.ReferringPhysicianName = ""
+    source = (header.SOPClassUID, header.SOPInstanceUID)
+    image = sr.SourceImageForRegion(*source)
+    line = sr.Measurement(
+        name=codes.SCT.Length, value=1, unit=codes.UCUM.Millimeter,
+        referenced_coordinates=[
+            sr.CoordinatesForMeasurement("POLYLINE", np.array([[2.5, 4.5], [10.5, 20.5]]), image)
+        ],
+    )  # fmt: skip
+    groups = [
+        sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+            tracking_identifier=sr.TrackingIdentifier(uid=f"1.2.{n}", identifier=f"lesion {n}"),
+            referenced_region=sr.ImageRegion(kind, np.array(points), image),
+        )
+        for n, (kind, points) in enumerate(places)
+    ]
+    groups.append(
+        sr.MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=sr.TrackingIdentifier(uid="1.2.9", identifier="axis"), measurements=[line]
+        )
+    )
+    device = sr.DeviceObserverIdentifyingAttributes(uid="1.2.3", name="other")
+    content = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(
+            observer_device_context=sr.ObserverContext(codes.DCM.Device, device)
+        ),
+        procedure_reported=codes.LN.CTUnspecifiedBodyRegion, imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+    )  # fmt: skip
+    return sr.ComprehensiveSR(
+        evidence=[header], content=content[0], series_instance_uid="1.2.3.4", series_number=1,
+        sop_instance_uid="1.2.3.5", instance_number=1, manufacturer="other",
+    )  # fmt: skip
+
+
+def test_reports_in_pixels_of_these_images_are_read(view, tmp_path):
+    square = [[10.0, 10.0], [20.0, 10.0], [20.0, 20.0], [10.0, 20.0], [10.0, 10.0]]
+    shapes = [("POLYLINE", square), ("CIRCLE", [[20.0, 20.0], [20.0, 24.0]])]
+    other_programs_report(view, shapes).save_as(tmp_path / "sr.dcm")
+    again = SeriesView(view._pictures.frames)
+    again.read_report(tmp_path / "sr.dcm")
+    found = again.measurements().set_index("kind")
+    # From the corner of the first pixel: ten rows of 0.5 mm, ten columns of 0.75 mm, in the third slice.
+    assert found.loc["rectangle", ["label", "slice", "n", "area_mm2"]].tolist() == ["lesion 0", 2, 100, 37.5]
+    assert found.loc["ellipse", "area_mm2"] == pytest.approx(np.pi * 4 * 0.75 * 4 * 0.5)
+    assert found.loc["length", "length_mm"] == pytest.approx(10)
+    elsewhere = view_of(tmp_path, "e", FrameOfReferenceUID="1.2.3.9")
+    with pytest.raises(BadInput, match="on other images"):
+        elsewhere.read_report(tmp_path / "sr.dcm")
