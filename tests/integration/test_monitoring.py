@@ -1,5 +1,6 @@
 """The monitor on a real log: what it reads, and that its process starts and ends."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -8,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.support.audit_process import audit_process
+from typer.testing import CliRunner
 
 import readingroom_hub
 from readingroom_hub import compose
 from readingroom_hub.adapters.monitor_tail import LogTail
+from readingroom_hub.cli.main import app
 from readingroom_hub.config import Settings
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 
@@ -56,3 +59,29 @@ def test_the_process_finds_a_bulk_download_and_holds_the_person_and_ends_when_to
             process.send_signal(signal.SIGTERM)
             said = process.communicate(timeout=20)[1]
         assert (process.returncode, said) == (0, b"")
+        the_command_line_does_what_the_page_does(settings, rosa, lines[0].alert.id)
+
+
+def the_command_line_does_what_the_page_does(settings, rosa, alert):
+    def run(*arguments, code=0):
+        result = CliRunner().invoke(app, ["audit", *arguments], env={"READINGROOM_STATE": str(settings.state)})
+        assert result.exit_code == code, result.output
+        return result.output
+
+    def holds():
+        return compose.open_catalogue(settings).holds.current()
+
+    (row,) = json.loads(run("alerts", "--json"))
+    assert (row["alert"], row["who"], row["suspended"]) == (alert, "Rosa", True)
+    assert "studies for the first time within fourteen days" in row["because"]
+    assert "write in a few words" in run("monitor", "acknowledge", alert, "--note", " ", code=1)
+    run("monitor", "acknowledge", alert, "--note", "asked her: a deadline")
+    assert "No alert waits." in run("alerts")
+    (row,) = json.loads(run("alerts", "--all", "--json"))
+    assert row["note"] == "asked her: a deadline"
+    run("monitor", "resume", "Rosa")
+    assert holds() == {}
+    run("monitor", "suspend", "Rosa", "--reason", "by telephone")
+    assert holds()[rosa].reason == "by telephone"
+    run("monitor", "resume", "Rosa")
+    assert "suspended" in run("monitor", "resume", "Rosa", code=1)
