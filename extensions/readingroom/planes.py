@@ -13,7 +13,7 @@ from pydicom.pixels.utils import pixel_array
 
 from readingroom.errors import Damaged
 from readingroom.files import reading
-from readingroom.voi import VoiLut, Window, flipped, function_of, unit_of, voi_luts, window_of
+from readingroom.voi import NamedWindow, VoiLut, Window, flipped, function_of, unit_of, voi_luts, windows_of
 
 Vector = tuple[float, ...]
 
@@ -21,9 +21,10 @@ _KEYWORDS = [
     "SOPInstanceUID", "InstanceNumber", "Modality", "SeriesDescription", "Rows", "Columns", "NumberOfFrames",
     "PhotometricInterpretation", "SamplesPerPixel", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter",
-    "WindowWidth", "VOILUTFunction", "VOILUTSequence", "PresentationLUTShape", "RescaleType", "Units", "BitsStored",
-    "PixelRepresentation", "CineRate", "RecommendedDisplayFrameRate", "FrameTime", "FrameOfReferenceUID",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SpecificCharacterSet",
+    "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction", "VOILUTSequence", "PresentationLUTShape",
+    "RescaleType", "Units", "BitsStored", "PixelRepresentation", "CineRate", "RecommendedDisplayFrameRate",
+    "FrameTime", "FrameOfReferenceUID", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "SpecificCharacterSet",
 ]  # fmt: skip
 
 
@@ -47,12 +48,17 @@ class Plane:
     """Between rows, then between columns (PS3.3 10.7.1.3)."""
     slope: float
     intercept: float
-    window: Window | None
-    """Centre and width."""
+    windows: tuple[NamedWindow, ...]
+    """Explanation, centre and width of each."""
     luts: tuple[VoiLut, ...]
     looked_up: bool
     """Its values pass a Modality LUT Sequence or a palette, not slope and intercept."""
     coloured: bool
+
+    @property
+    def window(self) -> Window | None:
+        """Centre and width of the first."""
+        return self.windows[0][1:] if self.windows else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +179,7 @@ def _plane(found: pydicom.Dataset, path: Path, dataset: str, frame: int) -> Plan
         spacing=None if spacing is None else (spacing[0], spacing[1]),
         slope=slope,
         intercept=intercept,
-        window=window_of(voi),
+        windows=windows_of(voi),
         luts=voi_luts(voi, _least(found, slope, intercept)),
         looked_up=photometric == "PALETTE COLOR" or bool(rescale.get("ModalityLUTSequence")),
         coloured=photometric == "PALETTE COLOR" or int(found.get("SamplesPerPixel") or 1) > 1,

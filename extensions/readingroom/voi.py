@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pydicom
 
 Window = tuple[float, float]
+NamedWindow = tuple[str, float, float]
 
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 """VOI LUT Function (0028,1056), PS3.3 C.11.2.1.3."""
@@ -67,15 +69,21 @@ def function_of(voi: pydicom.Dataset) -> str:
     return found if found in FUNCTIONS else "LINEAR"
 
 
-def window_of(voi: pydicom.Dataset) -> Window | None:
-    """The first window: centre and width. LINEAR needs a width of at least 1, the others more than 0 (C.11.2.1.2)."""
-    pair = [voi.get("WindowCenter"), voi.get("WindowWidth")]
-    first = [v[0] if isinstance(v, pydicom.multival.MultiValue) and v else v for v in pair]
-    if any(v is None or v == "" for v in first):
-        return None
-    centre, width = float(first[0]), float(first[1])
-    enough = width >= 1 if function_of(voi) == "LINEAR" else width > 0
-    return (centre, width) if enough and np.isfinite([centre, width]).all() else None
+def windows_of(voi: pydicom.Dataset) -> tuple[NamedWindow, ...]:
+    """All windows: explanation, or an empty text, then centre and width. Any may be chosen (C.11.2.1.2).
+
+    LINEAR needs a width of at least 1, the other functions more than 0; a window that is none is left out."""
+    texts = _values(voi.get("WindowCenterWidthExplanation"))
+    pairs = list(zip(_values(voi.get("WindowCenter")), _values(voi.get("WindowWidth")), strict=False))
+    names = [str(text) for text in texts] + [""] * len(pairs)
+    linear = function_of(voi) == "LINEAR"
+    found = [(name, float(centre), float(width)) for name, (centre, width) in zip(names, pairs, strict=False)]
+    return tuple(one for one in found if (one[2] >= 1 if linear else one[2] > 0) and bool(np.isfinite(one[1:]).all()))
+
+
+def _values(value: Any) -> list[Any]:
+    several = isinstance(value, (pydicom.multival.MultiValue, list))
+    return [v for v in (value if several else [value]) if v is not None and v != ""]
 
 
 def flipped(found: pydicom.Dataset) -> bool:

@@ -37,7 +37,8 @@ def plane(index, position, axes, spacing):
         spacing=spacing,
         slope=1.0,
         intercept=0.0,
-        window=None,
+        windows=(),
+        luts=(),
         looked_up=False,
         coloured=False,
     )

@@ -10,7 +10,7 @@ from readingroom import geometry
 from readingroom.errors import BadInput
 from readingroom.planes import Stored
 from readingroom.viewers.measure import Place
-from readingroom.voi import Window
+from readingroom.voi import NamedWindow, Window
 from readingroom.volume import Frames, Volume
 
 
@@ -34,6 +34,8 @@ class About:
     """The least value is white (PS3.3 C.7.6.3.1.2, C.11.6.1.2)."""
     held: bool = False
     """The pixels are in memory already, so the browser may ask for all of them; files are read only when looked at."""
+    windows: tuple[NamedWindow, ...] = ()
+    """All windows that are stored with the pictures: explanation, centre, width."""
     luts: tuple[str, ...] = ()
     """Names of the VOI LUTs that are stored with the pictures."""
     unit: str = ""
@@ -79,6 +81,7 @@ class FramePictures:
             window=frames.window,
             function=frames.function,
             flipped=frames.flipped,
+            windows=frames.planes[len(frames) // 2].windows,
             luts=tuple(lut.name for lut in frames.planes[len(frames) // 2].luts),
             unit=frames.unit,
             rate=frames.rate,

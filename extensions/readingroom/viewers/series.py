@@ -101,7 +101,8 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
 
     def _description(self) -> dict[str, Any]:
         about = self._about
-        presets = [["As stored", *about.window]] if about.window else [["Full", *self.window]]
+        stored = about.windows or ((("", *about.window),) if about.window else ())
+        presets = [[name or "As stored", *window] for name, *window in stored] or [["Full", *self.window]]
         return {
             "count": about.count,
             "rows": about.rows,

@@ -84,6 +84,19 @@ def test_a_window_that_is_stored_comes_first(tmp_path):
     assert shown(tmp_path, one).lut is None
 
 
+def test_all_windows_of_a_file_are_presets_by_their_names(tmp_path):
+    one = instance(
+        np.zeros((2, 2), np.uint16), modality="MR", WindowCenter=[40, -600, 7], WindowWidth=[400, 1500, 0.5],
+        WindowCenterWidthExplanation=["SOFT", "LUNG", "NONE"],
+    )  # fmt: skip
+    view = shown(tmp_path, one)
+    # LINEAR has no window narrower than 1.
+    assert view.about["presets"] == [["SOFT", 40, 400], ["LUNG", -600, 1500]]
+    assert view.window == (40, 400)
+    plain = shown(tmp_path / "b", instance(np.zeros((2, 2), np.uint16), modality="MR", WindowWidth=""))
+    assert [name for name, *_ in plain.about["presets"]] == ["Full"]
+
+
 def test_a_first_value_below_zero_is_read_as_such(tmp_path):
     # 64512 is -1024 in 16 bits, in the VR that the stored type asks for.
     values = np.array([[0, 1, 2, 3]], np.uint16)
