@@ -56,18 +56,33 @@ def sheet(made, plane, modality):
     return cv2.resize(np.vstack(rows), None, fx=2, fy=2)
 
 
+def random_heads(count):
+    """Heads of many sizes, held in many ways, in slices that lie in many ways."""
+    random = np.random.default_rng(1)
+    for number in range(count):
+        size, pose = random.uniform(0.8, 1.05), [random.uniform(-a, a) for a in (25, 15, 20)]
+        scan = Scan(pixel=2.5, gap=float(random.choice([2, 3, 5])), tilt=float(random.choice([0, 0, 15])))
+        kind = ("ct", "t1", "t2")[number % 3]
+        yield f"{kind}-{number}", (Head(size=size, axes=turned(*pose)), scan, (CT, T1, T2)[number % 3])
+
+
 def truth(head, objects, plane):
-    """Voxels of the brain that are cut, and what part of nose and eyes is."""
+    """Voxels of the brain that are cut, millimetres from brain to plane, and what part of nose and eyes is cut."""
     brain = shown = gone = 0
+    nearest = np.inf
     for one in objects:
         frame = geometry.frames(one)[0]
         steps = (
             np.arange(frame.rows)[:, None, None] * frame.down + np.arange(frame.columns)[None, :, None] * frame.right
         )
         beyond, features = frame.beyond(plane), head.features(frame.origin + steps)
-        brain += int((beyond & head.brain(frame.origin + steps)).sum())
+        inside = head.brain(frame.origin + steps)
+        brain += int((beyond & inside).sum())
+        if inside.any():
+            distances = plane.offset - (frame.origin + steps)[inside] @ np.asarray(plane.normal)
+            nearest = min(nearest, float(distances.min()))
         shown, gone = shown + int(features.sum()), gone + int((beyond & features).sum())
-    return {"brain_voxels_cut": brain, "face_cut": round(gone / shown, 3)}
+    return {"brain_voxels_cut": brain, "nearest_brain_mm": round(nearest, 1), "face_cut": round(gone / shown, 3)}
 
 
 def measure(name, objects, files, head, sheets):
@@ -91,6 +106,7 @@ def main():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--sheets", type=Path, help="folder for PNG sheets")
     parser.add_argument("--folder", type=Path, help="the files of one series, instead of made heads")
+    parser.add_argument("--random", type=int, metavar="N", help="so many heads made at random, instead of the five")
     options = parser.parse_args()
     if options.sheets:
         options.sheets.mkdir(parents=True, exist_ok=True)
@@ -100,7 +116,8 @@ def main():
         files = [part10.read(d) for d in data if d[128:132] == b"DICM"]
         rows.append(measure(options.folder.name, [], files, None, options.sheets))
     else:
-        for name, (head, scan, levels) in MADE.items():
+        heads = random_heads(options.random) if options.random else MADE.items()
+        for name, (head, scan, levels) in heads:
             objects = series(head, scan, levels)
             with pydicom.config.disable_value_validation():
                 files = [part10.read(as_file(o)) for o in objects]
