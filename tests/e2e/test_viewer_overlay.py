@@ -27,7 +27,7 @@ def expected(index, *layers, window=WINDOW):
     return blended(grey, labels_at(layers, index), layers)
 
 
-def test_masks_lie_on_their_pixels(tmp_path):
+def test_masks_lie_on_their_pixels(tmp_path, pictures):
     home = tmp_path / "home"
     write_series(
         home / "data",
@@ -82,11 +82,11 @@ def test_masks_lie_on_their_pixels(tmp_path):
         page.locator(".rr-stage:not([data-overlaid])").wait_for()
         np.testing.assert_array_equal(view.colours(), expected(7))
         assert view.root.locator(".rr-legend").is_hidden()
-        contours_lie_on_the_pixels(page, view, home, tmp_path)
+        contours_lie_on_the_pixels(page, view, home, pictures)
         assert guard.outside == []
 
 
-def contours_lie_on_the_pixels(page, view, home, tmp_path):
+def contours_lie_on_the_pixels(page, view, home, pictures):
     lung = box(20, 10, 60, 50, 120.0)
     (home / "work").mkdir(exist_ok=True)
     structures = [("lung", (10, 200, 30), [lung]), ("lesion", (240, 60, 200), [box(30, 20, 40, 30, 120.0)])]
@@ -116,7 +116,7 @@ def contours_lie_on_the_pixels(page, view, home, tmp_path):
     grey = grey_levels(Stored(ARRAY[8]), WINDOW)
     labels = labels_at([overlaid], 0)
     np.testing.assert_array_equal(view.colours(), blended(grey, labels, [overlaid]))
-    themes(page, view.root, tmp_path, "overlay")
+    themes(page, view.root, pictures, "overlay")
     view.stage.focus()
     page.keyboard.press("Home")
     view.arrive(0)

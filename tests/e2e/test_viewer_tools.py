@@ -81,7 +81,7 @@ def test_sigmoid_and_lut_equal_pythons(world, tmp_path):
     in_kernel(page, "assert view.lut is None and view.window == (135, 700)")
 
 
-def test_measuring_by_mouse_and_by_keys(world, tmp_path):
+def test_measuring_by_mouse_and_by_keys(world, pictures):
     write_series(world[0], "measure", list(ct(BOX, FrameOfReferenceUID="1.2.3.9")))
     page, view = opened(world, "measure", 4, 2, LINKED)
     said, listed = view.root.locator(".rr-said"), view.root.get_by_role("list", name="Measurements")
@@ -134,7 +134,7 @@ def test_measuring_by_mouse_and_by_keys(world, tmp_path):
     assert view.window() == before
     page.keyboard.press("Escape")
     view.marks(6)
-    themes(page, view.root, tmp_path, "measure")
+    themes(page, view.root, pictures, "measure")
 
     # On another slice nothing of it is drawn; its name in the list leads back.
     view.stage.focus()

@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+from PIL import Image
 
 PIXELS = """canvas => {
   const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -126,7 +127,7 @@ def in_kernel(page, code):
 
 
 def themes(page, root, folder, name):
-    """Pictures of `root` in light and in dark, to be looked at; the page stays light."""
+    """Pictures of `root` in light and in dark, small enough for the documentation; the page stays light."""
     for theme in ("Dark", "Light"):
         page.evaluate(
             "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", f"JupyterLab {theme}"
@@ -135,4 +136,8 @@ def themes(page, root, folder, name):
             "light => document.body.dataset.jpThemeLight === light", arg=str(theme == "Light").lower()
         )
         page.locator("#jupyterlab-splash").wait_for(state="detached")
-        root.screenshot(path=folder / f"{name}-{theme.lower()}.png")
+        path = folder / f"{name}-{theme.lower()}.png"
+        root.screenshot(path=path)
+        with Image.open(path) as taken:
+            small = taken.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+        small.save(path, optimize=True)
