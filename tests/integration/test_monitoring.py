@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,11 +18,18 @@ from readingroom_hub.adapters.monitor_tail import LogTail
 from readingroom_hub.cli.main import app
 from readingroom_hub.config import Settings
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
+from readingroom_hub.sandbox.fitness import Level, examine
 
 
 def a_read(person, study, at):
     subject = {"dataset": "lung", "study": study, "bytes": 10**8}
     return AuditRecord(AuditEvent.READ_INTENT, person=person, time=at, subject=subject)
+
+
+def examined(settings):
+    """What `readingroom doctor` says of the monitor, and whether it says that none runs."""
+    (found,) = (c for c in examine(settings) if c.name == "monitor")
+    return found.level, "no process runs it" in found.sentence
 
 
 def test_the_process_finds_a_bulk_download_and_holds_the_person_and_ends_when_told():
@@ -52,6 +60,7 @@ def test_the_process_finds_a_bulk_download_and_holds_the_person_and_ends_when_to
                 time.sleep(0.02)
             assert memory.load().looked_at is not None
             assert memory.is_running()
+            assert examined(settings) == (Level.OK, False)
             assert [h.person for h in compose.holds(settings, audit).current()] == [rosa]
             lines = compose.alerts(audit).lines(rosa)
             assert [(n.alert.person, n.suspended, n.name) for n in lines] == [(rosa, True, "Rosa")]
@@ -59,6 +68,8 @@ def test_the_process_finds_a_bulk_download_and_holds_the_person_and_ends_when_to
             process.send_signal(signal.SIGTERM)
             said = process.communicate(timeout=20)[1]
         assert (process.returncode, said) == (0, b"")
+        assert examined(settings) == (Level.ADVICE, True)
+        assert examined(replace(settings, monitor_minutes=0)) == (Level.OK, False)
         the_command_line_does_what_the_page_does(settings, rosa, lines[0].alert.id)
 
 

@@ -233,6 +233,22 @@ def _feeds(settings: Settings) -> Check:
     return Check("audit feeds", Level.OK, sentence)
 
 
+def _monitor(settings: Settings) -> Check:
+    if not settings.monitor_minutes:
+        return Check("monitor", Level.OK, "it is switched off")
+    memory = compose.monitor_memory(settings)
+    state = memory.load()
+    if state.trouble:
+        return Check("monitor", Level.ADVICE, state.trouble, "put that right; alerts that wait are sent then")
+    if state.looked_at is None:
+        return Check("monitor", Level.OK, "it has not looked yet")
+    sentence = f"it last looked at {state.looked_at:%Y-%m-%d %H:%M} UTC"
+    if not memory.is_running():
+        remedy = "`readingroom serve` runs it; look at monitor.log"
+        return Check("monitor", Level.ADVICE, f"no process runs it, {sentence}", remedy)
+    return Check("monitor", Level.OK, sentence)
+
+
 def _propagation(settings: Settings) -> Check:
     """Whether a mount made later is seen in running servers. `shared:N` in mountinfo, see proc(5)."""
     if os.geteuid() == 0:
@@ -260,6 +276,7 @@ CHECKS: tuple[Callable[[Settings], Check], ...] = (
     _state_folder,
     _custody,
     _feeds,
+    _monitor,
     _propagation,
 )
 
