@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import struct
 from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 from readingroom_hub.adapters.audit_bundle import whole_file
 from readingroom_hub.errors import Conflict
 from readingroom_hub.ports.monitoring import MonitorMemory, MonitorState
+
+_WHOLE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+"""`struct flock` of fcntl(2): a write lock of the whole file, which the open file holds and not the process."""
 
 
 class FileMemory(MonitorMemory):
@@ -47,21 +51,25 @@ class FileMemory(MonitorMemory):
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the one place of a monitor. Raises Conflict where another one runs. flock(2)."""
+        """Hold the one place of a monitor. Raises Conflict where another one runs."""
         fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+                fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _WHOLE)
+            except OSError as error:
                 raise Conflict(f"another monitor runs on {self._folder}: stop it first") from error
             yield
         finally:
             os.close(fd)
 
     def is_running(self) -> bool:
-        """Whether a monitor holds its place."""
+        """Whether a monitor holds its place. Only asks: to try the lock could turn away one that starts now."""
         try:
-            with self.alone():
-                return False
-        except Conflict:
-            return True
+            fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            (found,) = struct.unpack_from("h", fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _WHOLE))
+        finally:
+            os.close(fd)
+        return bool(found != fcntl.F_UNLCK)
