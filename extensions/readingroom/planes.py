@@ -187,9 +187,13 @@ def _plane(found: pydicom.Dataset, path: Path, dataset: str, frame: int) -> Plan
 
 
 def _rate(found: pydicom.Dataset) -> float | None:
-    said = found.get("RecommendedDisplayFrameRate") or found.get("CineRate")
-    taken = float(found.get("FrameTime") or 0)
-    rate = float(said) if said else 1000 / taken if taken > 0 else 0.0
+    try:
+        said = found.get("RecommendedDisplayFrameRate") or found.get("CineRate")
+        taken = float(found.get("FrameTime") or 0)
+        rate = float(said) if said else 1000 / taken if taken > 0 else 0.0
+    except (ValueError, TypeError):
+        # A picture is no worse for a rate that is no number.
+        return None
     return rate if 0 < rate < float("inf") else None
 
 

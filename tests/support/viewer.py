@@ -139,5 +139,5 @@ def themes(page, root, folder, name):
         path = folder / f"{name}-{theme.lower()}.png"
         root.screenshot(path=path)
         with Image.open(path) as taken:
-            small = taken.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+            small = taken.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         small.save(path, optimize=True)

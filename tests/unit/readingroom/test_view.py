@@ -246,3 +246,10 @@ def test_a_cine_runs_as_its_file_wants(tmp_path, elements, rate):
         with pytest.raises(traitlets.TraitError):
             shown.rate = wrong
     assert not shown.playing
+
+
+def test_a_rate_that_is_no_number_harms_no_picture(tmp_path):
+    one = instance(np.zeros((2, 2), np.uint16))
+    one.add_new("FrameTime", "LO", "fast")
+    folder = write_series(tmp_path, "d", [one])
+    assert SeriesView(Frames.of_files(sorted(folder.iterdir()), "d")).rate == 10
