@@ -10,8 +10,13 @@ from pydicom.dataset import Dataset
 from tests.support import fuzz
 from tests.support.dicom_objects import NAME, PATIENT_ID, as_file, ct_image, deidentifier
 
+from readingroom_hub.deid.cleaner import Others
+from readingroom_hub.deid.engine import Deidentifier
+from readingroom_hub.deid.identifiers import Identifiers
 from readingroom_hub.deid.part10 import CannotDeidentify
 from readingroom_hub.deid.pixels.search import spells
+from readingroom_hub.deid.policy import Policy
+from readingroom_hub.deid.policy_file import load
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +96,50 @@ def test_elements_that_no_reader_can_read_keep_the_file_out(tag, vr, value, reas
         return
     with pytest.raises(CannotDeidentify, match=reason):
         deidentifier()(data[:at] + element + data[at:])
+
+
+@pytest.mark.parametrize("vr", ["DT", "UI", "DA"])
+@pytest.mark.parametrize("policy", ["basic", "research"])
+def test_a_text_whose_vr_says_number_or_date_is_cleaned_as_the_text_it_is(vr, policy):
+    plain = as_file(ct_image(ImageComments="seen with Hannelore, thin slices"))
+    data = plain.replace(b"\x20\0\0\x40LT", b"\x20\0\0\x40" + vr.encode())
+    assert data != plain
+    done = Deidentifier(load(policy), b"s" * 32)(data)
+    assert b"hannelore" not in done.data.lower()
+    assert (b"thin slices" in done.data) == (policy == "research")
+
+
+def test_a_name_in_the_bytes_of_a_number_keeps_the_file_out():
+    data = as_file(ct_image())
+    at = data.index(b"\xe0\x7f\x10\0OW")
+    hidden = struct.pack("<HH2sH", 0x0028, 0x9001, b"UL", 12) + b"zwiebelturm "
+    with pytest.raises(CannotDeidentify, match="residual identifier in the encoded header"):
+        deidentifier()(data[:at] + hidden + data[at:])
+    others = Others(Identifiers(names=frozenset({"quastenflosser"})))
+    hidden = struct.pack("<HH2sH", 0x0028, 0x9001, b"UL", 16) + b" quastenflosser "
+    with pytest.raises(CannotDeidentify, match="residual identifier in the encoded header"):
+        Deidentifier(Policy(), b"s" * 32, others)(data[:at] + hidden + data[at:])
+
+
+def test_pixels_that_spell_another_patient_of_the_batch_keep_the_file_out():
+    others = Others(Identifiers(names=frozenset({"quastenflosser"})))
+    ds = ct_image(PixelData=b"quastenflosser".ljust(32))
+    ds["PixelData"].VR = "OW"
+    with pytest.raises(CannotDeidentify, match="stands as text among the values"):
+        Deidentifier(Policy(), b"s" * 32, others)(as_file(ds))
+
+
+@pytest.mark.parametrize("other", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.2"])
+def test_a_transfer_syntax_that_lies_keeps_the_file_out(other):
+    data = as_file(ct_image())
+    wrong = data.replace(b"1.2.840.10008.1.2.1\0", other.encode().ljust(20, b"\0"), 1)
+    assert wrong != data
+    with pytest.raises(CannotDeidentify):
+        deidentifier()(wrong)
+
+
+def test_compressed_pixels_under_an_uncompressed_syntax_keep_the_file_out():
+    data = Path(str(get_testdata_file("MR_small_RLE.dcm", download=False))).read_bytes()
+    wrong = data.replace(b"1.2.840.10008.1.2.5\0", b"1.2.840.10008.1.2.1\0", 1)
+    with pytest.raises(CannotDeidentify, match="is compressed, and its transfer syntax says that it is not"):
+        deidentifier()(wrong)

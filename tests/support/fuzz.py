@@ -190,7 +190,7 @@ class Fuzzer:
         self._policies = [policy_file.load("basic"), policy_file.load("research")]
         people = Identifiers()
         for data in self.seeds:
-            people |= engine.survey(io.BytesIO(data), self._policies[0].options)
+            people |= engine.survey(io.BytesIO(data), self._policies[0].options).people
         self._deidentify = [Deidentifier(p, b"f" * 32, Others(people)) for p in self._policies]
         self.results = 0
 
@@ -210,8 +210,9 @@ class Fuzzer:
         finally:
             signal.alarm(0)
         self.results += 1
-        own = engine.survey(io.BytesIO(data), self._policies[which].options)
-        if told := leaked(done.data, own=FAMILY.lower() in own.names):
+        own = engine.survey(io.BytesIO(data), self._policies[which].options).people
+        known = FAMILY.lower() in own.names, PLACE.lower() in own.phrases
+        if told := leaked(done.data, own=known[0], place=known[1]):
             return Finding(case, f"{told} in the result", data)
         return self._readable(case, data, done.data)
 
@@ -225,13 +226,17 @@ class Fuzzer:
                 pass  # a VR that depends on an attribute that the original does not have either
             except Exception as error:  # noqa: BLE001
                 return Finding(case, f"the result cannot be read: {type(error).__name__}: {error}", data)
-        return None if ds.PatientIdentityRemoved == "YES" else Finding(case, "PatientIdentityRemoved is not YES", data)
+        return (
+            None
+            if ds.get("PatientIdentityRemoved") == "YES"
+            else Finding(case, "PatientIdentityRemoved is not YES", data)
+        )
 
 
-def leaked(result: bytes, *, own: bool) -> str:
+def leaked(result: bytes, *, own: bool, place: bool = True) -> str:
     """The first planted value that `result` holds: as a word, or inside others where it is its own patient's."""
     text = result.lower()
-    for token in TOKENS:
+    for token in TOKENS if place else TOKENS[:-1]:  # places of others are not hunted in what is no text
         if re.search(rb"(?<![0-9a-z])" + token + rb"(?![0-9a-z])", text) or (own and TOKENS[0] in text):
             return token.decode()
     return ""

@@ -14,6 +14,8 @@ from readingroom_hub.deid.words import ordinary
 _LONG = 6
 _INSIDE = 7
 _CACHED = 20_000
+# Eight letters come about by chance once in 10^17 places; thousands of words cost as much time as one.
+_SPELT, _MOST_SPELT = 8, 5_000
 _TOKEN = re.compile(r"[^\W_]+")
 
 
@@ -27,6 +29,9 @@ class Others:
         self.ids = frozenset(i for i in people.ids if len(i) >= 6 and sum(c.isdigit() for c in i) >= 4)
         self._long = frozenset(n for n in self.names if len(n) >= _INSIDE)
         self._lengths = sorted({len(n) for n in self._long})
+        spelt = {w.encode() for w in people.names | people.ids | people.phrases if w.isascii() and len(w) >= _SPELT}
+        self.spelt = frozenset(spelt if len(spelt) <= _MOST_SPELT else ())
+        """What no Pixel Data may spell; empty where people are too many to look for among so many values."""
         self._phrases: dict[str, set[tuple[str, ...]]] = {}
         for phrase in people.phrases:
             words = tuple(phrase.split())

@@ -83,6 +83,8 @@ class Case:
             todo = action(frozenset(), self.sop_class, parent, tag)
             todo = Action.EMPTY if todo is Action.KEEP else todo
         if todo in {Action.KEEP, Action.CLEAN}:
+            if vr == "UN" and tag.is_private:
+                vr = str(ds[tag].VR)  # pydicom knows that of some private elements: numbers are no text
             return self._keep(ds, parent, tag, vr, described=todo is Action.CLEAN, private=private)
         if todo is Action.REMOVE:
             del ds[tag]
@@ -169,9 +171,9 @@ class Case:
 def _vr(tag: BaseTag, element: _Element) -> str:
     """The VR by which an element is treated: that of the dictionary where the file's own would hide a text."""
     vr = element.VR
-    if vr not in {None, "UN", "OB"}:
-        return str(vr)
     known = vr_of(tag) or "UN"
+    if vr not in {None, "UN", "OB"}:
+        return known if known in _LIMITS and vr not in _LIMITS and vr != "SQ" and known != "UN" else str(vr)
     return str(vr) if vr == "OB" and "OB" in known else known
 
 

@@ -159,7 +159,9 @@ class Deidentifier:
             pixels, count = comments.blank(pixels)
             if count:
                 case.actions["PixelData", Action.CLEAN] += count
-        if search.spells(pixels, words):
+        if search.spells(pixels, self._others.spelt) or (
+            not words <= self._others.spelt and search.spells(pixels, words)
+        ):
             raise CannotDeidentify("a name or number of its patient stands as text among the values of its Pixel Data")
         return pixels
 

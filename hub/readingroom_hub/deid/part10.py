@@ -64,7 +64,7 @@ def read(data: bytes) -> Part10:
             walker.to_end(_data_set_start(data, named=named))
             return Part10(header, b"", None, syntax)
         length = walker.defined_length(start)
-        walker.check_pixels(start)
+        walker.check_pixels(start, syntax)
         if missing := walker.missing(start):
             pixels = bytes(data[start:]) + _padding(header, walker.value(start), missing, little=bool(little))
             return Part10(header, pixels, length, syntax, missing)
@@ -140,6 +140,8 @@ def _transfer_syntax(header: Dataset) -> UID:
         return pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
     if syntax.is_private or not syntax.is_transfer_syntax:
         raise CannotDeidentify("unknown or private transfer syntax")
+    if (syntax.is_implicit_VR, syntax.is_little_endian) != header.original_encoding and len(header):
+        raise CannotDeidentify("its elements are not encoded as its transfer syntax says")
     return syntax
 
 
@@ -186,10 +188,13 @@ class _Walker:
             inner = _Walker(self._data, implicit=True, little=True)
         return inner._items(value)  # its own kind
 
-    def check_pixels(self, position: int) -> None:
-        """Raise CannotDeidentify where something else than Pixel Data stopped the parser."""
-        if self._head(position)[0] not in _PIXELS:
+    def check_pixels(self, position: int, syntax: UID) -> None:
+        """Raise CannotDeidentify where something else than Pixel Data stopped the parser, or it is of another kind."""
+        tag, _, length, _ = self._head(position)
+        if tag not in _PIXELS:
             raise CannotDeidentify("its data set ends in the middle, with the end of a sequence that never began")
+        if length == _UNDEFINED and not syntax.is_encapsulated:
+            raise CannotDeidentify("its Pixel Data is compressed, and its transfer syntax says that it is not")
 
     def missing(self, position: int) -> int:
         """How many bytes of the value of the element at `position` the file lacks."""

@@ -36,6 +36,8 @@ _TERMS = {
 _LONG_WORD = 6
 _PARTS = re.compile(rb"[\^=\\\\ ,;/()]+")
 _BETWEEN = rb"[^0-9A-Za-z]{0,2}"
+# No number, date or UID has so many letters in a row.
+_LETTERS = re.compile(rb"[A-Za-z]{3}")
 _TOKEN = re.compile(rb"[0-9A-Za-z]{5,}")
 _NUMBERS = frozenset({"UI", "DS", "IS", "FL", "FD", "SL", "SS", "UL", "US", "SV", "UV", "AT"})
 
@@ -103,18 +105,18 @@ def check(
         return
     scan = _Scan(own, others, options)
     scan.run(pydicom.dcmread(io.BytesIO(header), stop_before_pixels=True))
-    if not scan.hits and scan.allowed < found:
+    if not scan.hits and (scan.allowed < found or scan.strangers < strangers):  # where no element shows it as text
         scan.hits = ["the encoded header"]
     if scan.hits:
         raise CannotDeidentify(f"residual identifier in {', '.join(sorted(set(scan.hits)))}")
 
 
-def _strangers(raw: bytes, others: Others) -> bool:
-    """Whether `raw` holds a word that names another person of the batch."""
+def _strangers(raw: bytes, others: Others) -> int:
+    """How many words of `raw` name people of the batch."""
     if not others.names and not others.ids:
-        return False
-    tokens = {t.decode().lower() for t in _TOKEN.findall(raw)}
-    return not (tokens.isdisjoint(others.names) and tokens.isdisjoint(others.ids))
+        return 0
+    tokens = [t.decode().lower() for t in _TOKEN.findall(raw)]
+    return sum(t in others.names or t in others.ids for t in tokens)
 
 
 class _Scan:
@@ -125,7 +127,7 @@ class _Scan:
         dates = {Option.MODIFIED_DATES, Option.FULL_DATES} & options
         self._plain = _NUMBERS | {"DA", "DT"} if dates else _NUMBERS
         self.hits: list[str] = []
-        self.allowed = 0
+        self.allowed = self.strangers = 0
 
     def run(self, ds: Dataset, *, top: bool = True, ours: bool = False) -> None:
         """Look at every element; all is allowed in what is `ours`."""
@@ -136,10 +138,13 @@ class _Scan:
                 continue
             raw = _bytes(element.value)
             found = len(self._own.findall(raw)) if self._own else 0
-            if not found and not _strangers(raw, self._others):
+            strangers = _strangers(raw, self._others)
+            if not found and not strangers:
                 continue
-            if ours or element.VR in self._plain or exempt(element.tag, raw, top=top):
+            plain = element.VR in self._plain and not _LETTERS.search(raw)
+            if ours or plain or exempt(element.tag, raw, top=top):
                 self.allowed += found
+                self.strangers += strangers
             else:
                 self.hits.append(keyword(element.tag))
 
