@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from tests.support.dicom_series import ct, phantom, write_series
 from tests.support.lab import chromium_page, running_lab
-from tests.support.viewer import Viewer, in_kernel, open_notebook, themes
+from tests.support.viewer import Viewer, in_kernel, open_notebook, themes, until_in_kernel
 
 from readingroom.viewers import SeriesView
 from readingroom.volume import Frames
@@ -67,7 +67,8 @@ def test_sigmoid_and_lut_equal_pythons(world, tmp_path):
     view.says("slice 2 of 4, CURVE")
     here.lut = 0
     np.testing.assert_array_equal(view.pixels(), here.grey())
-    in_kernel(page, "assert view.lut == 0; view.invert = True")
+    until_in_kernel(page, "view.lut == 0")
+    in_kernel(page, "view.invert = True")
     view.says("inverted")
     here.invert = True
     np.testing.assert_array_equal(view.pixels(), here.grey())
@@ -78,7 +79,7 @@ def test_sigmoid_and_lut_equal_pythons(world, tmp_path):
     view.says("W 700 L 135")
     here.window = (135, 700)
     np.testing.assert_array_equal(view.pixels(), here.grey())
-    in_kernel(page, "assert view.lut is None and view.window == (135, 700)")
+    until_in_kernel(page, "view.lut is None and view.window == (135, 700)")
 
 
 def test_measuring_by_mouse_and_by_keys(world, pictures):
@@ -151,7 +152,7 @@ def test_measuring_by_mouse_and_by_keys(world, pictures):
     view.stage.focus()
     page.keyboard.press("Delete")
     lists("A<b>1: Length 8.5 mm (slice 3)")
-    in_kernel(page, "assert [one['kind'] for one in view.annotations] == ['length']")
+    until_in_kernel(page, "[one['kind'] for one in view.annotations] == ['length']")
 
     # What is refused is said.
     page.keyboard.press("r")
@@ -188,7 +189,8 @@ def test_a_cine_shows_every_picture_in_turn_at_its_rate(world):
     assert np.median(np.diff([t for _, t in seen])) > 1000 / 20 - 18
     # It stops on the picture that it shows, and Python knows which.
     count = len(page.evaluate("() => window.seen"))
-    in_kernel(page, "assert not view.playing; view.rate = 60; view.index = 3")
+    until_in_kernel(page, "not view.playing")
+    in_kernel(page, "view.rate = 60; view.index = 3")
     view.arrive(3)
     assert len(page.evaluate("() => window.seen")) <= count + 2
     assert view.root.get_by_role("spinbutton", name="Pictures a second").input_value() == "60"
@@ -196,7 +198,7 @@ def test_a_cine_shows_every_picture_in_turn_at_its_rate(world):
     # Python starts and stops it, too.
     in_kernel(page, "view.playing = True")
     view.root.get_by_role("button", name="Stop").click()
-    in_kernel(page, "assert view.playing is False")
+    until_in_kernel(page, "view.playing is False")
 
 
 def test_axe_finds_nothing_serious(world, tmp_path):

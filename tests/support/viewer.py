@@ -126,6 +126,16 @@ def in_kernel(page, code):
     assert status == "ok"
 
 
+def until_in_kernel(page, condition):
+    """Wait until a condition is true in the kernel: what the browser tells it may come after the next code."""
+    page.wait_for_function(
+        "async code => (await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+        ".requestExecute({ code }).done).content.status === 'ok'",
+        arg=f"assert {condition}",
+        polling=100,
+    )
+
+
 def themes(page, root, folder, name):
     """Pictures of `root` in light and in dark, small enough for the documentation; the page stays light."""
     for theme in ("Dark", "Light"):
