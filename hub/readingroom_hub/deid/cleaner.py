@@ -9,13 +9,14 @@ from readingroom_hub.deid.dummies import WORD
 from readingroom_hub.deid.folding import fold
 from readingroom_hub.deid.identifiers import Identifiers
 from readingroom_hub.deid.patterns import Found
+from readingroom_hub.deid.pixels.search import SHORTEST
 from readingroom_hub.deid.words import ordinary
 
 _LONG = 6
 _INSIDE = 7
 _CACHED = 20_000
-# Eight letters come about by chance once in 10^17 places; thousands of words cost as much time as one.
-_SPELT, _MOST_SPELT = 8, 5_000
+# Thousands of words cost as much time as one; more of them would be spelt by chance.
+_MOST_SPELT = 5_000
 _TOKEN = re.compile(r"[^\W_]+")
 
 
@@ -29,7 +30,7 @@ class Others:
         self.ids = frozenset(i for i in people.ids if len(i) >= 6 and sum(c.isdigit() for c in i) >= 4)
         self._long = frozenset(n for n in self.names if len(n) >= _INSIDE)
         self._lengths = sorted({len(n) for n in self._long})
-        spelt = {w.encode() for w in people.names | people.ids | people.phrases if w.isascii() and len(w) >= _SPELT}
+        spelt = {w.encode() for w in people.names | people.ids | people.phrases if w.isascii() and len(w) >= SHORTEST}
         self.spelt = frozenset(spelt if len(spelt) <= _MOST_SPELT else ())
         """What no Pixel Data may spell; empty where people are too many to look for among so many values."""
         self._phrases: dict[str, set[tuple[str, ...]]] = {}

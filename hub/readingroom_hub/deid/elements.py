@@ -67,7 +67,7 @@ class Case:
     def _action(self, ds: Dataset, parent: int, tag: BaseTag, *, private: bool) -> Action:
         if tag.is_private and (private or Option.SAFE_PRIVATE in self.policy.options):
             return Action.CLEAN if safe_private.is_safe(ds, tag) else Action.REMOVE
-        return action(self.policy.options, self.sop_class, parent, tag)
+        return action(self.policy.options, self.sop_class, parent, int(tag))  # pydicom compares its tags slowly
 
     def _content(self, tag: BaseTag, content: Action) -> Action:
         """A content item's own row goes before that of the attribute which holds its value."""
@@ -76,6 +76,9 @@ class Case:
         return Action.SHIFT if vr_of(tag) in {"DA", "DT", "TM"} else Action.CLEAN
 
     def _do(self, ds: Dataset, parent: int, tag: BaseTag, todo: Action, *, private: bool) -> Action:
+        if todo is Action.REMOVE:
+            del ds[tag]
+            return todo
         vr = _vr(tag, ds.get_item(tag))
         if todo is Action.SHIFT:
             if self._shift(ds, tag, vr):
@@ -171,7 +174,7 @@ class Case:
 def _vr(tag: BaseTag, element: _Element) -> str:
     """The VR by which an element is treated: that of the dictionary where the file's own would hide a text."""
     vr = element.VR
-    known = vr_of(tag) or "UN"
+    known = vr_of(int(tag)) or "UN"
     if vr not in {None, "UN", "OB"}:
         return known if known in _LIMITS and vr not in _LIMITS and vr != "SQ" and known != "UN" else str(vr)
     return str(vr) if vr == "OB" and "OB" in known else known

@@ -159,9 +159,9 @@ class Deidentifier:
             pixels, count = comments.blank(pixels)
             if count:
                 case.actions["PixelData", Action.CLEAN] += count
-        if search.spells(pixels, self._others.spelt) or (
-            not words <= self._others.spelt and search.spells(pixels, words)
-        ):
+        batch = self._others.spelt
+        own = frozenset(w for w in words if len(w) >= search.SHORTEST)
+        if search.spells(pixels, batch) or (not own <= batch and search.spells(pixels, own)):
             raise CannotDeidentify("a name or number of its patient stands as text among the values of its Pixel Data")
         return pixels
 

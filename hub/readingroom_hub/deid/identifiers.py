@@ -121,9 +121,10 @@ def decoded(ds: Dataset, tag: BaseTag) -> str:
 
 def _texts(ds: Dataset, wanted: frozenset[int]) -> Iterator[tuple[int, str]]:
     for tag in ds.keys():  # noqa: SIM118  # iterating the dataset itself would convert every element
-        vr = vr_of(tag)
-        if vr == "PN" or tag in wanted or tag in _described():
-            yield tag, decoded(ds, tag)
+        number = int(tag)  # pydicom compares its tags slowly
+        vr = vr_of(number)
+        if vr == "PN" or number in wanted or number in _described():
+            yield number, decoded(ds, tag)
         elif vr == "SQ" and not tag.is_private:
             element = ds[tag]
             for item in element.value if element.VR == "SQ" and element.value else ():

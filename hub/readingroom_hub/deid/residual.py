@@ -81,7 +81,7 @@ def _longest_first(part: bytes) -> tuple[int, bytes]:
 
 def _encoded_names(ds: Dataset) -> Iterator[bytes]:
     for tag in ds.keys():  # noqa: SIM118  # iterating the dataset itself would convert every element
-        vr = vr_of(tag)
+        vr = vr_of(int(tag))
         if vr == "SQ" and not tag.is_private:
             element = ds[tag]
             for item in element.value if element.VR == "SQ" and element.value else ():
