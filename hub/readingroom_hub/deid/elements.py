@@ -47,6 +47,10 @@ class Case:
     samples: dict[tuple[str, Action], str] = field(default_factory=dict)
     """What an attribute says now, once for each action that leaves a value."""
 
+    @property
+    def _safe_private(self) -> bool:
+        return Option.SAFE_PRIVATE in self.policy.options
+
     def apply(self, ds: Dataset, parent: int = 0, *, private: bool = False) -> None:
         """Do to each element of `ds`, an item of sequence `parent` (0: the object itself), what the policy says."""
         content = None
@@ -59,15 +63,16 @@ class Case:
                 todo = self._content(tag, content)
             done = self._do(ds, parent, tag, todo, private=private)
             if done is not Action.KEEP:
-                key = keyword(tag), done
+                key = keyword(int(tag)), done
                 self.actions[key] += 1
                 if done in _SHOWN and key not in self.samples and (element := ds[tag]).VR != "SQ":
                     self.samples[key] = _sample(element.value)
 
     def _action(self, ds: Dataset, parent: int, tag: BaseTag, *, private: bool) -> Action:
-        if tag.is_private and (private or Option.SAFE_PRIVATE in self.policy.options):
+        number = int(tag)  # pydicom compares its tags slowly
+        if (private or self._safe_private) and number >> 16 & 1:
             return Action.CLEAN if safe_private.is_safe(ds, tag) else Action.REMOVE
-        return action(self.policy.options, self.sop_class, parent, int(tag))  # pydicom compares its tags slowly
+        return action(self.policy.options, self.sop_class, parent, number)
 
     def _content(self, tag: BaseTag, content: Action) -> Action:
         """A content item's own row goes before that of the attribute which holds its value."""
