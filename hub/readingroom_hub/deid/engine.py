@@ -64,6 +64,7 @@ class Deidentifier:
         self._others = others
         self._faces = faces
         self._cleaners: dict[tuple[Identifiers, int | None], Cleaner] = {}
+        self._codes = [_code(*c) for c in policy.codes]
         self._uids = UIDMap(secret)
         self._pseudonyms = Pseudonyms(secret)
 
@@ -186,7 +187,7 @@ class Deidentifier:
         header.PatientID = header.PatientName = pseudonym
         header.PatientIdentityRemoved = "YES"
         header.DeidentificationMethod = self._policy.method
-        header.DeidentificationMethodCodeSequence = [_code(*c) for c in self._policy.codes]
+        header.DeidentificationMethodCodeSequence = self._codes
         header.LongitudinalTemporalInformationModified = self._policy.dates
 
 

@@ -10,8 +10,10 @@ from readingroom_hub.model.dataset import Instance
 from readingroom_hub.model.ids import UID
 
 
-def describe(done: Deidentified) -> Instance:
-    """The line of one de-identified file. A value that cannot be read is left empty: it is no reason to refuse."""
+def describe(done: Deidentified, *, digest: bool = True) -> Instance:
+    """The line of one de-identified file; its digest is empty where nobody is to compare it.
+
+    A value that cannot be read is left empty: it is no reason to refuse."""
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")  # pydicom's remarks on odd values quote them
         header = done.header
@@ -24,7 +26,7 @@ def describe(done: Deidentified) -> Instance:
             modality=done.modality,
             number=done.number,
             size=len(done.data),
-            sha256=hashlib.sha256(done.data).hexdigest(),
+            sha256=hashlib.sha256(done.data).hexdigest() if digest else "",
             patient=_text(header, "PatientID"),
             study_date=_text(header, "StudyDate"),
             description=_text(header, "SeriesDescription"),
