@@ -205,9 +205,10 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>De-identification report</title>
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1a1a1a }}
+:root {{ color-scheme: light dark }}
+body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem }}
 dt {{ font-weight: 600 }} table {{ border-collapse: collapse; width: 100% }}
-th, td {{ text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #ccc; vertical-align: top }}
+th, td {{ text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8886; vertical-align: top }}
 .masked {{ display: flex; flex-wrap: wrap; gap: 1rem }} figure {{ margin: 0; max-width: 20rem }}
 img {{ max-width: 100%; background: #000 }} figcaption {{ font-size: .875rem; overflow-wrap: anywhere }}
 td {{ overflow-wrap: anywhere }}
