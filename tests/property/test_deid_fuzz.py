@@ -10,11 +10,13 @@ from pydicom.dataset import Dataset
 from tests.support import fuzz
 from tests.support.dicom_objects import NAME, PATIENT_ID, as_file, ct_image, deidentifier
 
+from readingroom_hub.deid import part10
 from readingroom_hub.deid.cleaner import Others
 from readingroom_hub.deid.engine import Deidentifier
 from readingroom_hub.deid.identifiers import Identifiers
 from readingroom_hub.deid.part10 import CannotDeidentify
 from readingroom_hub.deid.pixels.search import spells
+from readingroom_hub.deid.pixels.stored import Stored
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.deid.policy_file import load
 
@@ -143,3 +145,22 @@ def test_compressed_pixels_under_an_uncompressed_syntax_keep_the_file_out():
     wrong = data.replace(b"1.2.840.10008.1.2.5\0", b"1.2.840.10008.1.2.1\0", 1)
     with pytest.raises(CannotDeidentify, match="is compressed, and its transfer syntax says that it is not"):
         deidentifier()(wrong)
+
+
+@pytest.mark.parametrize("case", [20062736, 20466545, 20262860])
+@pytest.mark.filterwarnings("ignore")
+def test_a_decoder_that_panics_and_pixels_of_no_kind_keep_the_file_out(fuzzer, case):
+    assert fuzzer.run(case) is None
+
+
+def test_a_panic_in_a_decoder_is_a_reason_not_an_end(monkeypatch):
+    class PanicException(BaseException):
+        """As pyo3 has it: no Exception."""
+
+    def panics(*_, **__):
+        raise PanicException
+
+    monkeypatch.setattr("readingroom_hub.deid.pixels.stored.get_decoder", panics)
+    data = Path(str(get_testdata_file("MR_small_RLE.dcm", download=False))).read_bytes()
+    with pytest.raises(CannotDeidentify, match="cannot be decoded"):
+        Stored(part10.read(data))

@@ -23,6 +23,7 @@ _GAP = 16 << 20
 _FIRST_GROUPS = frozenset({b"\x02\0", b"\x08\0", b"\0\x08"})
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})  # Float, Double Float, Pixel Data
+_PIXEL_VRS = frozenset({b"", b"OB", b"OW", b"OF", b"OD", b"UN"})
 _EXPLICIT_LITTLE = (False, True)
 
 
@@ -190,7 +191,9 @@ class _Walker:
 
     def check_pixels(self, position: int, syntax: UID) -> None:
         """Raise CannotDeidentify where something else than Pixel Data stopped the parser, or it is of another kind."""
-        tag, _, length, _ = self._head(position)
+        tag, vr, length, _ = self._head(position)
+        if tag in _PIXELS and vr not in _PIXEL_VRS:
+            raise CannotDeidentify("its Pixel Data has a value representation that no Pixel Data has")
         if tag not in _PIXELS:
             raise CannotDeidentify("its data set ends in the middle, with the end of a sequence that never began")
         if length == _UNDEFINED and not syntax.is_encapsulated:

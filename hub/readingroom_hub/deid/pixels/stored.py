@@ -143,7 +143,9 @@ class Stored:
         try:
             # What is lossless keeps its colour space; what is not is decoded to what viewers show.
             values, described = get_decoder(syntax).as_array(source, raw=syntax in _LOSSLESS)
-        except Exception as error:  # each codec has its own
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # each codec has its own, and a panic of one in Rust is no Exception
             raise CannotDeidentify(
                 f"its Pixel Data cannot be decoded ({syntax.name}), so what it shows cannot be looked at"
             ) from error
