@@ -13,6 +13,7 @@ from readingroom_hub.adapters import catalogue_sql
 from readingroom_hub.adapters.audit_feeds import Feeds
 from readingroom_hub.adapters.catalogue_tables import open_database
 from readingroom_hub.config import Paths, Settings, running
+from readingroom_hub.durable import whole_file
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.bundle import Verified, Wanted
 from readingroom_hub.ledger.note import VKey
@@ -89,8 +90,6 @@ def purge(settings: Settings, before: datetime, reason: str, by: PersonId, appro
 
 def write_whole(target: Path, pieces: Iterable[bytes]) -> None:
     """Write a file whole or not at all. Raises StoreUnavailable."""
-    from readingroom_hub.adapters.audit_bundle import whole_file
-
     with whole_file(target) as file:
         file.writelines(pieces)
 

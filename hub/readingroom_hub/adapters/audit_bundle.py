@@ -1,7 +1,6 @@
 """Writes the auditor's single file from a log's file: see `ledger.bundle` for its form."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import BinaryIO
 
 from readingroom_hub.adapters.audit_index import wire_moment
 from readingroom_hub.adapters.audit_log import LOG_FILE, LogReader
-from readingroom_hub.errors import BadInput, StoreUnavailable
+from readingroom_hub.durable import whole_file
+from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.bundle import Header, Wanted, checkpoint_line, entry_line, last_line
 from readingroom_hub.ledger.canonical import from_leaf
 from readingroom_hub.ledger.leaf import CONTROL, check_envelope
@@ -29,24 +29,6 @@ def write_bundle(folder: Path, secret: bytes, wanted: Wanted, target: Path) -> t
     Raises IntegrityError where the log cannot be read, BadInput for a time without records, StoreUnavailable."""
     with contextlib.closing(LogReader(folder / LOG_FILE)) as reader, whole_file(target) as file:
         return _write(reader, wanted, secret, file)
-
-
-@contextlib.contextmanager
-def whole_file(target: Path) -> Iterator[BinaryIO]:
-    """A file that appears at `target` when the block ends well, and not at all otherwise; mode 0600.
-
-    Raises StoreUnavailable."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123  # mode
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
-    except OSError as error:
-        raise StoreUnavailable(f"{target} cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _range(reader: LogReader, wanted: Wanted, size: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from readingroom_hub.adapters.audit_log import LOG_FILE
+from readingroom_hub.durable import sync
 from readingroom_hub.errors import IntegrityError, KeyUnavailable
 from readingroom_hub.ledger.note import Signer
 
@@ -31,11 +32,7 @@ def write_new(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.rename(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
 

@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from readingroom_hub.adapters.audit_bundle import whole_file
 from readingroom_hub.adapters.audit_log import LOG_FILE, LogReader
+from readingroom_hub.durable import whole_file
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.merkle import Nodes, consistency_path, inclusion_path
 from readingroom_hub.ledger.note import Checkpoint, split_note

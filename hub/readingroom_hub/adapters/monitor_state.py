@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 
-from readingroom_hub.adapters.audit_bundle import whole_file
+from readingroom_hub.durable import whole_file
 from readingroom_hub.errors import Conflict
 from readingroom_hub.ports.monitoring import MonitorMemory, MonitorState
 

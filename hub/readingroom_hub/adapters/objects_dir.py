@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from readingroom_hub.durable import sync
 from readingroom_hub.errors import BadInput, Conflict, NotFound, StoreUnavailable
 from readingroom_hub.ports.objects import ObjectStore, check_name
 
@@ -47,7 +48,7 @@ class DirectoryObjectStore(ObjectStore):
             finally:
                 with suppress(OSError):
                     os.unlink(temporary)  # noqa: PTH108
-            _sync(path.parent)
+            sync(path.parent)
 
     def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
         """Read with `pread`; the file is open only for this call."""
@@ -97,7 +98,7 @@ class DirectoryObjectStore(ObjectStore):
         path = self._path(name)
         with _reported(name), suppress(FileNotFoundError):
             path.unlink()
-            _sync(path.parent)
+            sync(path.parent)
 
     def delete(self, prefix: str) -> None:
         """Remove the folder, temporary files of killed writers too, then make the removal durable."""
@@ -106,7 +107,7 @@ class DirectoryObjectStore(ObjectStore):
             with suppress(FileNotFoundError):
                 shutil.rmtree(folder)
             with suppress(FileNotFoundError):
-                _sync(folder.parent)
+                sync(folder.parent)
 
     def _path(self, name: str) -> Path:
         check_name(name)
@@ -123,13 +124,4 @@ class DirectoryObjectStore(ObjectStore):
         if folder != self._root:
             self._make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True, parents=folder == self._root)
-        _sync(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        sync(folder.parent)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from readingroom_hub.durable import sync
 from readingroom_hub.errors import StoreUnavailable
 from readingroom_hub.model.ids import ProjectId
 
@@ -65,8 +66,4 @@ class Accounts:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._file)
-        folder = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(self._file.parent)

@@ -5,7 +5,6 @@ the key custody's secret and a random salt, and stored nowhere: without the salt
 of key-encrypting keys touches it."""
 
 import json
-import os
 import re
 import secrets
 from collections.abc import Collection, Iterable
@@ -14,16 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from readingroom_hub.crypto.envelope import open_whole, seal
+from readingroom_hub.durable import make, whole_file
 from readingroom_hub.errors import BadInput, Conflict, IntegrityError, NotFound, StoreUnavailable
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.ids import KeyId, PersonId, ProjectId
+from readingroom_hub.policy.approval import two_people
 from readingroom_hub.ports.catalogue import Projects
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.records import AuditRepository
 
 _SALT, _FORMAT = "salt.json", "readingroom-crosswalk/1"
 _PSEUDONYM = re.compile(r"P-[0-9A-F]{16}")
-_PEOPLE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Crosswalks:
             raise Conflict(f"{project} has a crosswalk already")
         self._changed(project, "kept", approved_by, by)
         salt = {"format": _FORMAT, "key": KeyId.new(), "salt": secrets.token_hex(32)}
-        self._write(self._of(project) / _SALT, json.dumps(salt).encode())
+        _write(self._of(project) / _SALT, json.dumps(salt).encode())
 
     def kept(self, project: ProjectId) -> bool:
         """Whether `project` has one."""
@@ -66,7 +66,7 @@ class Crosswalks:
             path = self._of(project) / one.pseudonym
             if not path.exists():
                 said = json.dumps({"attribute": one.keyword, "value": one.value})
-                self._write(path, seal(key, key_id, one.pseudonym, said.encode()))
+                _write(path, seal(key, key_id, one.pseudonym, said.encode()))
 
     def look_up(self, project: ProjectId, pseudonym: str, reason: str, by: PersonId) -> Original:
         """Who stands behind `pseudonym`; on the record before it is told, with the reason.
@@ -104,9 +104,8 @@ class Crosswalks:
         return len(entries)
 
     def _changed(self, project: ProjectId, what: str, approved_by: Collection[PersonId], by: PersonId) -> None:
-        approvers = sorted(set(approved_by))
-        if len(approvers) < _PEOPLE:
-            raise BadInput("a crosswalk needs the approval of two different people, to be kept and to be destroyed")
+        refusal = "a crosswalk needs the approval of two different people, to be kept and to be destroyed"
+        approvers = two_people(approved_by, refusal)
         subject = {"crosswalk": what, "approved_by": approvers}
         self._audit.append([AuditRecord(AuditEvent.CROSSWALK_CHANGED, person=by, project=project, subject=subject)])
 
@@ -140,16 +139,12 @@ class Crosswalks:
     def _of(self, project: ProjectId) -> Path:
         return self._folder / project
 
-    def _write(self, path: Path, data: bytes) -> None:
-        """Whole, or not at all."""
-        unfinished = path.with_name(f".{secrets.token_hex(8)}")
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.rename(path)
-        except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            raise StoreUnavailable(f"the crosswalk cannot be written: {error.strerror}") from error
+
+def _write(path: Path, data: bytes) -> None:
+    """Raises StoreUnavailable."""
+    try:
+        make(path.parent, 0o700)
+    except OSError as error:
+        raise StoreUnavailable(f"{path.parent} cannot be made: {error.strerror}") from error
+    with whole_file(path) as file:
+        file.write(data)

@@ -5,11 +5,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from readingroom_hub.errors import BadInput, Conflict, ReadingRoomError
+from readingroom_hub.errors import Conflict, ReadingRoomError
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion
 from readingroom_hub.model.ids import PersonId
 from readingroom_hub.model.keys import KeyState
+from readingroom_hub.policy.approval import two_people
 from readingroom_hub.ports.catalogue import Grants, Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.objects import ObjectStore
@@ -44,9 +45,7 @@ class DeleteService:
         nobody knows which objects the others name: then objects go with the last of them.
         Raises BadInput unless two people approved; Conflict where somebody may still read it, or its data key is in
         use by a running ingest; IntegrityError or NotFound where the manifest of one that stays cannot be read."""
-        approvers = sorted(set(approved_by))
-        if len(approvers) < 2:
-            raise BadInput("deleting a dataset version needs the approval of two different people")
+        approvers = two_people(approved_by, "deleting a dataset version needs the approval of two different people")
         self._locks.tidy(self._leftovers)
         try:
             return self._delete(version, approvers, by)

@@ -6,8 +6,9 @@ from dataclasses import astuple
 
 from readingroom_hub.deid.faces.geometry import Plane
 from readingroom_hub.deid.faces.plan import Faces, Series
+from readingroom_hub.durable import make
 from readingroom_hub.errors import IntegrityError
-from readingroom_hub.services.edge_vault import Vault, digest, keep, make
+from readingroom_hub.services.edge_vault import Vault, digest, keep
 
 _DIGITS = 32
 

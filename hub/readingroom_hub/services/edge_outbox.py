@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 
+from readingroom_hub.durable import make, sync
 from readingroom_hub.errors import ReadingRoomError, StoreUnavailable
 from readingroom_hub.ports.forward import Forward
-from readingroom_hub.services.edge_vault import Spooled, keep, make, sync
+from readingroom_hub.services.edge_vault import Spooled, keep
 
 _LOOK_EVERY = 1.0
 _MOST_AGAIN_AFTER = 60.0

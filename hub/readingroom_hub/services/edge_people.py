@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 from readingroom_hub.deid.identifiers import Identifiers
+from readingroom_hub.durable import make
 from readingroom_hub.errors import BadInput, IntegrityError, StoreUnavailable
-from readingroom_hub.services.edge_vault import Vault, keep, make
+from readingroom_hub.services.edge_vault import Vault, keep
 
 _MOST_VALUES = 2_000_000
 _FIELDS = ("names", "ids", "phrases")

@@ -18,8 +18,9 @@ from pathlib import Path
 from threading import Lock
 
 from readingroom_hub.deid.received import Arrived
+from readingroom_hub.durable import make, sync
 from readingroom_hub.errors import BadInput, Conflict, StoreUnavailable
-from readingroom_hub.services.edge_vault import FORMAT, TEMPORARY, Spooled, Vault, digest, keep, make, sync
+from readingroom_hub.services.edge_vault import FORMAT, TEMPORARY, Spooled, Vault, digest, keep
 
 _STUDY, _DIGEST = 24, 32  # hexadecimal digits: 96 bits tell studies apart, 128 bits instances and contents
 _RECORD = _DIGEST  # bytes: two digests of 16

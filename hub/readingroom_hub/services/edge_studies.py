@@ -15,6 +15,7 @@ from pathlib import Path
 from readingroom_hub.deid.cleaner import Others
 from readingroom_hub.deid.faces.plan import Faces
 from readingroom_hub.deid.policy import Policy
+from readingroom_hub.durable import make, sync
 from readingroom_hub.errors import StoreUnavailable
 from readingroom_hub.model.ids import KeyId
 from readingroom_hub.services import intake_pool
@@ -22,7 +23,7 @@ from readingroom_hub.services.deid_report import Report, Tally
 from readingroom_hub.services.edge_faces import KnownFaces
 from readingroom_hub.services.edge_people import People
 from readingroom_hub.services.edge_spool import Spool
-from readingroom_hub.services.edge_vault import Spooled, keep, make, sync
+from readingroom_hub.services.edge_vault import Spooled, keep
 from readingroom_hub.services.intake_files import LeftOut
 from readingroom_hub.services.intake_pool import Sealed
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from readingroom_hub.crypto.envelope import open_whole, seal
+from readingroom_hub.durable import sync
 from readingroom_hub.errors import BadInput, IntegrityError, NotFound, StoreUnavailable
 from readingroom_hub.model.ids import KeyId
 
@@ -121,23 +122,6 @@ def keep(path: Path, data: bytes) -> None:
             raise
     except OSError as error:
         raise StoreUnavailable(f"{path.parent} cannot be written: {error.strerror}; make room there") from error
-
-
-def make(folder: Path, mode: int = 0o777) -> None:
-    """A folder, and those above it, durable when this returns: what lies in one that is gone is gone too."""
-    if not folder.is_dir():
-        make(folder.parent)
-        folder.mkdir(mode=mode, exist_ok=True)
-        sync(folder.parent)
-
-
-def sync(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def digest(key: bytes, text: bytes, digits: int, more: bytes = b"") -> str:

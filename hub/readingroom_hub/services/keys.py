@@ -10,11 +10,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.constant_time import bytes_eq
 
-from readingroom_hub.errors import BadInput, Conflict, IntegrityError, KeyUnavailable, ReadingRoomError
+from readingroom_hub.errors import Conflict, IntegrityError, KeyUnavailable, ReadingRoomError
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
 from readingroom_hub.model.dataset import DatasetVersion, WrappedKey
 from readingroom_hub.model.ids import KeyId, PersonId, VersionDigest
 from readingroom_hub.model.keys import Kek, KeyState
+from readingroom_hub.policy.approval import two_people
 from readingroom_hub.ports.catalogue import Grants, Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.records import AuditRepository, Filter
@@ -90,9 +91,7 @@ class KeyService:
 
         Raises BadInput unless two people approved; Conflict where the KEK is active or destroyed, or somebody may
         still read one of its versions; KeyUnavailable where there is no such KEK, or it could not be destroyed."""
-        approvers = sorted(set(approved_by))
-        if len(approvers) < 2:
-            raise BadInput("destroying a key needs the approval of two different people")
+        approvers = two_people(approved_by, "destroying a key needs the approval of two different people")
         versions = self._destructible(kek)
         wrapped = [self._versions.key(v.key) for v in versions]
         shared = self._shared(versions, by)

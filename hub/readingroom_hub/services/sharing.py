@@ -13,10 +13,12 @@ from typing import BinaryIO
 
 from readingroom_hub.crypto import hpke
 from readingroom_hub.crypto.envelope import open_whole, seal
-from readingroom_hub.errors import BadInput, Conflict, IntegrityError, NotFound, ReadingRoomError, StoreUnavailable
+from readingroom_hub.durable import whole_file
+from readingroom_hub.errors import BadInput, Conflict, IntegrityError, NotFound, ReadingRoomError
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion, Manifest
 from readingroom_hub.model.ids import PersonId
+from readingroom_hub.policy.approval import two_people
 from readingroom_hub.ports.catalogue import Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.objects import ObjectStore
@@ -73,9 +75,7 @@ class ShareService:
         Every object is decrypted and compared with the manifest on its way. It is recorded before the file is begun; a
         file appears whole or not at all. Raises BadInput unless two people approved, and where `to` is ourselves;
         Conflict where the file exists; IntegrityError naming a damaged object; what the ports raise."""
-        approvers = sorted(set(approved_by))
-        if len(approvers) < 2:
-            raise BadInput("sharing a dataset version needs the approval of two different people")
+        approvers = two_people(approved_by, "sharing a dataset version needs the approval of two different people")
         signer, mine = institution.signer(self._custody), self.institution()
         if to == mine:
             raise BadInput("these are this institution's own keys: ask the other one for its file")
@@ -116,29 +116,16 @@ class ShareService:
         return Shared(out, head)
 
     def _write(self, out: Path, first: bytes, manifest: Manifest, key: Key, progress: Progress) -> None:
-        part = out.with_name(f".{out.name}.{os.getpid()}.part")
         count, end = len(manifest.instances), len(first) + total(manifest.instances)
-        try:
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123  # mode
-                file.write(first)
-                file.flush()
-                os.ftruncate(file.fileno(), end)
-                work, done = _Copy(self._objects, key, part), 0
-                todo = object_checks.batches(placed(manifest.instances, len(first)))
-                for copied in processes.spread(_copy, work, todo, object_checks.workers_for(end, count)):
-                    done += copied
-                    progress(done, count)
-                os.fsync(file.fileno())
-            part.rename(out)
-            folder = os.open(out.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise StoreUnavailable(f"{out} cannot be written: {error.strerror}") from error
-        finally:
-            part.unlink(missing_ok=True)
+        with whole_file(out) as file:
+            file.write(first)
+            file.flush()
+            os.ftruncate(file.fileno(), end)
+            work, done = _Copy(self._objects, key, Path(file.name)), 0
+            todo = object_checks.batches(placed(manifest.instances, len(first)))
+            for copied in processes.spread(_copy, work, todo, object_checks.workers_for(end, count)):
+                done += copied
+                progress(done, count)
 
 
 def _copy(work: _Copy, batch: tuple[Placed, ...]) -> int:
