@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from tests.support.dicom_series import ct, phantom, write_series
 from tests.support.lab import chromium_page, running_lab
-from tests.support.viewer import Viewer, in_kernel, open_notebook, themes, until_in_kernel
+from tests.support.viewer import Viewer, in_each_theme, in_kernel, open_notebook, themes, until_in_kernel
 
 from readingroom.viewers import SeriesView
 from readingroom.volume import Frames
@@ -214,14 +214,7 @@ def test_axe_finds_nothing_serious(world, tmp_path):
     view.root.locator(".rr-measured li").wait_for()
     view.root.locator("summary").click()
     found = {}
-    for theme in ("Dark", "Light"):
-        page.evaluate(
-            "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", f"JupyterLab {theme}"
-        )
-        page.wait_for_function(
-            "light => document.body.dataset.jpThemeLight === light", arg=str(theme == "Light").lower()
-        )
-        page.locator("#jupyterlab-splash").wait_for(state="detached")
+    for theme in in_each_theme(page):
         result = page.evaluate("root => window.axe.run(root)", view.root.element_handle())
         assert len(result["passes"]) > 10
         found |= {

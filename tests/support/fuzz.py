@@ -196,8 +196,7 @@ class Fuzzer:
 
     def run(self, case: int, *, ocr: bool = True) -> Finding | None:
         """One case; None where all is well."""
-        rng = random.Random(case)
-        data = mutate(rng.choice(self.seeds), self.seeds, rng)
+        data, rng = case_of(case, self.seeds)
         which = int(ocr and rng.random() < 0.05)  # OCR is slow: one case in twenty looks for text
         signal.alarm(_SECONDS)
         try:
@@ -266,9 +265,10 @@ def told(process: subprocess.Popen[str]) -> Iterator[tuple[str, int, str]]:
         yield word, int(case), rest
 
 
-def case_of(number: int, of: list[bytes]) -> bytes:
+def case_of(number: int, of: list[bytes]) -> tuple[bytes, random.Random]:
+    """The file of one case, and where its random numbers go on."""
     rng = random.Random(number)
-    return mutate(rng.choice(of), of, rng)
+    return mutate(rng.choice(of), of, rng), rng
 
 
 def watch(worker: int, workers: int, seed: int, until: float, found: dict[int, str]) -> tuple[int, int]:
@@ -314,7 +314,7 @@ def main() -> None:
     of = seeds() if found else []
     for case, what in sorted(found.items()):
         options.keep.mkdir(exist_ok=True)
-        (options.keep / f"{case}.dcm").write_bytes(case_of(case, of))
+        (options.keep / f"{case}.dcm").write_bytes(case_of(case, of)[0])
         print(f"{case}: {what}")
     sys.exit(bool(found))
 

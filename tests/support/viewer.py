@@ -136,8 +136,8 @@ def until_in_kernel(page, condition):
     )
 
 
-def themes(page, root, folder, name):
-    """Pictures of `root` in light and in dark, small enough for the documentation; the page stays light."""
+def in_each_theme(page):
+    """`Dark`, then `Light`, each while JupyterLab is drawn in it; the page stays light."""
     for theme in ("Dark", "Light"):
         page.evaluate(
             "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", f"JupyterLab {theme}"
@@ -146,6 +146,12 @@ def themes(page, root, folder, name):
             "light => document.body.dataset.jpThemeLight === light", arg=str(theme == "Light").lower()
         )
         page.locator("#jupyterlab-splash").wait_for(state="detached")
+        yield theme
+
+
+def themes(page, root, folder, name):
+    """Pictures of `root` in light and in dark, small enough for the documentation; the page stays light."""
+    for theme in in_each_theme(page):
         path = folder / f"{name}-{theme.lower()}.png"
         root.screenshot(path=path)
         with Image.open(path) as taken:

@@ -67,7 +67,11 @@ def ingest(
     if report:
         done.report.write(report)
     if as_json:
-        row = _row(done.version) | {"unchanged": done.unchanged, "files": done.files, "seconds": round(done.seconds, 2)}
+        row = _row(done.version) | {
+            "unchanged": done.unchanged,
+            "files": done.report.files,
+            "seconds": round(done.report.seconds, 2),
+        }
         typer.echo(
             json.dumps(row | {"left_out": [[plain(o.path), o.reason] for o in done.left_out]}, indent=1, default=str)
         )
@@ -76,7 +80,7 @@ def ingest(
     state = "was there already, unchanged" if done.unchanged else "is published"
     typer.echo(
         f"{done.version.label} {state}: {done.version.instances} instances in {done.version.series} series, "
-        f"{len(done.left_out)} of {done.files} files left out, {done.seconds:.1f} s."
+        f"{len(done.left_out)} of {done.report.files} files left out, {done.report.seconds:.1f} s."
     )
     if reuse and not done.unchanged:
         typer.echo(

@@ -81,23 +81,20 @@ class Case:
         return Action.SHIFT if vr_of(tag) in {"DA", "DT", "TM"} else Action.CLEAN
 
     def _do(self, ds: Dataset, parent: int, tag: BaseTag, todo: Action, *, private: bool) -> Action:
+        if todo is Action.SHIFT:
+            if self._shift(ds, tag, _vr(tag, ds.get_item(tag))):
+                return Action.SHIFT
+            todo = action(frozenset(), self.sop_class, parent, tag)
+            todo = Action.EMPTY if todo is Action.KEEP else todo
         if todo is Action.REMOVE:
             del ds[tag]
             return todo
         vr = _vr(tag, ds.get_item(tag))
-        if todo is Action.SHIFT:
-            if self._shift(ds, tag, vr):
-                return Action.SHIFT
-            todo = action(frozenset(), self.sop_class, parent, tag)
-            todo = Action.EMPTY if todo is Action.KEEP else todo
         if todo in {Action.KEEP, Action.CLEAN}:
             if vr == "UN" and tag.is_private:
                 vr = str(ds[tag].VR)  # pydicom knows that of some private elements: numbers are no text
             return self._keep(ds, parent, tag, vr, described=todo is Action.CLEAN, private=private)
-        if todo is Action.REMOVE:
-            del ds[tag]
-        else:
-            ds[tag] = self._replaced(ds, tag, vr, todo)
+        ds[tag] = self._replaced(ds, tag, vr, todo)
         return todo
 
     def _keep(self, ds: Dataset, parent: int, tag: BaseTag, vr: str, *, described: bool, private: bool) -> Action:

@@ -3,7 +3,7 @@
 import struct
 
 from pydicom.charset import convert_encodings
-from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import correct_ambiguous_vr_element, write_data_element
@@ -37,7 +37,7 @@ def data_set(ds: Dataset, *, implicit: bool, little: bool, parent: list[str] | N
     parts: list[bytes] = []
     for tag in sorted(map(int, ds.keys())):
         raw = ds.get_item(tag)
-        _check(ds, tag, raw)
+        _check(tag, raw)
         if _untouched(raw, implicit=implicit, little=little):
             parts.append(form.element(tag, raw.VR, raw.value or b""))
             continue
@@ -52,16 +52,13 @@ def data_set(ds: Dataset, *, implicit: bool, little: bool, parent: list[str] | N
     return b"".join(parts)
 
 
-def _check(ds: Dataset, tag: int, element: DataElement | RawDataElement) -> None:
+def _check(tag: int, element: DataElement | RawDataElement) -> None:
     """Raise CannotEncode for what is no element of a data set, or holds half a value (PS3.5 6.2, 7.5)."""
     if tag >> 16 == _ITEM_GROUP:
         raise CannotEncode("the mark of an item stands outside of a sequence")
     vr = element.VR if element.VR not in {None, "UN"} else vr_of(tag) or "UN"
     if vr not in _VRS:
         raise CannotEncode("an element has a value representation that the standard does not know")
-    if vr == "UN" and tag >> 16 & 1 and isinstance(element, RawDataElement):
-        # pydicom knows the VR of some private elements, and fails where it does not fit
-        convert_raw_data_element(element, ds=ds)
     if isinstance(element, RawDataElement) and (size := _SIZES.get(vr)) and len(element.value or b"") % size:
         raise CannotEncode(f"an element of VR {vr} holds half a value")
 

@@ -78,10 +78,14 @@ class Deidentifier:
             file = part10.read(data)
             try:
                 refusals.check(file, self._policy)
-                told = [f"Pixel Data cut short: {file.missing} bytes padded"] if file.missing else []
+                done: dict[Action, str] = {}
+                if file.missing:
+                    done[Action.PAD] = f"Pixel Data cut short: {file.missing} bytes padded"
                 file, defaced = self._cut_face(file)
                 file, cleaned = self._clean_pixels(file)
-                return self._run(file, cleaned, [*told, *([cut.METHOD] if defaced else [])])
+                if defaced:
+                    done[Action.DEFACE] = cut.METHOD
+                return self._run(file, cleaned, done)
             except CannotDeidentify:
                 raise
             except (
@@ -108,7 +112,7 @@ class Deidentifier:
             return file, None
         return clean(file, self._policy, lambda text: any(True for _ in self._others.find(fold(text))))
 
-    def _run(self, file: part10.Part10, cleaned: Cleaned | None, told: list[str]) -> Deidentified:
+    def _run(self, file: part10.Part10, cleaned: Cleaned | None, done: dict[Action, str]) -> Deidentified:
         header = file.header
         self._complete(header)
         keyword, patient = next(
@@ -129,10 +133,9 @@ class Deidentifier:
         case.apply(header)
         documents.blank(header)
         self._mark(header, case.pseudonym)
-        if told:
-            header.DeidentificationMethod = [*self._policy.method, *told]
-            for line in told:
-                case.actions["PixelData", Action.DEFACE if line == cut.METHOD else Action.PAD] += 1
+        if done:
+            header.DeidentificationMethod = [*self._policy.method, *done.values()]
+            case.actions.update(("PixelData", action) for action in done)
         header.preamble = bytes(128)
         header.file_meta = part10.file_meta(header, file.transfer_syntax)
         pixels = self._beside(file, words | residual.numbers(own), case)

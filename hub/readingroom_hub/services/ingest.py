@@ -60,13 +60,15 @@ class Ingested:
     version: DatasetVersion
     unchanged: bool
     """The very same version was there already."""
-    files: int
-    left_out: tuple[LeftOut, ...]
-    seconds: float
     report: Report
     """What was done to the files, as for `readingroom deid`."""
     reused: int = 0
     """Instances whose objects an earlier version had stored."""
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Files that are not in the version."""
+        return self.report.left_out
 
 
 @dataclass(slots=True)
@@ -168,7 +170,7 @@ class IngestService:
             raise
         reused = batch.base.reused if batch.base else 0
         report = batch.tally.report(policy, len(files), time.monotonic() - started, rare)
-        return Ingested(version, unchanged, report.files, report.left_out, report.seconds, report, reused)
+        return Ingested(version, unchanged, report, reused)
 
     def _run(
         self,
