@@ -23,6 +23,7 @@ _LIMITS |= {"UR": 1 << 31, "UN": 1 << 31, "DS": 16, "IS": 12}
 _PROSE = frozenset({"LO", "LT", "SH", "ST", "UC", "UN", "UT"})
 _LONG_PROSE = frozenset({"LT", "ST", "UT"})
 _ONE_VALUE = frozenset({"LT", "ST", "UT", "UR"})
+_PRIVATE = 1 << 16  # groups of odd number (PS3.5 7.8)
 _NUMBER = re.compile(rb"[-+0-9.eE \\\0]*")
 _AGE = re.compile(r"\s*(\d{3})Y\s*")
 _OLDEST = 89  # 45 CFR 164.514(b)(2)(i)(C): ages over 89 become one group of 90 or older
@@ -56,9 +57,11 @@ class Case:
         content = None
         if parent in structured.PARENTS and Option.CLEAN_CONTENT in self.policy.options:
             content = structured.value_action(self.policy.options, ds)
+        if not private and not self._safe_private:
+            self._remove_private(ds)
         # Private elements come before the creators that tell what they are.
         for tag in sorted(ds.keys(), key=int, reverse=True):
-            todo = self._action(ds, parent, tag, private=private)
+            todo = self._action(ds, parent, tag)
             if content is not None and tag in structured.VALUES:
                 todo = self._content(tag, content)
             done = self._do(ds, parent, tag, todo, private=private)
@@ -68,9 +71,15 @@ class Case:
                 if done in _SHOWN and key not in self.samples and (element := ds[tag]).VR != "SQ":
                     self.samples[key] = _sample(element.value)
 
-    def _action(self, ds: Dataset, parent: int, tag: BaseTag, *, private: bool) -> Action:
+    def _remove_private(self, ds: Dataset) -> None:
+        """Most elements of many objects, so all at once: nothing in them is looked at."""
+        for tag in [t for t in ds.keys() if int(t) & _PRIVATE]:  # noqa: SIM118  # iterating would convert every element
+            del ds[tag]
+            self.actions[keyword(int(tag)), Action.REMOVE] += 1
+
+    def _action(self, ds: Dataset, parent: int, tag: BaseTag) -> Action:
         number = int(tag)  # pydicom compares its tags slowly
-        if (private or self._safe_private) and number >> 16 & 1:
+        if number & _PRIVATE:  # here only where some of them are kept
             return Action.CLEAN if safe_private.is_safe(ds, tag) else Action.REMOVE
         return action(self.policy.options, self.sop_class, parent, number)
 

@@ -7,6 +7,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import correct_ambiguous_vr_element, write_data_element
+from pydicom.tag import BaseTag
 from pydicom.valuerep import AMBIGUOUS_VR, EXPLICIT_VR_LENGTH_32, VR
 
 from readingroom_hub.deid.actions import vr_of
@@ -35,21 +36,25 @@ def data_set(ds: Dataset, *, implicit: bool, little: bool, parent: list[str] | N
     encodings = convert_encodings(ds[_CHARACTER_SET].value) if _CHARACTER_SET in ds else parent
     form = _Form(implicit, little)
     parts: list[bytes] = []
-    for tag in sorted(map(int, ds.keys())):
-        raw = ds.get_item(tag)
+    for key, raw in sorted(ds.items(), key=_number):
+        tag = int(key)  # pydicom compares its tags slowly
         _check(tag, raw)
         if _untouched(raw, implicit=implicit, little=little):
             parts.append(form.element(tag, raw.VR, raw.value or b""))
             continue
-        element = ds[tag]
+        element = ds[key]
         if element.VR == "SQ":
             content = (data_set(i, implicit=implicit, little=little, parent=encodings) for i in element.value or ())
             parts.append(form.element(tag, "SQ", b"".join(map(form.item, content))))
-        elif (text := _ascii(element)) is not None:
-            parts.append(form.element(tag, element.VR, text))
+        elif (value := _ascii(element)) is not None or (value := form.numbers(element)) is not None:
+            parts.append(form.element(tag, element.VR, value))
         else:
             parts.append(_element(ds, element, encodings, implicit=implicit, little=little))
     return b"".join(parts)
+
+
+def _number(item: tuple[BaseTag, object]) -> int:
+    return int(item[0])
 
 
 def _check(tag: int, element: DataElement | RawDataElement) -> None:
@@ -71,6 +76,7 @@ class _Form:
         self._implicit = implicit
         self._long, self._short = struct.Struct(f"{order}HHL"), struct.Struct(f"{order}HH2sH")
         self._explicit = struct.Struct(f"{order}HH2s2xL")
+        self._order = order
 
     def element(self, tag: int, vr: str | None, value: bytes) -> bytes:
         group, number = tag >> 16, tag & 0xFFFF
@@ -78,6 +84,12 @@ class _Form:
             return self._long.pack(group, number, len(value)) + value
         form = self._explicit if vr in EXPLICIT_VR_LENGTH_32 else self._short
         return form.pack(group, number, vr.encode(), len(value)) + value
+
+    def numbers(self, element: DataElement) -> bytes | None:
+        """The value of an unsigned short, as most numbers that describe an image are; None for another element."""
+        if element.VR != "US" or not isinstance(element.value, int):
+            return None
+        return struct.pack(f"{self._order}H", element.value)
 
     def item(self, content: bytes) -> bytes:
         return self._long.pack(0xFFFE, 0xE000, len(content)) + content

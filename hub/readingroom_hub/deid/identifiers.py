@@ -123,9 +123,11 @@ def _texts(ds: Dataset, wanted: frozenset[int]) -> Iterator[tuple[int, str]]:
     for tag in ds.keys():  # noqa: SIM118  # iterating the dataset itself would convert every element
         number = int(tag)  # pydicom compares its tags slowly
         vr = vr_of(number)
+        if vr is None:
+            continue  # private and unknown ones
         if vr == "PN" or number in wanted or number in _described():
             yield number, decoded(ds, tag)
-        elif vr == "SQ" and not tag.is_private:
+        elif vr == "SQ":
             element = ds[tag]
             for item in element.value if element.VR == "SQ" and element.value else ():
                 yield from _texts(item, wanted)

@@ -19,6 +19,7 @@ IMPLEMENTATION_NAME = "READINGROOM_1"
 _LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _UNDEFINED = 0xFFFFFFFF
 _GAP = 16 << 20
+_IN_MEMORY = 1 << 20  # a file so small is read in one go: the parser asks for a few bytes at a time
 # Without preamble a file starts with file meta or with group 0008, in either byte order.
 _FIRST_GROUPS = frozenset({b"\x02\0", b"\x08\0", b"\0\x08"})
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -95,12 +96,13 @@ def _padding(header: Dataset, have: int, missing: int, *, little: bool) -> bytes
 
 def header(stream: BinaryIO) -> Dataset:
     """The elements before Pixel Data, which is not read, of a file that may be damaged. Raises what pydicom does."""
-    start = stream.read(132)
-    named = start[128:] == b"DICM"
+    start = stream.read(_IN_MEMORY)
+    named = start[128:132] == b"DICM"
     if not named and start[:2] not in _FIRST_GROUPS:
         raise CannotDeidentify("not a DICOM file")
     stream.seek(0)
-    return pydicom.dcmread(stream, stop_before_pixels=True, force=not named)
+    quick = stream if len(start) == _IN_MEMORY else io.BytesIO(start)
+    return pydicom.dcmread(quick, stop_before_pixels=True, force=not named)
 
 
 def write(header: Dataset, pixels: bytes | memoryview) -> bytes:
