@@ -111,8 +111,15 @@ def serve_audit(settings: Settings) -> None:
     if settings.audit_policy_file is not None:
         policy = read_policy(settings.audit_policy_file)
         witnessing = Witnessing(policy, settings.audit_witness_limit_minutes * 60.0)
-    seconds = float(settings.audit_witness_seconds)
-    serve(paths.audit, paths.keys, paths.audit_socket, witnessing, seconds, running(settings))
+    seconds, url = float(settings.audit_witness_seconds), settings.audit_log_url
+    serve(paths.audit, paths.keys, paths.audit_socket, witnessing, seconds, running(settings), url)
+
+
+def audit_database(gigabytes: int) -> str:
+    """The SQL that makes a database for the audit log."""
+    from readingroom_hub.adapters.audit_log_schema import schema
+
+    return schema(gigabytes)
 
 
 def feeds(settings: Settings) -> Feeds:
@@ -143,12 +150,11 @@ def serve_witness(folder: Path, name: str, policy: Policy, port: int) -> None:
 def verify_log(paths: Paths, log: Path | None, policy: Policy | None, kept: Sequence[str]) -> Verified:
     """Verify a bundle, a log file or the log of `paths`, by `policy` or the key there, and by kept checkpoints."""
     from readingroom_hub.adapters.audit_keys import read_tag_secret
-    from readingroom_hub.adapters.audit_log import LOG_FILE
     from readingroom_hub.adapters.audit_offline import log_vkey, verify
 
     trusted = policy or Policy.of_keys([VKey.parse(log_vkey(paths.audit))])
     secret = None if log else read_tag_secret(paths.keys)
-    return verify(log or paths.audit / LOG_FILE, trusted, kept, secret)
+    return verify(log or paths.audit, trusted, kept, secret)
 
 
 def write_bundle(settings: Settings, wanted: Wanted, target: Path) -> tuple[int, int]:

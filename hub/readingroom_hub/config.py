@@ -144,6 +144,8 @@ class Settings:
     role_group_prefix: str = "rr-role-"
     session_hours: int = 12
     audit_timeout_ms: int = 2000
+    audit_log_url: str = ""
+    """PostgreSQL database of the audit log, without a password in it; empty: a file of the state."""
     audit_policy_file: Path | None = None
     """Witnesses of the audit record with their addresses, and the quorum (C2SP tlog-policy)."""
     audit_retention_years: int = 6

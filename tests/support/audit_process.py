@@ -25,7 +25,7 @@ from readingroom_hub.errors import ReadingRoomError
 paths = Paths(Path(sys.argv[1]))
 paths.make()
 try:
-    serve(paths.audit, paths.keys, paths.audit_socket)
+    serve(paths.audit, paths.keys, paths.audit_socket, log_url=sys.argv[2])
 except ReadingRoomError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
@@ -34,8 +34,9 @@ except ReadingRoomError as error:
 class AuditProcess:
     """One server on one state folder; it can be killed and started again."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, log_url: str = "") -> None:
         self.paths = paths
+        self.log_url = log_url
         self._process: subprocess.Popen[bytes] | None = None
         paths.make()
 
@@ -47,7 +48,8 @@ class AuditProcess:
     def start(self, until_it_answers: bool = True) -> None:
         """Return once it answers. Raises RuntimeError with what it said where it ends first."""
         with (self.paths.logs / "audit.log").open("ab") as log:
-            self._process = subprocess.Popen([sys.executable, "-c", _SERVE, str(self.paths.state)], stderr=log)
+            argv = [sys.executable, "-c", _SERVE, str(self.paths.state), self.log_url]
+            self._process = subprocess.Popen(argv, stderr=log)
         deadline = time.monotonic() + START_SECONDS
         while not (until_it_answers and self._answers()):
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -85,13 +87,13 @@ class AuditProcess:
 
 @contextlib.contextmanager
 def audit_process(
-    state: Path | None = None, timeout_ms: int = 5000
+    state: Path | None = None, timeout_ms: int = 5000, log_url: str = ""
 ) -> Iterator[tuple[AuditProcess, SocketAuditRepository]]:
     """A running server and a client of it. `state` is removed afterwards only where it is not given.
 
     The folder is short by default: a Unix socket's path has at most 107 bytes."""
     folder = state or Path(tempfile.mkdtemp(prefix="rr-"))
-    server = AuditProcess(Paths(folder))
+    server = AuditProcess(Paths(folder), log_url)
     client = SocketAuditRepository(server.paths.audit_socket, "test", timeout_ms)
     try:
         server.start()

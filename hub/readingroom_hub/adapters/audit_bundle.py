@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from readingroom_hub.adapters.audit_index import wire_moment
-from readingroom_hub.adapters.audit_log import LOG_FILE, LogReader
+from readingroom_hub.adapters.audit_place import read_log
 from readingroom_hub.durable import whole_file
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.bundle import Header, Wanted, checkpoint_line, entry_line, last_line
@@ -17,6 +17,7 @@ from readingroom_hub.ledger.merkle import Frontier, Subtrees
 from readingroom_hub.ledger.note import Checkpoint, split_note
 from readingroom_hub.ledger.purges import EVENT as PURGED
 from readingroom_hub.ledger.verify import Entry, Scope
+from readingroom_hub.ports.log import LogView
 
 _HISTORY = 1000
 """Records between two checkpoints of the history that goes along, but for cosigned ones, which all do."""
@@ -27,11 +28,11 @@ def write_bundle(folder: Path, secret: bytes, wanted: Wanted, target: Path) -> t
     """Write the bundle to `target`, whole or not at all; returns how many records it shows, and of how many.
 
     Raises IntegrityError where the log cannot be read, BadInput for a time without records, StoreUnavailable."""
-    with contextlib.closing(LogReader(folder / LOG_FILE)) as reader, whole_file(target) as file:
+    with contextlib.closing(read_log(folder)) as reader, whole_file(target) as file:
         return _write(reader, wanted, secret, file)
 
 
-def _range(reader: LogReader, wanted: Wanted, size: int) -> tuple[int, int]:
+def _range(reader: LogView, wanted: Wanted, size: int) -> tuple[int, int]:
     if wanted.since is None and wanted.until is None:
         return 0, size
     since = wire_moment(wanted.since) if wanted.since else ""
@@ -41,7 +42,7 @@ def _range(reader: LogReader, wanted: Wanted, size: int) -> tuple[int, int]:
     return first, min(end, size)
 
 
-def _write(reader: LogReader, wanted: Wanted, secret: bytes, file: BinaryIO) -> tuple[int, int]:
+def _write(reader: LogView, wanted: Wanted, secret: bytes, file: BinaryIO) -> tuple[int, int]:
     newest = reader.newest()
     if newest is None:
         raise BadInput("the log is empty: there is nothing to prove")

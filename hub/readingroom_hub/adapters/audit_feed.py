@@ -15,14 +15,14 @@ from itertools import islice
 from pathlib import Path
 
 from readingroom_hub.adapters.audit_feed_state import FeedState, Progress, is_running, look
-from readingroom_hub.adapters.audit_keys import VKEY_FILE
-from readingroom_hub.adapters.audit_log import LOG_FILE, LogReader
+from readingroom_hub.adapters.audit_place import VKEY_FILE, read_log
 from readingroom_hub.errors import BadInput, IntegrityError, ReadingRoomError
 from readingroom_hub.ledger.canonical import from_leaf
 from readingroom_hub.ledger.leaf import check_envelope, payload_hash
 from readingroom_hub.ledger.merkle import leaf_hash
 from readingroom_hub.ledger.note import Checkpoint, VKey, open_note, printable
 from readingroom_hub.ledger.verify import Entry
+from readingroom_hub.ports.log import LogView
 from readingroom_hub.ports.receivers import Receiver
 
 _BATCH_RECORDS = 500
@@ -33,7 +33,7 @@ _LATE_SECONDS = 300.0
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0
 
 
-def signed_size(folder: Path, reader: LogReader) -> int:
+def signed_size(folder: Path, reader: LogView) -> int:
     """How many records the newest checkpoint of the log in `folder` signs. Raises IntegrityError, BadInput."""
     note = reader.newest()
     if note is None:
@@ -115,7 +115,7 @@ class Feed:
     def _read(self, progress: Progress) -> tuple[list[Entry], int]:
         """The next entries below the signed size, each checked, and that size. The view of the log is closed then."""
         before = 1 if progress.next else 0
-        with contextlib.closing(LogReader(self._log / LOG_FILE)) as reader:
+        with contextlib.closing(read_log(self._log)) as reader:
             size = signed_size(self._log, reader)
             if size < progress.next:
                 raise IntegrityError(
@@ -157,7 +157,7 @@ class Feed:
     def _send_again(self) -> None:
         """What was refused and is asked for again goes out of order, one by one."""
         for index in self._state.again():
-            with contextlib.closing(LogReader(self._log / LOG_FILE)) as reader:
+            with contextlib.closing(read_log(self._log)) as reader:
                 entry = next(reader.entries(index))
             item = self._item(_checked(entry, index))
             reason = item.reason or (None if item.message else "its contents were purged")
@@ -225,7 +225,7 @@ def status(log: Path, folder: Path, name: str) -> FeedStatus:
     known = look(folder, name)
     progress = known[0] if known else None
     start, behind, oldest = progress.next if progress else 0, None, None
-    with contextlib.suppress(ReadingRoomError), contextlib.closing(LogReader(log / LOG_FILE)) as reader:
+    with contextlib.suppress(ReadingRoomError), contextlib.closing(read_log(log)) as reader:
         behind = max(0, signed_size(log, reader) - start)
         if behind:
             made = datetime.fromisoformat(from_leaf(next(reader.leaves(start)).leaf)["time"])

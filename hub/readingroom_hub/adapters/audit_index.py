@@ -1,7 +1,7 @@
 """The searchable copy of the log: a second SQLite file, filled behind the commits, rebuildable and checked against it.
 
-It only finds places; what a search returns is read from the log. Rows are made by SQL inside SQLite, so that filling it
-does not hold up the threads that append."""
+It only finds places; what a search returns is read from the log. Rows are made by SQL inside SQLite, a thousand
+of one text, so that filling it does not hold up the threads that append."""
 
 import contextlib
 import json
@@ -15,15 +15,19 @@ from typing import Any
 
 import apsw
 
-from readingroom_hub.adapters.audit_log import LOG_FILE
-from readingroom_hub.errors import AuditUnavailable, IntegrityError
+from readingroom_hub.adapters.audit_place import read_log
+from readingroom_hub.errors import AuditUnavailable, IntegrityError, ReadingRoomError
 from readingroom_hub.ledger.canonical import from_leaf
 from readingroom_hub.ledger.leaf import check_envelope, payload_hash
 from readingroom_hub.ledger.record import Finding
+from readingroom_hub.ledger.verify import Entry
+from readingroom_hub.ports.log import IndexedLog
 from readingroom_hub.ports.records import Filter
 
 INDEX_FILE = "index.sqlite"
 _CHUNK = 1000
+_CHECKED = 1000
+"""Records that are compared at once."""
 _LAG_SECONDS = 0.5
 _NICE = 10
 """Linux gives each thread its own priority: filling the index yields to committing."""
@@ -45,23 +49,20 @@ CREATE INDEX IF NOT EXISTS record_study ON record(study, time) WHERE study IS NO
 """
 _PATHS = {"dataset": "subject.dataset", "study": "subject.study"}
 _DERIVED = (  # of a record without contents the leaf still tells id and time
-    "SELECT idx, {} FROM (SELECT idx, CAST(coalesce(record, leaf) AS TEXT) AS t FROM log.entry)".format(  # noqa: S608
-        ", ".join(f"t ->> '$.{_PATHS.get(c, c)}' AS {c}" for c in _COLUMNS)
+    "SELECT value ->> '$[0]' AS idx, {} FROM jsonb_each(CAST(?1 AS TEXT))".format(  # noqa: S608
+        ", ".join(f"value ->> '$[1].{_PATHS.get(c, c)}' AS {c}" for c in _COLUMNS)
     )
 )
-_FILL = f"INSERT INTO record {_DERIVED} WHERE idx >= ? ORDER BY idx LIMIT {_CHUNK}"
+_FILL = f"INSERT INTO record {_DERIVED}"
 _DIFFERING = f"""
-SELECT e.idx FROM ({_DERIVED}) AS e LEFT JOIN record AS r ON r.idx = e.idx
-WHERE e.idx < ?1 AND (r.idx IS NULL OR ({", ".join("e." + c for c in _COLUMNS)})
-    IS NOT ({", ".join("r." + c for c in _COLUMNS)})) ORDER BY e.idx LIMIT 1
+SELECT max(e.idx), min(e.idx) FILTER (WHERE e.idx < ?2 AND (r.idx IS NULL OR ({", ".join("e." + c for c in _COLUMNS)})
+    IS NOT ({", ".join("r." + c for c in _COLUMNS)}))) FROM ({_DERIVED}) AS e LEFT JOIN record AS r ON r.idx = e.idx
 """  # noqa: S608  # fixed text
 _SIZE = "SELECT coalesce(max(idx) + 1, 0) FROM record"
 
 
 def _open(folder: Path, *, write: bool) -> apsw.Connection:
-    flags = apsw.SQLITE_OPEN_URI | (
-        apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE if write else apsw.SQLITE_OPEN_READONLY
-    )
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE if write else apsw.SQLITE_OPEN_READONLY
     connection = apsw.Connection(str(folder / INDEX_FILE), flags=flags)
     connection.set_busy_timeout(5000)
     if write:  # synchronous=OFF: after a power cut the check at the next start finds and rebuilds a torn file
@@ -69,7 +70,6 @@ def _open(folder: Path, *, write: bool) -> apsw.Connection:
         with connection:
             connection.execute(_SCHEMA)
             connection.execute(f"PRAGMA user_version={_VERSION}")
-    connection.execute("ATTACH ? AS log", ((folder / LOG_FILE).absolute().as_uri() + "?mode=ro",))
     return connection
 
 
@@ -86,8 +86,11 @@ def index_finding(folder: Path) -> Finding | None:
     except apsw.Error as error:
         return Finding(0, "the index cannot be read", "a readable index", str(error))
     try:
-        return _difference(connection) if _is_current(connection) else None
-    except apsw.Error as error:
+        if not _is_current(connection):
+            return None
+        with contextlib.closing(read_log(folder)) as log:
+            return _difference(connection, log)
+    except (apsw.Error, IntegrityError) as error:
         return Finding(0, "the index cannot be read", "a readable index", str(error))
     finally:
         connection.close()
@@ -100,24 +103,26 @@ def forget_purged(folder: Path) -> None:
         connection = _open(folder, write=True)
         try:
             connection.execute("PRAGMA secure_delete=ON").fetchall()
-            connection.execute(
-                f"UPDATE record SET {cleared} WHERE idx IN (SELECT idx FROM log.entry WHERE record IS NULL)"  # noqa: S608
-            )
+            with contextlib.closing(read_log(folder)) as log, connection:
+                places = ((index,) for index in log.purged())
+                connection.executemany(f"UPDATE record SET {cleared} WHERE idx = ?", places)  # noqa: S608
         finally:
             connection.close()
     except apsw.Error as error:
         raise AuditUnavailable(f"the audit index still has rows of purged records: {error}") from error
 
 
-def _difference(connection: apsw.Connection) -> Finding | None:
-    connection.execute("BEGIN")  # one moment for both files
-    size = connection.execute(_SIZE).get
-    stored = connection.execute("SELECT coalesce(max(idx) + 1, 0) FROM log.entry").get
-    if size > stored:
-        return Finding(stored, "the index has rows that the log has not", f"{stored} records", f"{size} rows")
-    first = connection.execute(_DIFFERING, (size,)).get
-    if first is not None:
-        return Finding(first, "its row in the index is not what the log says", "the leaf's values", "others, or none")
+def _difference(connection: apsw.Connection, log: IndexedLog) -> Finding | None:
+    size, stored = connection.execute(_SIZE).get, 0
+    while stored < size:
+        last, first = connection.execute(_DIFFERING, (log.texts(stored, _CHECKED), size)).get
+        if last is None:
+            return Finding(stored, "the index has rows that the log has not", f"{stored} records", f"{size} rows")
+        if first is not None:
+            return Finding(
+                first, "its row in the index is not what the log says", "the leaf's values", "others, or none"
+            )
+        stored = last + 1
     trouble = connection.execute("PRAGMA main.integrity_check(1)").get
     return None if trouble == "ok" else Finding(0, "the index is damaged", "ok", str(trouble))
 
@@ -184,15 +189,17 @@ class AuditIndex:
     def _try_to_fill(self) -> None:
         try:
             self._fill()
-        except apsw.Error:  # a full disk: appends do not depend on the index, searches time out and say so
+        except (apsw.Error, ReadingRoomError):  # a full disk: appends do not depend on it, searches time out and say so
             self._close()
             time.sleep(_LAG_SECONDS)
 
     def _fill(self) -> None:
         if self._connection is None:
             self._connection = _open(self._folder, write=True)
+        with contextlib.closing(read_log(self._folder)) as log:
+            texts = log.texts(self.size, _CHUNK)
         with self._connection:
-            self._connection.execute(_FILL, (self.size,))
+            self._connection.execute(_FILL, (texts,))
         size = self._connection.execute(_SIZE).get
         with self._changed:
             self.size = size
@@ -216,6 +223,7 @@ class IndexReader:
     """One thread's read-only door to index and log. Raises AuditUnavailable where the files cannot be read."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         try:
             self._connection = _open(folder, write=False)
             current = _is_current(self._connection)
@@ -227,12 +235,12 @@ class IndexReader:
 
     def places(self, ids: Sequence[str]) -> dict[str, tuple[int, bytes]]:
         """Index and leaf hash of those of these record ids that are stored and indexed."""
-        sql = """SELECT r.id, r.idx, e.hash FROM json_each(?) AS wanted
-            JOIN record AS r ON r.id = wanted.value JOIN log.entry AS e ON e.idx = r.idx"""
+        sql = "SELECT r.idx, r.id FROM json_each(?) AS wanted JOIN record AS r ON r.id = wanted.value"
         try:
-            return {id: (idx, hash) for id, idx, hash in self._connection.execute(sql, (json.dumps(ids),))}
+            found = dict(self._connection.execute(sql, (json.dumps(ids),)))
         except apsw.Error as error:
             raise AuditUnavailable(f"the audit index cannot be searched: {error}") from error
+        return {found[e.idx]: (e.idx, e.hash) for e in self._entries(list(found))}
 
     def search(self, wanted: Filter, before: int | None) -> list[tuple[int, dict[str, Any]]]:
         """Index and record of what matches, newest first; `before` continues an earlier search."""
@@ -242,12 +250,17 @@ class IndexReader:
             values.append(before)
         where = "WHERE " + " AND ".join(terms) if terms else ""
         sql = f"SELECT idx FROM record {where} ORDER BY idx DESC LIMIT ?"  # noqa: S608  # terms are fixed texts
-        sql = f"""SELECT e.idx, e.leaf, e.salt, e.record FROM ({sql}) AS r JOIN log.entry AS e ON e.idx = r.idx
-            WHERE e.record IS NOT NULL ORDER BY e.idx DESC"""  # noqa: S608
         try:
-            return [_shown(*row) for row in self._connection.execute(sql, (*values, wanted.limit))]
+            indices = [idx for (idx,) in self._connection.execute(sql, (*values, wanted.limit))]
         except apsw.Error as error:
             raise AuditUnavailable(f"the index cannot be searched: {error}") from error
+        return [_shown(e) for e in reversed(self._entries(indices)) if e.record is not None]
+
+    def _entries(self, indices: Sequence[int]) -> list[Entry]:
+        if not indices:
+            return []
+        with contextlib.closing(read_log(self._folder)) as log:
+            return log.at(indices)
 
     def close(self) -> None:
         """Close the files."""
@@ -255,11 +268,12 @@ class IndexReader:
             self._connection.close()
 
 
-def _shown(index: int, leaf: bytes, salt: bytes, record: bytes) -> tuple[int, dict[str, Any]]:
+def _shown(entry: Entry) -> tuple[int, dict[str, Any]]:
     """Raises IntegrityError where the contents are not those of the leaf: never show an edited record as one."""
-    if check_envelope(from_leaf(leaf)).payload != payload_hash(salt, record):
-        raise IntegrityError(f"audit record {index} was changed in the store: run `readingroom audit verify`")
-    return index, from_leaf(record)
+    salt, record = entry.salt or b"", entry.record or b""
+    if check_envelope(from_leaf(entry.leaf)).payload != payload_hash(salt, record):
+        raise IntegrityError(f"audit record {entry.idx} was changed in the store: run `readingroom audit verify`")
+    return entry.idx, from_leaf(record)
 
 
 def wire_moment(at: datetime) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
-from readingroom_hub.adapters.audit_log import LOG_FILE
+from readingroom_hub.adapters.audit_place import VKEY_FILE, log_place
 from readingroom_hub.durable import sync
 from readingroom_hub.errors import IntegrityError, KeyUnavailable
 from readingroom_hub.ledger.note import Signer
@@ -18,7 +18,6 @@ TAG_FILE = "audit-tags.key"
 MLDSA_KEY_FILE = "audit-log-mldsa.key"
 MLDSA_VKEY_FILE = "vkey-mldsa"
 ORIGIN_FILE = "origin"
-VKEY_FILE = "vkey"
 _SEED_LENGTH = 32
 
 
@@ -58,7 +57,7 @@ def open_signer(audit: Path, keys: Path) -> Signer:
 
     Raises KeyUnavailable where the key is lost, IntegrityError where key, name or log do not belong together."""
     key_path, origin_path = keys / KEY_FILE, audit / ORIGIN_FILE
-    used = [p for p in (audit / VKEY_FILE, audit / LOG_FILE) if p.exists()]
+    used = [p for p in (audit / VKEY_FILE, log_place(audit)) if p and p.exists()]
     if not used and not key_path.exists():
         write_new(key_path, secrets.token_bytes(_SEED_LENGTH))
     if not used and not origin_path.exists():
@@ -110,9 +109,3 @@ def publish_vkey(audit: Path, signer: Signer, name: str = VKEY_FILE) -> None:
         write_new(path, f"{signer.vkey}\n".encode())
     elif path.read_text().strip() != str(signer.vkey):
         raise IntegrityError(f"{path} is not the public key of the log's signing key: one of them was swapped")
-
-
-def check_log_is_there(audit: Path) -> None:
-    """Raises IntegrityError where a log was published but its file is gone: a new one would hide that."""
-    if (audit / VKEY_FILE).exists() and not (audit / LOG_FILE).exists():
-        raise IntegrityError(f"{audit / LOG_FILE} is gone: restore it. A new log would hide what was deleted")

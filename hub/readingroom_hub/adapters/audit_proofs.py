@@ -4,19 +4,20 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from readingroom_hub.adapters.audit_log import LOG_FILE, LogReader
+from readingroom_hub.adapters.audit_place import read_log
 from readingroom_hub.durable import whole_file
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.merkle import Nodes, consistency_path, inclusion_path
 from readingroom_hub.ledger.note import Checkpoint, split_note
 from readingroom_hub.ledger.proof import Proof
+from readingroom_hub.ports.log import LogView
 
 
 def write_proof(folder: Path, index: int, target: Path) -> int:
     """Write the proof of one record of the log in `folder`, with its contents; returns the size of its tree.
 
     Raises BadInput where no checkpoint covers it yet, IntegrityError, StoreUnavailable."""
-    with contextlib.closing(LogReader(folder / LOG_FILE)) as reader:
+    with contextlib.closing(read_log(folder)) as reader:
         notes = [n for n in (reader.cosigned(), reader.newest()) if n]  # what witnesses have seen proves more
         sizes = [Checkpoint.parse(split_note(n)[0]).size for n in notes]
         for note, size in zip(notes, sizes, strict=True):
@@ -37,12 +38,12 @@ class Proofs:
     def __init__(self) -> None:
         self._nodes = Nodes()
 
-    def consistency(self, reader: LogReader, old: int, size: int) -> list[bytes]:
+    def consistency(self, reader: LogView, old: int, size: int) -> list[bytes]:
         """Between these two sizes. Raises IndexError for 0 > old > size, IntegrityError."""
         self._extend(reader, size)
         return consistency_path(lambda start, end: self._nodes.root(start, end, reader.hashes), old, size)
 
-    def inclusion(self, reader: LogReader, index: int, size: int) -> list[bytes]:
+    def inclusion(self, reader: LogView, index: int, size: int) -> list[bytes]:
         """Of a record in the tree of this size. Raises IndexError outside of it, IntegrityError."""
         self._extend(reader, size)
         first = index - index % Nodes.LEAVES
@@ -55,6 +56,6 @@ class Proofs:
 
         return inclusion_path(lambda start, end: self._nodes.root(start, end, hashes), index, size)
 
-    def _extend(self, reader: LogReader, size: int) -> None:
+    def _extend(self, reader: LogView, size: int) -> None:
         while (start := self._nodes.size) + Nodes.LEAVES <= size:
             self._nodes.append(reader.hashes(start, start + Nodes.LEAVES))

@@ -242,10 +242,13 @@ def serve(
     witnessing: Witnessing | None = None,
     witness_seconds: float | None = None,
     settings: Mapping[str, str] | None = None,
+    log_url: str = "",
 ) -> None:
-    """Run the repository until it is told to stop; `settings` go on record. Raises what AuditService raises."""
+    """Run the repository until it is told to stop; `settings` go on record. `log_url`: its database, where it has one.
+
+    Raises what AuditService raises."""
     os.umask(0o077)
-    service = AuditService(folder, keys, witnessing, settings)
+    service = AuditService(folder, keys, witnessing, settings, log_url)
     try:
         asyncio.run(AuditServer(service).run(_listen(socket_path), witness_seconds if witnessing else None))
     finally:

@@ -14,14 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from readingroom_hub.adapters.audit_index import AuditIndex, IndexReader, forget_purged
-from readingroom_hub.adapters.audit_keys import (
-    check_log_is_there,
-    open_mldsa_signer,
-    open_signer,
-    open_tag_secret,
-    publish_vkey,
-)
-from readingroom_hub.adapters.audit_log import LOG_FILE, AuditLog, LogReader
+from readingroom_hub.adapters.audit_keys import open_mldsa_signer, open_signer, open_tag_secret, publish_vkey
+from readingroom_hub.adapters.audit_place import check_log_is_there, read_log, write_log
 from readingroom_hub.adapters.audit_witnessing import Round, Witnessing
 from readingroom_hub.adapters.identities import Identities
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
@@ -63,6 +57,7 @@ class AuditService:
         keys: Path,
         witnessing: Witnessing | None = None,
         settings: Mapping[str, str] | None = None,
+        log_url: str = "",
     ) -> None:
         """Open everything in `folder`. Raises Conflict, KeyUnavailable, IntegrityError, SystemUnfit, AuditUnavailable.
 
@@ -71,11 +66,11 @@ class AuditService:
         signer = open_signer(folder, keys)
         self._sealer = Sealer(open_tag_secret(folder, keys))
         self._folder = folder
-        self._log = AuditLog(folder, signer)
+        self._log = write_log(folder, signer, log_url)
         self._mldsa = open_mldsa_signer(folder, keys, signer.vkey.name)
         self._witnessing = witnessing
         if witnessing is not None:
-            with contextlib.closing(LogReader(folder / LOG_FILE)) as reader:
+            with contextlib.closing(read_log(folder)) as reader:
                 witnessing.resume(reader.cosigned())
         self._alarmed = False
         self._waiting: deque[_Job] = deque()
@@ -173,7 +168,7 @@ class AuditService:
         while self._recent and next(iter(self._recent.values())).index < indexed:
             self._recent.popitem(last=False)
         if self._known < self._log.size:
-            reader = LogReader(self._folder / LOG_FILE)
+            reader = read_log(self._folder)
             try:
                 for entry in reader.leaves(self._known):
                     self._recent[from_leaf(entry.leaf)["id"]] = Receipt(entry.idx, entry.hash)
@@ -264,7 +259,7 @@ class AuditService:
         """One round, from any thread; its result goes to `witnessed`."""
         if self._witnessing is None or self.damage:
             return None
-        with contextlib.closing(LogReader(self._folder / LOG_FILE)) as reader:
+        with contextlib.closing(read_log(self._folder)) as reader:
             return self._witnessing.round(reader)
 
     def witnessed(self, round: Round) -> None:

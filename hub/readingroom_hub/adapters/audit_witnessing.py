@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from readingroom_hub.adapters.audit_log import LogReader
 from readingroom_hub.adapters.audit_proofs import Proofs
 from readingroom_hub.adapters.witness_http import Conflict409, ask
 from readingroom_hub.errors import BadInput, IntegrityError, StoreUnavailable
 from readingroom_hub.ledger.note import Checkpoint, VKey, open_note, split_note
 from readingroom_hub.ledger.policy import Policy
+from readingroom_hub.ports.log import LogView
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Witnessing:
             "Ask the operator to look at the witnesses"
         )
 
-    def round(self, reader: LogReader) -> Round | None:
+    def round(self, reader: LogView) -> Round | None:
         """Ask all witnesses about the newest checkpoint; None in an empty log."""
         note = reader.newest()
         if note is None:
@@ -83,7 +83,7 @@ class Witnessing:
             self._since = self._clock()
         return Round(size, note + lines, met, tuple(troubles))
 
-    def _ask(self, reader: LogReader, name: str, url: str, size: int, note: str) -> str:
+    def _ask(self, reader: LogView, name: str, url: str, size: int, note: str) -> str:
         """A witness that knows another size than we remember says so once, and is asked again from there."""
         old = self._sizes.get(name, 0)
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from readingroom_hub.adapters.audit_feed import signed_size
 from readingroom_hub.adapters.audit_index import wire_moment
-from readingroom_hub.adapters.audit_log import LOG_FILE, LogReader
+from readingroom_hub.adapters.audit_place import read_log
 from readingroom_hub.ledger.canonical import from_leaf
 from readingroom_hub.ports.monitoring import RecordTail
 
@@ -23,13 +23,13 @@ class LogTail(RecordTail):
 
     def first(self, since: datetime) -> int:
         """See the port."""
-        with contextlib.closing(LogReader(self._folder / LOG_FILE)) as reader:
+        with contextlib.closing(read_log(self._folder)) as reader:
             first, end = reader.places(wire_moment(since), _ALL_TIME)
             return first if end else signed_size(self._folder, reader)
 
     def read(self, start: int, most: int) -> tuple[list[tuple[int, dict[str, Any]]], int]:
         """See the port."""
-        with contextlib.closing(LogReader(self._folder / LOG_FILE)) as reader:
+        with contextlib.closing(read_log(self._folder)) as reader:
             count = min(most, signed_size(self._folder, reader) - start)
             entries = list(islice(reader.entries(start), max(0, count)))
         found = [(e.idx, from_leaf(e.record)) for e in entries if e.record is not None]

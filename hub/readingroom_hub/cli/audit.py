@@ -283,6 +283,15 @@ def purge(
 
 @app.command()
 @command
+def database(
+    gigabytes: Annotated[int, typer.Option(min=1, help="How large it may get: less than its disk, by a wide margin.")],
+) -> None:
+    """Print the SQL that makes a PostgreSQL database for the log, with its two roles, for `psql`."""
+    typer.echo(compose.audit_database(gigabytes), nl=False)
+
+
+@app.command()
+@command
 def checkpoint() -> None:
     """Print the newest checkpoint. Keep it elsewhere: it shows a log that was rolled back or rewritten."""
     typer.echo(record(load()).checkpoint(), nl=False)
