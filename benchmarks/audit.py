@@ -5,6 +5,7 @@
 Appends: the real process and its socket; a client is a thread that waits until its record is durable, hashed and
 signed; all clients share one process, whose work counts too. Beside it, in the same run and in turn, bare SQLite: the
 same bytes, write-ahead log, synchronous=FULL, as many rows a commit as there are clients, no socket and no threads.
+With a log in PostgreSQL: bare COPY statements of as many rows, into a table of the same columns.
 `ratio` is ours divided by bare. Verification and search run on a log of `--records` records; rows say how many that
 were. Figures of a machine at load 1.5 or more do not count, and say so."""
 
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import apsw
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.audit_process import audit_process
+from tests.support.postgres import Postgres, postgres
 
 from readingroom_hub.adapters.audit_bundle import write_bundle
 from readingroom_hub.adapters.audit_index import AuditIndex, IndexReader, wire_moment
@@ -93,10 +95,28 @@ def bare(folder: Path, clients: int, seconds: float) -> float:
     return done / spent
 
 
-def ours(folder: Path, clients: int, seconds: float) -> tuple[float, float]:
+def bare_copy(database: Postgres, clients: int, seconds: float) -> float:
+    """Rows a second of bare group commits of the same bytes by COPY."""
+    rows = [(s.leaf, b"h" * 32, s.salt, s.record) for s in sealed_rows(0, clients)]
+    with database.superuser() as connection:
+        connection.execute("DROP TABLE IF EXISTS bare")
+        connection.execute(
+            "CREATE TABLE bare(idx bigint PRIMARY KEY, leaf bytea, hash bytea, salt bytea, record bytea)"
+        )
+        done, start = 0, time.perf_counter()
+        while time.perf_counter() < start + seconds:
+            with connection.cursor().copy("COPY bare FROM STDIN (FORMAT BINARY)") as copy:
+                copy.set_types(["int8", "bytea", "bytea", "bytea", "bytea"])
+                for place, row in enumerate(rows, done):
+                    copy.write_row((place, *row))
+            done += clients
+        return done / (time.perf_counter() - start)
+
+
+def ours(folder: Path, clients: int, seconds: float, log_url: str = "") -> tuple[float, float]:
     """Records a second, and the 99th percentile of a client's wait in milliseconds."""
     waits: list[float] = []
-    with audit_process(folder) as (_, client):
+    with audit_process(folder, log_url=log_url) as (_, client):
         end = time.perf_counter() + seconds
 
         def work(number: int) -> None:
@@ -136,6 +156,24 @@ def appends(seconds: float, rounds: int) -> list[dict[str, Any]]:
         if clients == 32:
             rows.append({"name": "append-32-clients-p99-ms", "value": round(statistics.median(p99), 2)})
     return rows
+
+
+def appends_postgresql(seconds: float, rounds: int) -> list[dict[str, Any]]:
+    clients, pairs, p99 = 32, [], []
+    with postgres() as database:
+        database.make_log()
+        for _ in range(rounds):
+            database.empty_log()
+            base = bare_copy(database, clients, seconds)
+            with tempfile.TemporaryDirectory(prefix="rr-") as folder:
+                rate, wait = ours(Path(folder) / "s", clients, seconds, database.url)
+            pairs.append((rate, base))
+            p99.append(wait)
+    rate, base = (statistics.median(p[i] for p in pairs) for i in (0, 1))
+    row: dict[str, Any] = {"name": "append-32-clients-vs-bare-postgresql-copy"}
+    row |= {"ours_per_s": round(rate), "bare_per_s": round(base)}
+    row["ratio"] = round(statistics.median(a / b for a, b in pairs), 3)
+    return [row | {"p99_ms": round(statistics.median(p99), 2)}]
 
 
 def fill(folder: Path, records: int) -> None:
@@ -326,11 +364,12 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", action="append", choices=["appends", "reads", "inclusion", "patient"])
+    parser.add_argument("--only", action="append", choices=["appends", "postgresql", "reads", "inclusion", "patient"])
     given = parser.parse_args()
     load = os.getloadavg()[0]
     parts = {
         "appends": lambda: appends(given.seconds, given.rounds),
+        "postgresql": lambda: appends_postgresql(given.seconds, given.rounds),
         "reads": lambda: reads(given.records),
         "inclusion": lambda: inclusion(1_000_000),
         "patient": lambda: patient_year(5_000_000),

@@ -172,6 +172,13 @@ def write_proof(settings: Settings, index: int, target: Path) -> int:
     return write(settings.paths.audit, index, target)
 
 
+def write_tiles(settings: Settings, target: Path) -> tuple[int, int]:
+    """Bring a folder of C2SP tlog-tiles up to the log; returns its sizes before and now. Raises BadInput."""
+    from readingroom_hub.adapters.audit_tiles import write_tiles as write
+
+    return write(settings.paths.audit, target)
+
+
 def custody(settings: Settings) -> KeyCustody:
     """Where the key-encrypting key lives. Raises BadInput where a token is named by half."""
     if settings.pkcs11_module_file is not None:

@@ -203,6 +203,20 @@ def prove(
     typer.echo(f"{out} shows record {index}, and proves that it is one of {size}", err=True)
 
 
+@app.command()
+@command
+def tiles(
+    out: Annotated[Path, typer.Argument(help="The folder; files of an earlier export in it are continued.")],
+) -> None:
+    """Write the log as static files (C2SP tlog-tiles): leaves and hashes, no contents. It is recorded first."""
+    settings = load()
+    audit = record(settings)
+    subject = {"path": str(out), "export": True, "tiles": True}
+    audit.append([AuditRecord(AuditEvent.RECORD_SEARCHED, person=operator(audit), subject=subject)])
+    before, size = compose.write_tiles(settings, out)
+    typer.echo(f"{out} proves {size} records, {size - before} of them new", err=True)
+
+
 class Format(StrEnum):
     """What other systems read."""
 
