@@ -3,9 +3,14 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
+import subprocess
+import tempfile
 import threading
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -257,6 +262,8 @@ def test_a_role_that_may_change_the_log_is_refused(database, tmp_path):
     [
         ("postgresql://a:secret@/db?host=/run", "no password"),
         ("postgresql://a@/db?host=/run&password=secret", "no password"),
+        ("postgresql://a@/db?host=/run&sslpassword=secret", "no password"),
+        ("postgresql://a@/db?service=other", "no service"),
         ("postgresql://a@db.example/db", "sslmode=verify-full"),
         ("postgresql://a@db.example/db?sslmode=require", "sslmode=verify-full"),
         ("postgresql://a@localhost,db.example/db", "sslmode=verify-full"),
@@ -302,6 +309,107 @@ def test_no_room_denies_and_more_room_needs_no_restart(database, tmp_path):
                 log.append([sealed(0)])
             connection.execute("UPDATE readingroom_audit.room SET bytes = 1000000000000")
             assert log.append([sealed(0)])[0].index == 0
+
+
+@pytest.fixture
+def small_disk():
+    """A server whose whole folder has 176 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to mount a small tmpfs")
+    small = Path(tempfile.mkdtemp(prefix="rr-pg-"))  # short, and not below a folder of root's alone
+    try:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=176m,mode=0700", "tmpfs", str(small)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("this machine does not let root mount a tmpfs")
+        try:
+            with postgres(small) as server:
+                server.make_log()
+                yield server, small
+        finally:
+            subprocess.run(["umount", str(small)], check=True)
+    finally:
+        small.rmdir()
+
+
+def fill(log, stored):
+    for _ in range(1000):  # 600 MB, were there room
+        stored += log.append([sealed(0, subject={"filler": os.urandom(15_000).hex()}) for _ in range(10)])
+
+
+def use_up_segments(connection):
+    for _ in range(100):  # each takes one of the write-ahead log, of 16 MB
+        connection.execute("SELECT pg_switch_wal(), pg_logical_emit_message(false, 'test', 'x')")
+
+
+def test_a_full_disk_denies_and_nothing_acknowledged_is_lost(small_disk, tmp_path):
+    """The attack, on a database whose limit does not fit its disk: in the end PostgreSQL itself stops (PANIC)."""
+    server, small = small_disk
+    stored = []
+    with contextlib.closing(PostgresAuditLog(tmp_path, SIGNER, server.url)) as log:
+        with pytest.raises(AuditUnavailable):
+            fill(log, stored)
+        assert shutil.disk_usage(small).free < 16 << 20  # a segment of the write-ahead log
+        with contextlib.suppress(OSError), (small / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(1 << 20))
+        with server.superuser() as connection, pytest.raises(psycopg.OperationalError):
+            use_up_segments(connection)
+        with pytest.raises(AuditUnavailable):
+            fill(log, stored)
+        assert "PANIC" in (small / "server.log").read_text()
+        subprocess.run(["mount", "-o", "remount,size=400m", str(small)], check=True)
+        server.revive()
+        assert until_it_takes(log, sealed(1)) >= len(stored) > 100
+        with contextlib.closing(log.view()) as view:
+            assert view.hashes(0, len(stored)) == [r.leaf_hash for r in stored]
+
+
+def test_with_a_limit_the_disk_is_not_full_and_the_server_stays_up(small_disk, tmp_path):
+    server, small = small_disk
+    stored = []
+    with server.superuser() as connection:
+        connection.execute("UPDATE readingroom_audit.room SET bytes = 30000000")
+        with contextlib.closing(PostgresAuditLog(tmp_path, SIGNER, server.url)) as log:
+            with pytest.raises(AuditUnavailable, match="give its disk more room"):
+                fill(log, stored)
+            assert shutil.disk_usage(small).free > 16 << 20
+            connection.execute("CHECKPOINT")
+            count = connection.execute("SELECT count(*) FROM readingroom_audit.entry").fetchone()
+            assert count == (len(stored),)
+            assert len(stored) > 100
+
+
+def test_a_read_is_denied_while_the_server_hangs_and_goes_on_by_itself(database):
+    with audit_process(log_url=database.url, timeout_ms=300) as (server, client):
+        client.append([a_record()])
+        stopped = database.processes()
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            start = time.monotonic()
+            with pytest.raises(AuditUnavailable, match="did not confirm"):
+                client.append([a_record()])
+            assert time.monotonic() - start < 2
+        finally:
+            for pid in stopped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+        until_it_takes_from(client)
+        assert cli(server.paths.state, "verify").exit_code == 0
+
+
+def test_old_contents_are_purged_on_record_in_log_and_index(database):
+    with audit_process(log_url=database.url) as (server, client):
+        officer = client.identify("https://idp.example", "officer", "Officer Example")
+        other = client.identify("https://idp.example", "other", "Other Example")
+        client.append([a_record(time=datetime(2015, 1, 1, tzinfo=UTC), subject={"series": "9.8.7.6"}), a_record()])
+        client.purge("2016-01-01T00:00:00.000000Z", "six years are over", officer, other)
+        assert len(client.query(Filter(events=("read-intent",)), None)) == 1
+        assert len(client.query(Filter(events=("record-purged",)), None)) == 1
+        assert cli(server.paths.state, "verify").exit_code == 0
+        server.stop()
+        server.start()
+        assert client.query(Filter(events=("integrity-failure",)), None) == []
 
 
 def test_a_hung_server_denies_in_time_and_goes_on_by_itself(log, database):

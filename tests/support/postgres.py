@@ -103,6 +103,12 @@ class Postgres:
             return False
         return True
 
+    def revive(self) -> None:
+        """Start it again where it ended by itself, as a service manager does."""
+        if not self._answers():
+            self.stop(signal.SIGQUIT)
+            self.start()
+
     def processes(self) -> list[int]:
         """The postmaster and its children."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
@@ -124,9 +130,9 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[Postgres]:
-    """A running server; its folder is removed afterwards. The path is short: a Unix socket's has 107 bytes."""
-    folder = Path(tempfile.mkdtemp(prefix="rr-pg-"))
+def postgres(given: Path | None = None) -> Iterator[Postgres]:
+    """A running server; its folder is removed afterwards, unless it was given. A Unix socket's path has 107 bytes."""
+    folder = given or Path(tempfile.mkdtemp(prefix="rr-pg-"))
     try:
         server = Postgres(folder)
         try:
@@ -135,4 +141,5 @@ def postgres() -> Iterator[Postgres]:
         finally:
             server.stop()
     finally:
-        shutil.rmtree(folder)
+        if given is None:
+            shutil.rmtree(folder)

@@ -24,8 +24,8 @@ from readingroom_hub.ports.log import IndexedLog
 _COMMIT_SECONDS, _READ_SECONDS = 5.0, 60.0
 """Without an answer of the server for so long, a connection is given up."""
 _PURGE_SECONDS = 3600.0
-_ROOM_SECONDS = 10.0
-"""Between two looks at the database's size."""
+_ROOM_SECONDS, _ROOM_BYTES = 10.0, 16 << 20
+"""At most, between two looks at the database's size."""
 _LOCK = 0x72726C6F67
 """Of the one writer; advisory locks are a database's own."""
 _OLDEST = 140000
@@ -33,6 +33,7 @@ _COPY = "COPY readingroom_audit.entry(idx, leaf, hash, salt, record, note) FROM 
 _TYPES = ("int8", "bytea", "bytea", "bytea", "bytea", "text")
 _FIT = {"fsync": ("on",), "full_page_writes": ("on",), "synchronous_commit": ("on", "remote_apply")}
 """Settings without which a commit that was confirmed may be lost."""
+_SECRETS = {"password", "sslpassword", "oauth_client_secret"}
 _T = TypeVar("_T")
 
 
@@ -45,8 +46,10 @@ def check_url(url: str) -> None:
         raise BadInput(f"READINGROOM_AUDIT_LOG_URL cannot be used: {error}") from error
     if not is_url or not parts.get("dbname"):
         raise BadInput("READINGROOM_AUDIT_LOG_URL is postgresql://USER@HOST/DATABASE")
-    if "password" in parts:
+    if parts.keys() & _SECRETS:
         raise BadInput("READINGROOM_AUDIT_LOG_URL must hold no password: name a file of it with ?passfile=")
+    if "service" in parts:  # it could name any host
+        raise BadInput("READINGROOM_AUDIT_LOG_URL must name the host itself, and no service")
     host = str(parts.get("hostaddr") or parts.get("host") or "/")
     is_near = host in {"localhost", "127.0.0.1", "::1"} or (host.startswith("/") and "," not in host)
     if not is_near and parts.get("sslmode") != "verify-full":  # else anybody on the way could confirm a commit
@@ -187,7 +190,7 @@ class PostgresAuditLog(LogWriter):
         self._url, self._limit = url, limit
         self._connection: _Connection | None = None
         self._session: tuple[int, Any] | None = None
-        self._looked = 0.0
+        self._looked, self._written = 0.0, 0
         super().__init__(folder, signer)
 
     def view(self) -> PostgresLogReader:
@@ -223,7 +226,7 @@ class PostgresAuditLog(LogWriter):
 
     def _commit(self, rows: list[Row], size: int, note: str) -> None:
         assert self._connection is not None  # noqa: S101  # reopen() raises otherwise
-        self._check_room(self._connection)
+        self._check_room(self._connection, sum(map(len, (part for row in rows for part in row[1:]))))
         with self._connection.cursor() as cursor:
             with cursor.copy(_COPY) as copy:
                 copy.set_types(_TYPES)
@@ -233,9 +236,10 @@ class PostgresAuditLog(LogWriter):
             if cursor.rowcount != len(rows):
                 raise psycopg.DataError(f"{cursor.rowcount} of {len(rows)} rows of checkpoint {size} were stored")
 
-    def _check_room(self, connection: _Connection) -> None:
+    def _check_room(self, connection: _Connection, coming: int) -> None:
         """Refuse before the disk is full: then PostgreSQL would stop, and could not even be read."""
-        if time.monotonic() - self._looked < _ROOM_SECONDS:
+        self._written += coming
+        if time.monotonic() - self._looked < _ROOM_SECONDS and self._written < _ROOM_BYTES:
             return
         sql = "SELECT pg_database_size(current_database()), min(bytes) FROM readingroom_audit.room"
         used, room = connection.execute(sql).fetchone() or (0, None)
@@ -245,7 +249,7 @@ class PostgresAuditLog(LogWriter):
                 f"the audit log's database has {used / 1e9:.1f} GB and may have {given}: "
                 "give its disk more room, then raise the limit in readingroom_audit.room"
             )
-        self._looked = time.monotonic()
+        self._looked, self._written = time.monotonic(), 0
 
     def expired(self, before: str) -> int:
         """See the base."""
