@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -20,6 +21,7 @@ from tests.support.postgres import postgres
 from typer.testing import CliRunner
 
 from readingroom_hub.adapters.audit_bundle import write_bundle
+from readingroom_hub.adapters.audit_client import SocketAuditRepository
 from readingroom_hub.adapters.audit_log import AuditLog
 from readingroom_hub.adapters.audit_log_postgres import PostgresAuditLog, check_url
 from readingroom_hub.adapters.audit_offline import verify
@@ -498,6 +500,38 @@ def until_it_takes_from(client):
         except AuditUnavailable:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+def test_the_repository_waits_for_its_database_at_the_start(database, tmp_path):
+    paths = Paths(tmp_path / "s")
+    paths.make()
+    settings = [f"READINGROOM_STATE={paths.state}", f"READINGROOM_AUDIT_LOG_URL={database.url}"]
+    database.stop()
+    log = paths.logs / "audit.log"
+    with log.open("wb") as file:
+        argv = ["env", *settings, sys.executable, "-m", "readingroom_hub.cli.main", "audit", "serve"]
+        process = subprocess.Popen(argv, stderr=file)
+    client = SocketAuditRepository(paths.audit_socket, "test", 5000)
+    try:
+        wait_for(lambda: "waits, for the audit log's database cannot be reached" in log.read_text())
+    finally:
+        database.start()
+        try:
+            wait_for(lambda: "audit record repository ready" in log.read_text())
+            client.append([a_record()])
+            (found,) = client.query(Filter(events=("configuration",)), None)
+            assert found.record["subject"]["settings"]["audit_log_url"] == database.url
+        finally:
+            client.close()
+            process.terminate()
+            process.wait(20)
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_the_command_line_prints_the_sql(tmp_path):

@@ -3,6 +3,7 @@
 The index comes from the writer's tree, never from a database sequence. A checkpoint lies beside the last record of its
 commit, so that both come or neither. One writer: an advisory lock that lives as long as its connection."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from itertools import count, starmap
@@ -26,6 +27,8 @@ _COMMIT_SECONDS, _READ_SECONDS = 5.0, 60.0
 _PURGE_SECONDS = 3600.0
 _ROOM_SECONDS, _ROOM_BYTES = 10.0, 16 << 20
 """At most, between two looks at the database's size."""
+_START_SECONDS = 45.0
+"""How long a start waits for the server: whoever restarts us does so only a few times a minute."""
 _LOCK = 0x72726C6F67
 """Of the one writer; advisory locks are a database's own."""
 _OLDEST = 140000
@@ -191,6 +194,7 @@ class PostgresAuditLog(LogWriter):
         self._connection: _Connection | None = None
         self._session: tuple[int, Any] | None = None
         self._looked, self._written = 0.0, 0
+        _wait_for(url)
         super().__init__(folder, signer)
 
     def view(self) -> PostgresLogReader:
@@ -283,6 +287,24 @@ class PostgresAuditLog(LogWriter):
         if self._connection:
             self._connection.close()
         self._connection = None
+
+
+def _wait_for(url: str) -> None:
+    """Return once the server answers: after a power cut it may come up later than we do. Raises AuditUnavailable."""
+    end, said = time.monotonic() + _START_SECONDS, False
+    while True:
+        try:
+            _Connection.to(url, _COMMIT_SECONDS, autocommit=True).close()
+        except AuditUnavailable as error:
+            if time.monotonic() > end:
+                raise
+            if not said:
+                sys.stderr.write(f"audit record repository: waits, for {error}\n")
+                sys.stderr.flush()
+            said = True
+            time.sleep(0.5)
+        else:
+            return
 
 
 def _locked(connection: _Connection) -> bool:
