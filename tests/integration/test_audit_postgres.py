@@ -211,7 +211,7 @@ TAMPERING = {
         "UPDATE entry SET record = NULL, salt = NULL WHERE idx = 2",
         "record 2: its contents are missing",
     ),
-    "emptied": ("TRUNCATE entry", "the log is empty"),
+    "emptied": ("TRUNCATE entry", "record 0: it is missing"),
 }
 
 
@@ -228,8 +228,7 @@ def test_what_a_superuser_changes_is_found_and_named(log, database, tmp_path, ho
         connection.execute(sql)
         assert connection.execute("SELECT count(*) FROM entry").fetchone()  # the attack works on the raw store
     found = [str(f) for f in verify(tmp_path, Policy.of_keys([SIGNER.vkey]), [kept]).findings]
-    assert found
-    assert how == "emptied" or found[0].startswith(expected), found
+    assert found[0].startswith(expected), found
 
 
 # --- one writer, on a fit server ---
@@ -470,7 +469,7 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed(database):
         for t in threads:
             t.start()
         try:
-            for _ in range(3):
+            for _ in range(8):
                 before, deadline = len(acknowledged), time.monotonic() + 30
                 while len(acknowledged) < before + 20:
                     assert time.monotonic() < deadline, server.said()

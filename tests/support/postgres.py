@@ -26,6 +26,14 @@ def _programs() -> Path:
     return folders[-1] if folders else Path(found or "").parent
 
 
+def _runs(pid: int) -> bool:
+    """Not one that has ended and waits for its parent to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class Postgres:
     """One server with the log's database; it can be killed and started again."""
 
@@ -124,7 +132,7 @@ class Postgres:
         self._process.wait(_START_SECONDS)
         self._process = None
         deadline = time.monotonic() + _START_SECONDS
-        while any(Path(f"/proc/{pid}").exists() for pid in family):
+        while any(map(_runs, family)):
             assert time.monotonic() < deadline, "a server process is left"
             time.sleep(0.01)
 
