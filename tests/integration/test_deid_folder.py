@@ -1,8 +1,13 @@
 """De-identification from folder to folder, by the command line, with real worker processes."""
 
+import fcntl
 import io
 import json
+import signal
+import subprocess
+import sys
 import zipfile
+from collections import Counter
 from copy import deepcopy
 
 import numpy as np
@@ -13,8 +18,17 @@ from tests.support.heads import SAGITTAL, Head, Scan, series
 from typer.testing import CliRunner
 
 from readingroom_hub.cli.main import app
+from readingroom_hub.deid import policy_file
+from readingroom_hub.deid.actions import Action
 from readingroom_hub.deid.faces import geometry
-from readingroom_hub.services import intake_files
+from readingroom_hub.deid.pixels.clean import Cleaned, Mask
+from readingroom_hub.deid.pixels.verdict import Verdict
+from readingroom_hub.errors import Conflict
+from readingroom_hub.model.dataset import Instance
+from readingroom_hub.model.ids import UID
+from readingroom_hub.services import deid_folder, deid_journal, intake_files
+from readingroom_hub.services.intake_files import LeftOut
+from readingroom_hub.services.intake_pool import Sealed
 
 
 def run(*argv):
@@ -210,3 +224,115 @@ def test_where_the_policy_says_so_faces_are_cut_from_whole_series_and_reported(t
     assert shown > 30
     assert cut > 0.95 * shown
     assert "from 2 series" in (report / "report.html").read_text()
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from readingroom_hub.deid import policy_file
+from readingroom_hub.services import deid_folder
+
+def progress(done, _of):
+    if done == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    deid_folder.run(Path(sys.argv[1]), Path(sys.argv[2]), policy_file.load("basic"), b"k" * 32, progress, 2)
+"""
+
+
+@pytest.fixture
+def batch(tmp_path):
+    folder = tmp_path / "batch"
+    folder.mkdir()
+    for number in range(1, 9):
+        (folder / f"{number}.dcm").write_bytes(instance(number))
+    (folder / "3.dcm").write_text("no DICOM")
+    (folder / "5.dcm").write_bytes(instance(1, SeriesDescription="again"))
+    return folder
+
+
+@pytest.fixture
+def killed(batch, tmp_path):
+    program = tmp_path / "killed.py"
+    program.write_text(_KILLED)
+    target = tmp_path / "out"
+    died = subprocess.run([sys.executable, program, batch, target], check=False, capture_output=True)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert not target.exists()
+    return target
+
+
+def finished(batch, target, **options):
+    return deid_folder.run(batch, target, policy_file.load("basic"), b"k" * 32, lambda _done, _of: None, 2, **options)
+
+
+def contents(folder):
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def whole(report):
+    return report.content() | {"seconds": 0, "files_per_second": 0}
+
+
+def test_a_killed_run_goes_on_where_it_was(batch, killed, tmp_path):
+    there = {f.name: f.stat().st_ino for f in killed.with_name("out.unfinished").rglob("*.dcm")}
+    assert len(there) == 3  # of four files that were done one is no DICOM
+    report = finished(batch, killed)
+    again = {f.name: f.stat().st_ino for f in killed.rglob("*.dcm")}
+    assert {name: again[name] for name in there} == there  # not written a second time
+    assert not killed.with_name("out.unfinished").exists()
+    fresh = finished(batch, tmp_path / "fresh")
+    assert contents(killed) == contents(tmp_path / "fresh")
+    assert whole(report) == whole(fresh)
+    assert {o.path: o.reason for o in report.left_out} == {
+        "3.dcm": "not a DICOM file",
+        "5.dcm": "an instance of the same SOP Instance UID came before",
+    }
+
+
+def test_a_killed_run_begins_anew_where_its_batch_is_another(batch, killed, tmp_path):
+    before = {f.name: f.stat().st_ino for f in killed.with_name("out.unfinished").rglob("*.dcm")}
+    (batch / "9.dcm").write_bytes(instance(9, PatientName="Okonjoreyes^Cornelius"))
+    finished(batch, killed)
+    after = {f.name: f.stat().st_ino for f in killed.rglob("*.dcm")}
+    assert before.keys() <= after.keys()
+    assert contents(killed) == contents(finished(batch, tmp_path / "fresh") and tmp_path / "fresh")
+
+
+def test_a_line_that_a_killed_run_was_writing_is_done_again(batch, killed, tmp_path):
+    journal = killed.with_name("out.unfinished") / ".journal"
+    journal.write_bytes(journal.read_bytes()[:-7])
+    report = finished(batch, killed)
+    assert whole(report) == whole(finished(batch, tmp_path / "fresh"))
+    assert contents(killed) == contents(tmp_path / "fresh")
+
+
+def test_two_runs_into_one_target_are_refused(batch, killed):
+    with (killed.with_name("out.unfinished") / ".journal").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Conflict, match=r"another run is writing to .*out\.unfinished"):
+            finished(batch, killed)
+
+
+def test_what_was_masked_is_kept_in_the_journal(tmp_path):
+    pixels = Cleaned(2, 64, 96, (Mask((1, 2, 30, 12), Verdict.REGION),), ("kV 120",), b"\x89PNG")
+    one = Instance(UID("1.2"), UID("1.2.3"), UID("1.2.3.4"), UID("1.2.840.10008.5.1.4.1.1.2"), "CT", 4, 99, "")
+    done = Sealed(
+        "b\udcff.dcm",
+        one,
+        b"",
+        Counter({("PatientName", Action.PSEUDONYM): 1}),
+        None,
+        {"PatientSex": "F"},
+        {("PatientName", Action.PSEUDONYM): "P-1"},
+        None,
+        pixels,
+    )
+    journal = deid_journal.Journal(tmp_path / "j", "x")
+    journal.add(done)
+    journal.add(LeftOut("c", "why"))
+    journal.close()
+    again = deid_journal.Journal(tmp_path / "j", "x")
+    assert again.done == [done, LeftOut("c", "why")]
+    again.close()

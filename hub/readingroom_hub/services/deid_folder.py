@@ -5,15 +5,20 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.errors import BadInput
+from readingroom_hub.model.dataset import Instance
 from readingroom_hub.model.ids import KeyId
 from readingroom_hub.services import intake_files, intake_pool
+from readingroom_hub.services.deid_journal import Journal, about
 from readingroom_hub.services.deid_report import Report, Tally
 from readingroom_hub.services.intake_files import LeftOut
+from readingroom_hub.services.intake_pool import Sealed
 
 SECRET_BYTES = 32
 _SPOOL = ".spool"
@@ -66,7 +71,8 @@ def run(
 
     Where `validator` says where dciodvfy is, objects that it finds less valid than before are left out.
     The report lists values that fewer than `rare` patients share.
-    `target` must not exist, and appears only when the run is whole. Raises BadInput."""
+    `target` must not exist, and appears only when the run is whole; an interrupted run is kept beside it, and goes on
+    when it is asked for again. Raises BadInput, and Conflict where such a run is at work already."""
     started = time.monotonic()
     if target.exists():
         raise BadInput(f"{target} exists: give a folder that does not exist yet")
@@ -76,44 +82,53 @@ def run(
     workers = workers or len(os.sched_getaffinity(0))
     job = intake_pool.Job(intake_files.folder_of(source), policy, key, b"", KeyId.new(), validator)
     job = intake_pool.survey(job, files, workers)
-    unfinished = target.with_name(f"{target.name}.unfinished-{secrets.token_hex(4)}")
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    job = replace(job, spool=unfinished / _SPOOL)
     try:
-        unfinished.mkdir(mode=0o700, parents=True)
-        job = replace(job, spool=unfinished / _SPOOL)
-        (unfinished / _SPOOL).mkdir()
-        report = _write(job, files, left_out, unfinished, progress, workers, started, rare)
-        shutil.rmtree(unfinished / _SPOOL)
-        unfinished.rename(target)
+        with closing(Journal(unfinished, about(source, files, policy, key, validator))) as journal:
+            tally = _write(job, files, Tally(left_out), journal, unfinished, progress, workers)
+            journal.finish()
+            unfinished.rename(target)
     except OSError as error:
-        raise BadInput(f"{target} cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return report
+        why = f"{target} cannot be written: {error.strerror}"
+        raise BadInput(f"{why}. What is done lies in {unfinished}: the same command goes on from there") from error
+    return tally.report(policy, len(files), time.monotonic() - started, rare)
 
 
 def _write(
     job: intake_pool.Job,
     files: list[str],
-    left_out: list[LeftOut],
+    tally: Tally,
+    journal: Journal,
     folder: Path,
     progress: Progress,
     workers: int,
-    started: float,
-    rare: int,
-) -> Report:
-    tally = Tally(left_out)
-    for done, result in enumerate(intake_pool.run(job, files, workers), start=1):
+) -> Tally:
+    spool = folder / _SPOOL
+    shutil.rmtree(spool, ignore_errors=True)
+    spool.mkdir()
+    seen: set[str] = set()
+    todo = files[len(journal.done) :]
+    for done, result in enumerate(chain(journal.done, intake_pool.run(job, todo, workers)), start=1):
         progress(done, len(files))
-        if isinstance(result, LeftOut):
-            left_out.append(result)
-            continue
-        one = result.instance
-        path = folder / one.study / one.series / f"{one.instance}.dcm"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            left_out.append(LeftOut(result.path, "an instance of the same SOP Instance UID came before"))
-            continue
-        assert result.file is not None  # noqa: S101  # the job has a spool folder
-        result.file.rename(path)
-        tally.add(result)
-    return tally.report(job.policy, len(files), time.monotonic() - started, rare)
+        entry = result
+        if isinstance(result, Sealed):
+            if result.instance.instance in seen:
+                entry = LeftOut(result.path, "an instance of the same SOP Instance UID came before")
+            elif result.file:
+                _place(result.file, folder, result.instance)
+            seen.add(result.instance.instance)
+        if done > len(journal.done):
+            journal.add(entry)
+        if isinstance(entry, LeftOut):
+            tally.left_out.append(entry)
+        else:
+            tally.add(entry)
+    shutil.rmtree(spool)
+    return tally
+
+
+def _place(file: Path, folder: Path, one: Instance) -> None:
+    path = folder / one.study / one.series / f"{one.instance}.dcm"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file.replace(path)  # a killed run may have left it there, and no line about it

@@ -94,6 +94,15 @@ def read(source: Path | Source, relative: str) -> bytes:
         return file.read()
 
 
+def fingerprint(source: Path, relative: str) -> str:
+    """What changes when a found file, or the archive it is in, is written anew; empty where it is gone."""
+    try:
+        status = (folder_of(source) / _MEMBER.split(relative, maxsplit=1)[0]).lstat()
+    except OSError:
+        return ""
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+
+
 def _is_archive(name: str) -> bool:
     return name.lower().endswith(".zip")
 
