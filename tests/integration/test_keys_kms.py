@@ -2,19 +2,26 @@
 
 import dataclasses
 import itertools
+import json
 import secrets
+from datetime import datetime
 from threading import Barrier, Thread
 
 import pytest
 from moto.server import ThreadedMotoServer
 from tests.contract.key_custody import KeyCustodyContract
+from tests.support.fakes import MemoryAuditRepository
+from tests.support.mount_world import RESEARCHER, STEWARD, World
+from typer.testing import CliRunner
 
 from readingroom_hub import compose
 from readingroom_hub.adapters.aws import client
 from readingroom_hub.adapters.keys_kms import KmsKeyCustody
+from readingroom_hub.cli.key import app
 from readingroom_hub.config import load
 from readingroom_hub.errors import BadInput, IntegrityError, KeyUnavailable
 from readingroom_hub.model.ids import KeyId
+from readingroom_hub.services.keys import KeyService
 
 KEYS = {"aws_access_key_id": "hub", "aws_secret_access_key": "a-secret-of-the-tests"}
 _numbers = itertools.count(1)
@@ -102,3 +109,47 @@ def test_settings_choose_it(endpoint, tmp_path):
     file.write_text("[default]\naws_access_key_id = me\naws_secret_access_key = x\n")
     chosen = compose.custody(load(settings | {"READINGROOM_KMS_CREDENTIALS_FILE": str(file)}))
     assert chosen.current_kek() == "chosen-kek-0001"
+
+
+def destroyed(endpoint, prefix, tmp_path):
+    """A real catalogue whose keys are in the service, and its receipt after the first KEK's destruction."""
+    world, audit = World(tmp_path), MemoryAuditRepository()
+    world.custody = opened(endpoint, prefix)
+    gone = world.publish(world.project("lung"), "lung-ct").version
+    keys = KeyService(world.catalogue.versions, world.catalogue.grants, world.custody, audit)
+    old = world.custody.current_kek()
+    keys.rotate(STEWARD)
+    receipt = keys.destroy(old, [STEWARD, RESEARCHER], STEWARD)
+    return keys, old, gone, receipt
+
+
+def test_a_receipt_says_until_when_a_destroyed_key_can_be_called_back(endpoint, prefix, tmp_path):
+    keys, old, gone, receipt = destroyed(endpoint, prefix, tmp_path)
+    said = keys.check(receipt)
+    assert [v["version"] for v in said["unreadable"]] == [gone.digest]
+    kms = client("kms", endpoint, "eu-central-1", KEYS, None)
+    about = kms.describe_key(KeyId=f"alias/{old}")["KeyMetadata"]
+    assert about["KeyState"] == "PendingDeletion"
+    assert said["recall"]["waiting_days"] == 7
+    assert datetime.fromisoformat(said["recall"]["until"]) == about["DeletionDate"].replace(microsecond=0)
+    receipt["receipt"]["recall"] = None
+    with pytest.raises(IntegrityError):
+        keys.check(receipt)
+
+
+def test_a_key_that_was_called_back_is_told_of(endpoint, prefix, tmp_path, monkeypatch):
+    keys, old, _, receipt = destroyed(endpoint, prefix, tmp_path)
+    (file := tmp_path / "receipt.json").write_text(json.dumps(receipt))
+    monkeypatch.setattr(compose, "keys", lambda settings, record: keys)
+    monkeypatch.setattr(compose, "audit", lambda settings, process: MemoryAuditRepository())
+    before = CliRunner().invoke(app, ["check", str(file)])
+    assert before.exit_code == 0
+    assert "Not final yet: until" in before.output
+    kms = client("kms", endpoint, "eu-central-1", KEYS, None)
+    key = kms.describe_key(KeyId=f"alias/{old}")["KeyMetadata"]["KeyId"]
+    kms.cancel_key_deletion(KeyId=key)
+    after = CliRunner().invoke(app, ["check", str(file)])
+    assert after.exit_code == 1
+    assert "was called back since" in after.output
+    kms.enable_key(KeyId=key)
+    assert keys.destroy(old, [STEWARD, RESEARCHER], STEWARD)["receipt"]["recall"]["waiting_days"] == 7

@@ -90,6 +90,8 @@ def test_destruction_takes_one_version_and_says_so_in_a_signed_receipt(world, ve
     assert of_version["subject"]["version"] == gone.digest
     assert of_key["subject"] == {"kek": old, "approved_by": sorted(people), "count": 1}
     assert content["receipt"]["record"]["index"] == len(audit.records) - 1
+    assert content["receipt"]["recall"] is None
+    assert "unreadable for ever" in said
     assert "Signed by this key custody" in run("check", receipt)[1]
     content["receipt"]["unreadable"][0]["version"] = kept.digest
     receipt.write_text(json.dumps(content))

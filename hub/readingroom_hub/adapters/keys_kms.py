@@ -65,7 +65,8 @@ class KmsKeyCustody(KeyCustody):
         for n in range(1, newest + 1):
             name, about = self._name(n), made.get(n)
             if about is None or about["KeyState"] in _GONE:
-                found.append(Kek(name, KeyState.DESTROYED, _destroyed_at(about)))
+                final = about.get("DeletionDate") if about else None
+                found.append(Kek(name, KeyState.DESTROYED, _destroyed_at(about), final))
             elif n < newest:
                 after = made.get(n + 1)
                 found.append(Kek(name, KeyState.DEACTIVATED, after["CreationDate"] if after else None))
@@ -78,7 +79,9 @@ class KmsKeyCustody(KeyCustody):
         return self._make(int(self.current_kek()[-4:]) + 1)
 
     def destroy(self, kek: str) -> None:
-        """ScheduleKeyDeletion: from then on the service refuses the key, and after seven days it is gone."""
+        """ScheduleKeyDeletion: from then on the service refuses the key, and after seven days it is gone.
+
+        Until its DeletionDate, CancelKeyDeletion brings it back: `keks` says so."""
         if kek == self.current_kek():
             raise Conflict(f"the key-encrypting key {kek} is active: rotate first, and rewrap what is to be kept")
         about = self._describe(kek)

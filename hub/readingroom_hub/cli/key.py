@@ -1,6 +1,7 @@
 """`readingroom key`: key-encrypting keys, from their making to their destruction."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 
 from readingroom_hub import compose
 from readingroom_hub.cli.common import AsJson, command, load, operator, person, record, show
-from readingroom_hub.errors import BadInput
+from readingroom_hub.errors import BadInput, Conflict
 from readingroom_hub.services.institution import Institution
 
 app = typer.Typer(no_args_is_help=True, help="Key-encrypting keys: they protect the data key of each dataset version.")
@@ -80,10 +81,24 @@ def destroy(
             typer.echo(json.dumps(done))
         raise BadInput(f"the receipt {receipt} cannot be written: {error.strerror}") from error
     count = len(done["receipt"]["unreadable"])
-    typer.echo(f"{key} is destroyed; {count} dataset versions are unreadable for ever. The receipt is {receipt}.")
+    recall = done["receipt"]["recall"]
+    lasts = "" if recall else " for ever"
+    typer.echo(f"{key} is destroyed; {count} dataset versions are unreadable{lasts}. The receipt is {receipt}.")
+    if recall:
+        typer.echo(_not_final(recall))
     if shared := done["receipt"]["shared"]:
         typer.echo("Other institutions got these before, and can still read them:")
         show(shared, False, "")
+
+
+def _not_final(recall: dict[str, Any]) -> str:
+    until = datetime.fromisoformat(recall["until"])
+    if datetime.now(UTC) >= until:
+        return f"Final since {until:%Y-%m-%d %H:%M} UTC, when the custodian's waiting period ended."
+    return (
+        f"Not final yet: until {until:%Y-%m-%d %H:%M} UTC (a waiting period of {recall['waiting_days']} days) the "
+        "custodian's administrator can call the key back. Run `readingroom key check` on the receipt after that."
+    )
 
 
 @app.command()
@@ -118,8 +133,13 @@ def check(receipt: Annotated[Path, typer.Argument(help="A receipt from `readingr
         content: dict[str, Any] = json.loads(receipt.read_bytes())
     except (OSError, ValueError) as error:
         raise BadInput(f"{receipt} is no receipt: {error}") from error
-    said = compose.keys(settings, record(settings)).check(content)
+    keys = compose.keys(settings, record(settings))
+    said = keys.check(content)
     typer.echo(f"Signed by this key custody: {said['kek']} was destroyed at {said['destroyed_at']}.")
+    if keys.called_back(said["kek"]):
+        raise Conflict(f"{said['kek']} was called back since, and its versions may be readable again: destroy it anew")
+    if said.get("recall"):
+        typer.echo(_not_final(said["recall"]))
     show(said["unreadable"], False, "It protected no dataset version.")
     if said.get("shared"):
         typer.echo("\nShared before, and readable there:")

@@ -24,3 +24,5 @@ class Kek:
     state: KeyState
     since: datetime | None
     """When it came into this state; None where an older custodian did not note it."""
+    recall_until: datetime | None = None
+    """Until when its custodian's administrator can call a destroyed one back; None where nobody can."""

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import rfc8785
@@ -98,11 +98,12 @@ class KeyService:
         stored = self._audit.append(_destroyed(kek, versions, approvers, by))[-1]
         try:
             self._custody.destroy(kek)
-            self._check_gone(kek, wrapped)
+            gone = self._gone(kek, wrapped)
         except ReadingRoomError as error:
             self._audit.append([_failed(kek, by, error)])
             raise
-        return self._signed(_receipt(kek, versions, approvers, by, stored) | {"shared": shared})
+        receipt = _receipt(kek, versions, approvers, by, stored) | {"shared": shared}
+        return self._signed(receipt | {"recall": _recall(gone, datetime.fromisoformat(receipt["destroyed_at"]))})
 
     def check(self, receipt: dict[str, Any]) -> dict[str, Any]:
         """What a receipt says, where this key custody signed it. Raises IntegrityError."""
@@ -112,6 +113,10 @@ class KeyService:
         except (InvalidSignature, LookupError, TypeError, ValueError) as error:
             raise IntegrityError("this receipt was changed, or is not of this key custody") from error
         return said
+
+    def called_back(self, kek: str) -> bool:
+        """Whether key custody lists as usable what a receipt says is destroyed. Raises KeyUnavailable."""
+        return any(k.name == kek and k.state is not KeyState.DESTROYED for k in self._custody.keks())
 
     def _destructible(self, kek: str) -> list[DatasetVersion]:
         """What destroying `kek` takes away."""
@@ -140,7 +145,8 @@ class KeyService:
                     found.append(about | {"time": str(row["time"])})
         return found
 
-    def _check_gone(self, kek: str, wrapped: Iterable[WrappedKey]) -> None:
+    def _gone(self, kek: str, wrapped: Iterable[WrappedKey]) -> Kek:
+        """What custody says of a KEK that unwraps nothing any more. Raises IntegrityError, KeyUnavailable."""
         for key in wrapped:
             try:
                 self._custody.unwrap(key)
@@ -148,8 +154,10 @@ class KeyService:
                 continue
             raise IntegrityError(f"key custody says that {kek} is destroyed, and still unwraps with it")
         # A custodian that does not answer unwraps nothing either: the receipt needs its word. Raises KeyUnavailable.
-        if {k.name: k.state for k in self._custody.keks()}.get(kek) is not KeyState.DESTROYED:
+        listed = next((k for k in self._custody.keks() if k.name == kek), None)
+        if listed is None or listed.state is not KeyState.DESTROYED:
             raise IntegrityError(f"key custody was told to destroy {kek}, and does not list it as destroyed")
+        return listed
 
     def _signer(self) -> Ed25519PrivateKey:
         return Ed25519PrivateKey.from_private_bytes(self._custody.derive(_PURPOSE))
@@ -179,6 +187,14 @@ def _destroyed(kek: str, versions: list[DatasetVersion], approvers: list[PersonI
 def _failed(kek: str, by: PersonId, error: ReadingRoomError) -> AuditRecord:
     reason = f"not-destroyed: {error}"
     return AuditRecord(AuditEvent.KEY_DESTROYED, Outcome.FAILURE, by, reason=reason, subject={"kek": kek})
+
+
+def _recall(gone: Kek, destroyed_at: datetime) -> dict[str, object] | None:
+    """Until when the custodian's administrator can undo it: before that, crypto-erasure is not final."""
+    if gone.recall_until is None:
+        return None
+    days = round((gone.recall_until - destroyed_at) / timedelta(days=1))
+    return {"until": gone.recall_until.astimezone(UTC).isoformat(timespec="seconds"), "waiting_days": days}
 
 
 def _receipt(
