@@ -4,10 +4,11 @@ import ctypes
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from readingroom_hub.errors import IntegrityError, NotFound
-from readingroom_hub.model.audit import AuditEvent, AuditRecord
+from readingroom_hub.errors import AuditUnavailable, IntegrityError, KeyUnavailable, NotFound
+from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion
 from readingroom_hub.model.ids import VersionDigest
 from readingroom_hub.mount.tree import Tree
@@ -19,6 +20,9 @@ from readingroom_hub.services import manifests
 
 RETRY_DAMAGED = 30.0
 """Seconds after which a version whose manifest was damaged is tried again: it may have been restored."""
+RETRY_UNAVAILABLE = 2.0
+"""Seconds after which key custody that did not answer is asked again. Until then nobody waits for it: a mount has few
+threads, and what is readable must stay so."""
 
 
 class DataKey:
@@ -60,7 +64,7 @@ class Library:
         self._audit = audit
         self._known: dict[VersionDigest, DatasetVersion] = {}
         self._shelves: dict[VersionDigest, Shelf] = {}
-        self._damaged: dict[VersionDigest, tuple[float, IntegrityError]] = {}
+        self._failed: dict[VersionDigest, tuple[float, IntegrityError | KeyUnavailable]] = {}
         self._locks: dict[VersionDigest, threading.Lock] = {}
         self._lock = threading.Lock()
         self._needed: frozenset[VersionDigest] = frozenset()
@@ -94,21 +98,31 @@ class Library:
             return shelf
 
     def _load_checked(self, version: DatasetVersion) -> Shelf:
-        """Load; a damaged version is not unwrapped again (and recorded again) at every request."""
-        seen, error = self._damaged.get(version.digest, (0.0, None))
-        if error is not None and time.monotonic() - seen < RETRY_DAMAGED:
+        """Load; what failed is not unwrapped again (and recorded again) at every request."""
+        until, error = self._failed.get(version.digest, (0.0, None))
+        if error is not None and time.monotonic() < until:
             raise error
         try:
             return self._load(version)
-        except IntegrityError as error:
-            self._damaged[version.digest] = time.monotonic(), error
+        except (IntegrityError, KeyUnavailable) as error:
+            wait = RETRY_DAMAGED if isinstance(error, IntegrityError) else RETRY_UNAVAILABLE
+            self._failed[version.digest] = time.monotonic() + wait, error
             raise
 
     def _load(self, version: DatasetVersion) -> Shelf:
         wrapped = self._versions.key(version.key)
         subject = {"dataset": version.dataset, "version": version.digest}
         self._audit.append([AuditRecord(AuditEvent.KEY_UNWRAPPED, project=version.project, subject=subject)])
-        key = DataKey(self._custody.unwrap(wrapped))
+        try:
+            key = DataKey(self._custody.unwrap(wrapped))
+        except KeyUnavailable as error:
+            failed = AuditRecord(
+                AuditEvent.KEY_UNWRAPPED, Outcome.FAILURE, project=version.project, reason=f"key-unavailable: {error}",
+                subject=subject,
+            )  # fmt: skip
+            with suppress(AuditUnavailable):  # nothing was released, and the attempt is on the record
+                self._audit.append([failed])
+            raise
         try:
             return Shelf(version, key, Tree(version, manifests.load(self.objects, version, key.secret())))
         except NotFound as error:
