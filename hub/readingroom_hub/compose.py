@@ -179,8 +179,10 @@ def write_tiles(settings: Settings, target: Path) -> tuple[int, int]:
     return write(settings.paths.audit, target)
 
 
-def custody(settings: Settings) -> KeyCustody:
-    """Where the key-encrypting key lives. Raises BadInput where a token is named by half."""
+def custody(settings: Settings, *, for_mount: bool = False) -> KeyCustody:
+    """Where the key-encrypting key lives, with the rights of the mount daemon or of everybody else.
+
+    Raises BadInput where a token is named by half."""
     if settings.pkcs11_module_file is not None:
         from readingroom_hub.adapters.keys_pkcs11 import Pkcs11KeyCustody
 
@@ -194,9 +196,10 @@ def custody(settings: Settings) -> KeyCustody:
         from readingroom_hub.adapters.aws import client, credentials
         from readingroom_hub.adapters.keys_kms import KmsKeyCustody
 
-        if settings.kms_credentials_file is None:
+        file = (settings.kms_mount_credentials_file if for_mount else None) or settings.kms_credentials_file
+        if file is None:
             raise BadInput("READINGROOM_KMS_REGION needs READINGROOM_KMS_CREDENTIALS_FILE")
-        keys = credentials(settings.kms_credentials_file)
+        keys = credentials(file)
         kms = client("kms", settings.kms_endpoint, settings.kms_region, keys, settings.kms_ca_file)
         return KmsKeyCustody(kms, settings.kms_alias)
     from readingroom_hub.adapters.keys_file import FileKeyCustody

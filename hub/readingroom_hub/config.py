@@ -212,6 +212,8 @@ class Settings:
     kms_alias: str = "readingroom"
     """Aliases of this deployment's keys begin with `alias/<this>-`."""
     kms_credentials_file: Path | None = None
+    kms_mount_credentials_file: Path | None = None
+    """The mount daemon's own, so that nobody else needs the right to unwrap; without it the daemon uses the other's."""
     kms_ca_file: Path | None = None
     s3_endpoint: str = ""
     """URL of the S3 service that holds the encrypted objects; without it they lie in a folder of the state."""

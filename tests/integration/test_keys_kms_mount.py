@@ -2,18 +2,34 @@
 
 import dataclasses
 import errno
+import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from moto.core.authorization import enable_iam_authentication
 from moto.server import ThreadedMotoServer
+from tests.support.dicom_objects import as_file, ct_image
+from tests.support.fakes import MemoryAuditRepository
 from tests.support.mount_process import MountProcess, mount_process
-from tests.support.mount_world import Published, read
+from tests.support.mount_world import RESEARCHER, STEWARD, Published, World, read
 
 from readingroom_hub import compose
+from readingroom_hub.adapters.aws import client
+from readingroom_hub.errors import KeyUnavailable
+from readingroom_hub.model.ids import DatasetName
+from readingroom_hub.services.institution import Institution
 
-pytestmark = pytest.mark.fuse
+pytestmark = [
+    pytest.mark.fuse,
+    pytest.mark.filterwarnings("ignore::readingroom_hub.adapters.keys_file.DevelopmentCustodyWarning"),
+]
+REGION = "eu-central-1"
+REFUSED = r"refused \((AccessDeniedException|403)\): look at its keys and rights"
+"""The name is AWS's; moto refuses without one."""
+MANUAL = Path(__file__).parents[2] / "docs/operator.md"
 
 
 class Service:
@@ -47,7 +63,7 @@ def room(service: Service, tmp_path: Path) -> Iterator[MountProcess]:
         made.stop()
         made.settings = dataclasses.replace(
             made.settings,
-            kms_region="eu-central-1",
+            kms_region=REGION,
             kms_endpoint=f"http://{service.host}:{service.port}",
             kms_alias="outage",
             kms_credentials_file=keys,
@@ -121,3 +137,83 @@ def test_a_silent_key_custody_is_asked_once_and_not_by_every_request(room: Mount
     asked = len([r for r in room.records("key-unwrapped") if r["outcome"] == "failure"])
     assert 1 <= asked <= 1 + (time.monotonic() - begun) / 2
     service.start_again()
+
+
+class Rights:
+    """The policies of the manual, given to users of the service's own IAM, which checks signatures and rights."""
+
+    def __init__(self, service: Service, folder: Path) -> None:
+        self._folder = folder
+        root = {"aws_access_key_id": "root", "aws_secret_access_key": "root"}
+        self._iam = client("iam", f"http://{service.host}:{service.port}", REGION, root, None)
+        chapter = MANUAL.read_text().partition("### Rights in the key management service")[2]
+        self.daemon, self.everyday = re.findall(r"```json\n(.*?)```", chapter, re.DOTALL)[:2]
+
+    def user(self, name: str, *policies: str) -> Path:
+        """Its credentials file."""
+        self._iam.create_user(UserName=name)
+        for n, policy in enumerate(policies):
+            self._iam.put_user_policy(UserName=name, PolicyName=f"policy-{n}", PolicyDocument=policy)
+        key = self._iam.create_access_key(UserName=name)["AccessKey"]
+        file = self._folder / name
+        secret = f"aws_access_key_id = {key['AccessKeyId']}\naws_secret_access_key = {key['SecretAccessKey']}\n"
+        file.write_text(f"[default]\n{secret}")
+        return file
+
+
+def test_the_manual_gives_the_right_to_unwrap_to_the_mount_daemon_alone(
+    room: MountProcess, service: Service, tmp_path: Path
+) -> None:
+    rights = Rights(service, tmp_path)
+    assert json.loads(rights.daemon)["Statement"][0]["Action"] == ["kms:DescribeKey", "kms:Decrypt"]
+    assert "Decrypt" not in rights.everyday
+    officer = rights.user("officer", rights.daemon, rights.everyday)
+    source = tmp_path / "source"
+    source.mkdir()
+    for n in range(3):
+        (source / f"{n}.dcm").write_bytes(as_file(ct_image(SOPInstanceUID=f"1.2.276.99.4.{n + 1}")))
+    room.stop()
+    room.settings = dataclasses.replace(
+        room.settings,
+        kms_alias="rights",
+        kms_credentials_file=rights.user("everyday", rights.everyday),
+        kms_mount_credentials_file=rights.user("daemon", rights.daemon),
+    )
+    audit, project = MemoryAuditRepository(), room.project("lung")
+    with enable_iam_authentication():
+        version = compose.ingest(room.settings, audit).ingest(source, project, DatasetName("chest"), STEWARD).version
+        keys = compose.keys(room.settings, audit)
+        assert keys.rotate(STEWARD) == "rights-kek-0002"
+        assert [[v.digest for v in versions] for _, versions in keys.keks()] == [[version.digest], []]
+        with pytest.raises(KeyUnavailable, match=REFUSED):
+            keys.rewrap(STEWARD)
+        with pytest.raises(KeyUnavailable, match=REFUSED):
+            compose.custody(room.settings, for_mount=True).rotate()
+
+        room.grant(project, version)
+        room.start()
+        folder = room.mounts.attach(room.session(project).id) / "data/chest"
+        images = sorted(folder.rglob("*.dcm"))
+        assert len(images) == 3
+        assert all(read(path)[128:132] == b"DICM" for path in images)
+        assert [r["outcome"] for r in room.records("key-unwrapped")] == ["success"]
+
+        other = World(tmp_path / "other")
+        (them := tmp_path / "them.pub").write_text(compose.sharing(other.settings, audit).institution().to_text())
+        package = (
+            version,
+            Institution.read(them),
+            tmp_path / "out",
+            [STEWARD, RESEARCHER],
+            STEWARD,
+            lambda _n, _of: None,
+        )
+        with pytest.raises(KeyUnavailable, match=REFUSED):
+            compose.sharing(room.settings, audit).share(*package)
+        assert not (tmp_path / "out").exists()
+        opening = dataclasses.replace(room.settings, kms_credentials_file=officer)
+        assert compose.sharing(opening, audit).share(*package).path.exists()
+        assert [v.digest for v in compose.keys(opening, audit).rewrap(STEWARD)] == [version.digest]
+        receipt = keys.destroy("rights-kek-0001", [STEWARD, RESEARCHER], STEWARD)
+        assert receipt["receipt"]["unreadable"] == []
+        room.stop()

@@ -54,7 +54,8 @@ def serve(settings: Settings) -> None:
 def _serve(settings: Settings) -> None:
     audit = compose.audit(settings, "mount-daemon")
     catalogue = compose.open_catalogue(settings)
-    library = Library(catalogue.versions, compose.objects(settings), compose.custody(settings), audit)
+    custody = compose.custody(settings, for_mount=True)
+    library = Library(catalogue.versions, compose.objects(settings), custody, audit)
     daemon = MountDaemon(
         settings.paths.mounts, catalogue.projects, catalogue.grants, catalogue.sessions, catalogue.holds, library,
         audit,
