@@ -187,6 +187,8 @@ def test_the_manual_gives_the_right_to_unwrap_to_the_mount_daemon_alone(
         assert [[v.digest for v in versions] for _, versions in keys.keks()] == [[version.digest], []]
         with pytest.raises(KeyUnavailable, match=REFUSED):
             keys.rewrap(STEWARD)
+        with pytest.raises(KeyUnavailable, match=REFUSED):  # and does not quietly store everything again
+            compose.ingest(room.settings, audit).ingest(source, project, DatasetName("chest"), STEWARD, reuse=True)
         with pytest.raises(KeyUnavailable, match=REFUSED):
             compose.custody(room.settings, for_mount=True).rotate()
 

@@ -1,5 +1,6 @@
 """Key-encrypting keys (KEKs) and their states, a subset of NIST SP 800-57 Part 1 section 7."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -26,3 +27,8 @@ class Kek:
     """When it came into this state; None where an older custodian did not note it."""
     recall_until: datetime | None = None
     """Until when its custodian's administrator can call a destroyed one back; None where nobody can."""
+
+
+def destroyed(name: str, keks: Iterable[Kek]) -> bool:
+    """Whether its custodian says so: silence, or a refusal to unwrap, is no such word."""
+    return any(k.name == name and k.state is KeyState.DESTROYED for k in keks)

@@ -1,14 +1,14 @@
 """An earlier version whose data key and objects a new one shares, where the instances are the same."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
 from readingroom_hub.crypto.envelope import sealed_size
-from readingroom_hub.errors import IntegrityError, KeyUnavailable, NotFound
+from readingroom_hub.errors import IntegrityError, NotFound
 from readingroom_hub.model.dataset import Instance
 from readingroom_hub.model.ids import DatasetName, ProjectId
+from readingroom_hub.model.keys import destroyed
 from readingroom_hub.ports.catalogue import Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.objects import ObjectStore
@@ -35,10 +35,12 @@ class Base:
     ) -> Self | None:
         """What the dataset's newest version offers; None where there is none, or where its key was destroyed.
 
-        Raises IntegrityError or NotFound where its manifest cannot be read."""
+        Raises IntegrityError or NotFound where its manifest cannot be read; KeyUnavailable where its key cannot be had
+        now: everything stored twice is not what was asked for."""
         for newest in versions.all(project, dataset)[:1]:
-            with suppress(KeyUnavailable):
-                secret = custody.unwrap(versions.key(newest.key))
+            wrapped = versions.key(newest.key)
+            if not destroyed(wrapped.kek, custody.keks()):
+                secret = custody.unwrap(wrapped)
                 return cls(Key(newest.key, secret), leftovers.instances(leftovers.versions(newest.key)))
         return None
 

@@ -17,7 +17,7 @@ from readingroom_hub.errors import Conflict, IntegrityError, NotFound, ReadingRo
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion, Instance, Manifest
 from readingroom_hub.model.ids import DatasetName, PersonId, ProjectId
-from readingroom_hub.model.keys import KeyState
+from readingroom_hub.model.keys import destroyed
 from readingroom_hub.ports.catalogue import Projects, Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.objects import ObjectStore
@@ -133,7 +133,7 @@ class ReceiveService:
             self._check_key(key)
             return None
         kek = self._versions.key(version.key).kek
-        if any(k.name == kek and k.state is KeyState.DESTROYED for k in self._custody.keks()):
+        if destroyed(kek, self._custody.keks()):
             raise Conflict(f"{version.label} was erased here on purpose: a package does not bring it back")
         if (version.project, version.dataset) != (project, dataset):
             raise Conflict(f"this version is here already, as {version.label} of project {version.project}: grant it")
