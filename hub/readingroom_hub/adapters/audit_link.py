@@ -5,6 +5,7 @@ import json
 import queue
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ _FRAME_RECORDS = 500
 _FRAME_BYTES = 1 << 19
 _FRAMES_UNDER_WAY = 2
 """One is committed while the next is on its way; more would only make the frames smaller."""
+_GATHER_SECONDS = 0.025
+"""How long posted records may wait for others. A frame costs both processes more than a record does: a thread to wake,
+a write, a commit, a reply. A kill loses what waited, which a durable intent covers."""
+_GATHER_GROUPS = 128
 _RECEIVE = 1 << 18
 _HEAD_ROOM = 256
 LATE_ROOM = 32
@@ -84,6 +89,8 @@ class Link:
         self._sent: dict[int, list[Group]] = {}
         self._calls: dict[int, Answers] = {}
         self._n = 0
+        self._due = 0.0
+        """When the queue is to be sent (monotonic): at once where somebody waits for a reply."""
         self._busy = False
         """Whether some thread has a frame in its hands: frames must not mix."""
         self._ended = False
@@ -100,17 +107,32 @@ class Link:
     def send(self, group: Group, *, wake: bool = True) -> None:
         """Queue records. `wake=False` is for a caller who goes on to `pump`; else the sending thread collects them.
 
-        While two frames are under way, the queue grows; the thread that reads the next reply sends all of it."""
+        Without a waiter they stay for `_GATHER_SECONDS`, or until something more urgent is queued behind them. While
+        two frames are under way, the queue grows; the thread that reads the next reply sends all of it."""
         with self._changed:
+            if group.waiters:
+                self._due = 0.0
+            elif not self._queue:
+                self._due = time.monotonic() + _GATHER_SECONDS
             self._queue.append(group)
-            if wake and self._may_send():
+            if wake and len(self._queue) in {1, _GATHER_GROUPS}:
                 self._changed.notify()
 
     def _may_send(self) -> bool:
         """Whether it is the next frame's turn. With the lock held."""
         if self._busy or not self._queue:
             return False
-        return len(self._sent) < _FRAMES_UNDER_WAY or isinstance(self._queue[0], bytes)
+        if isinstance(self._queue[0], bytes):
+            return True
+        ripe = len(self._queue) >= _GATHER_GROUPS or time.monotonic() >= self._due
+        return ripe and len(self._sent) < _FRAMES_UNDER_WAY
+
+    def _patience(self) -> float | None:
+        """Seconds until the sending thread looks again by itself. With the lock held."""
+        if not self._queue:
+            return None
+        left = self._due - time.monotonic()
+        return left if left > 0 else _GATHER_SECONDS  # due, and not its turn: a reply or a sender's end comes first
 
     def pump(self) -> None:
         """Send what may be sent in the caller's thread, without waiting and without a lock that others need.
@@ -142,6 +164,7 @@ class Link:
             if self._ended:
                 raise AuditUnavailable("the connection to the audit record repository just broke: try again")
             self._n += 1
+            self._due = 0.0
             self._queue.append(message(self._n, op=op, **fields))
             self._calls[self._n] = answers
             self._changed.notify()
@@ -154,7 +177,8 @@ class Link:
     def _take(self) -> bytes | None:
         """For the sending thread: the next frame, None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._may_send())
+            while not (self._ended or self._may_send()):
+                self._changed.wait(self._patience())
             self._busy = True
             return None if self._ended else self._next()
 
