@@ -20,10 +20,11 @@ def reading(path: Path, dataset: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _explained(error, path, dataset) from error
+        raise explained(error, path, dataset) from error
 
 
-def _explained(error: OSError, path: Path, dataset: str) -> ReadingRoomError:
+def explained(error: OSError, path: Path, dataset: str) -> ReadingRoomError:
+    """What an OSError on `path` means for who reads it."""
     if error.errno in {errno.EACCES, errno.EPERM}:
         return AccessEnded(
             f"Access to {dataset} was withdrawn or has ended; see /data/README.txt; ask your data steward."

@@ -152,3 +152,20 @@ def test_without_the_audit_repository_nothing_is_read_and_with_it_again_without_
         os.kill(pid, signal.SIGCONT)
     told = rosa.in_terminal(read.format(n=3), "works.txt")
     assert int(told.split()[0]) > 100_000, told
+
+
+_REFUSED = """
+import nbformat
+book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("open('/data/brain-mr-demo/dataset.json')")])
+nbformat.write(book, "refused.ipynb")
+"""
+
+
+def test_a_refused_read_is_a_sentence_in_the_notebook(rosa):
+    rosa.upload("make.py", _REFUSED)
+    command = (
+        "cd ~ && python3 make.py && python3 -m nbconvert --to markdown --stdout --execute --allow-errors refused.ipynb"
+    )
+    told = rosa.in_terminal(command, "sentence.txt")
+    assert "Access to brain-mr-demo was withdrawn or has ended; see /data/README.txt; ask your data steward." in told
+    assert "Traceback" not in told
