@@ -154,18 +154,25 @@ def test_without_the_audit_repository_nothing_is_read_and_with_it_again_without_
     assert int(told.split()[0]) > 100_000, told
 
 
-_REFUSED = """
+_NOTEBOOK = """
 import nbformat
-book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("open('/data/brain-mr-demo/dataset.json')")])
-nbformat.write(book, "refused.ipynb")
+cell = nbformat.v4.new_code_cell("open('/data/chest-ct-demo/dataset.json').close(); print('read ' + 'it')")
+nbformat.write(nbformat.v4.new_notebook(cells=[cell]), "reads.ipynb")
 """
 
 
-def test_a_refused_read_is_a_sentence_in_the_notebook(rosa):
-    rosa.upload("make.py", _REFUSED)
-    command = (
-        "cd ~ && python3 make.py && python3 -m nbconvert --to markdown --stdout --execute --allow-errors refused.ipynb"
-    )
-    told = rosa.in_terminal(command, "sentence.txt")
-    assert "Access to brain-mr-demo was withdrawn or has ended; see /data/README.txt; ask your data steward." in told
+def test_withdrawn_access_is_a_sentence_in_the_notebook_and_ends_with_a_new_grant(room, rosa, audit):
+    rosa.upload("make.py", _NOTEBOOK)
+    run = "cd ~ && python3 make.py && python3 -m nbconvert --to markdown --stdout --execute --allow-errors reads.ipynb"
+    grants = compose.grants(room.settings, audit)
+    grant = compose.open_catalogue(room.settings).grants.all(ProjectId("chest-ct"))[0]
+    by = audit.identify("test", "steward", "Sam Steward")
+    grants.revoke(grant.id, by)
+    try:
+        told = rosa.in_terminal(run, "withdrawn.txt")
+    finally:
+        grants.issue(grant.project, str(grant.version), grant.ends_at, by)
+    assert "Access to chest-ct-demo was withdrawn or has ended; see /data/README.txt; ask your data steward." in told
     assert "Traceback" not in told
+    assert "read it" not in told
+    assert "read it" in rosa.in_terminal(run, "given.txt")
