@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -50,6 +49,12 @@ for turn in range(kills + 1):
 """
 
 
+@pytest.fixture
+def state():
+    with tempfile.TemporaryDirectory(prefix="rr-") as folder:  # short: a Unix socket's path has at most 107 bytes
+        yield Path(folder)
+
+
 def answered(ask, seconds=20.0):
     """What the next server says."""
     deadline = time.monotonic() + seconds
@@ -61,8 +66,7 @@ def answered(ask, seconds=20.0):
             time.sleep(0.002)
 
 
-def test_a_kill_between_commit_and_release_loses_nothing_and_stores_nothing_twice():
-    state = Path(tempfile.mkdtemp(prefix="rr-"))  # short: a Unix socket's path has at most 107 bytes
+def test_a_kill_between_commit_and_release_loses_nothing_and_stores_nothing_twice(state):
     paths = Paths(state)
     argv = [sys.executable, "-c", _SERVERS, str(state), str(KILLS)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as servers:
@@ -79,17 +83,14 @@ def test_a_kill_between_commit_and_release_loses_nothing_and_stores_nothing_twic
             client.close()
             os.killpg(servers.pid, signal.SIGKILL)
         deaths = servers.stdout.read().split()
-    try:
-        assert deaths == [b"9"] * KILLS
-        with closing(LogReader(paths.audit / "log.sqlite")) as reader:
-            rows = [(e.idx, e.hash, json.loads(e.record)) for e in reader.entries()]
-        reads = [row for row in rows if row[2]["event"] == "read-intent"]
-        assert [(r["id"], index, hash) for index, hash, r in reads] == [
-            (id, receipt.index, receipt.leaf_hash) for id, receipt in receipts.items()
-        ]
-        # What is stored when sent again is marked late: these are the ones from before the kill.
-        assert not [r["id"] for _, _, r in reads if r["source"].get("late")]
-        checked = CliRunner().invoke(app, ["verify"], env={"READINGROOM_STATE": str(state), "COLUMNS": "250"})
-        assert checked.exit_code == 0, checked.output
-    finally:
-        shutil.rmtree(state)
+    assert deaths == [b"9"] * KILLS
+    with closing(LogReader(paths.audit / "log.sqlite")) as reader:
+        rows = [(e.idx, e.hash, json.loads(e.record)) for e in reader.entries()]
+    reads = [row for row in rows if row[2]["event"] == "read-intent"]
+    assert [(r["id"], index, hash) for index, hash, r in reads] == [
+        (id, receipt.index, receipt.leaf_hash) for id, receipt in receipts.items()
+    ]
+    # What is stored when sent again is marked late: these are the ones from before the kill.
+    assert not [r["id"] for _, _, r in reads if r["source"].get("late")]
+    checked = CliRunner().invoke(app, ["verify"], env={"READINGROOM_STATE": str(state), "COLUMNS": "250"})
+    assert checked.exit_code == 0, checked.output
