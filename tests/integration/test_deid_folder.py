@@ -3,11 +3,13 @@
 import fcntl
 import io
 import json
+import resource
 import signal
 import subprocess
 import sys
 import zipfile
 from collections import Counter
+from contextlib import closing
 from copy import deepcopy
 
 import numpy as np
@@ -300,12 +302,28 @@ def test_a_killed_run_begins_anew_where_its_batch_is_another(batch, killed, tmp_
     assert contents(killed) == contents(finished(batch, tmp_path / "fresh") and tmp_path / "fresh")
 
 
-def test_a_line_that_a_killed_run_was_writing_is_done_again(batch, killed, tmp_path):
+@pytest.mark.parametrize("end", [b"", b'"}\n', b'{"path": "9"}\n'])
+def test_a_line_that_a_killed_run_was_writing_is_done_again(batch, killed, tmp_path, end):
     journal = killed.with_name("out.unfinished") / ".journal"
-    journal.write_bytes(journal.read_bytes()[:-7])
+    journal.write_bytes(journal.read_bytes()[:-7] + end)
     report = finished(batch, killed)
     assert whole(report) == whole(finished(batch, tmp_path / "fresh"))
     assert contents(killed) == contents(tmp_path / "fresh")
+
+
+def test_a_journal_on_a_full_disk_says_so(tmp_path):
+    journal = deid_journal.Journal(tmp_path / "j", "x")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with closing(journal):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))  # a line is written in part, then nothing
+        try:
+            with pytest.raises(OSError, match="No space left"):
+                journal.add(LeftOut("a" * 100, "why"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    again = deid_journal.Journal(tmp_path / "j", "x")
+    assert again.done == []
+    again.close()
 
 
 def test_two_runs_into_one_target_are_refused(batch, killed):

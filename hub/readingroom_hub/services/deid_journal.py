@@ -4,9 +4,11 @@ Results are not flushed one by one, so the journal holds for this start of the m
 run begins anew."""
 
 import base64
+import errno
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable
@@ -63,8 +65,10 @@ class Journal:
             self._begin(about)
 
     def add(self, result: Sealed | LeftOut) -> None:
-        """One more file is done; its result is in its place."""
-        self._file.write(json.dumps(_row(result)).encode() + b"\n")
+        """One more file is done; its result is in its place. Raises OSError."""
+        line = json.dumps(_row(result)).encode() + b"\n"
+        if self._file.write(line) != len(line):  # what a disk does that is nearly full
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def finish(self) -> None:
         """The run is whole: the folder holds results alone from here on."""
@@ -80,9 +84,16 @@ class Journal:
         head, *rows = self._file.read().split(b"\n")
         if head != _head(about):
             return []
-        whole = rows[:-1]  # behind the last line's end nothing stands, or the line that a killed run was writing
-        self._file.truncate(len(head) + 1 + sum(len(r) + 1 for r in whole))
-        return [_result(json.loads(row)) for row in whole]
+        done: list[Sealed | LeftOut] = []
+        size = len(head) + 1
+        for row in rows[:-1]:  # behind the last line's end nothing stands, or the line that a killed run was writing
+            try:
+                done.append(_result(json.loads(row)))
+            except (ValueError, KeyError, TypeError):
+                break
+            size += len(row) + 1
+        self._file.truncate(size)
+        return done
 
     def _begin(self, about: str) -> None:
         for entry in self._folder.iterdir():
