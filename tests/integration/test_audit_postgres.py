@@ -430,6 +430,20 @@ def test_a_hung_server_denies_in_time_and_goes_on_by_itself(log, database):
     assert until_it_takes(log, sealed(2)) in (1, 2)  # what hung may have been stored in the end: never less
 
 
+def test_a_hung_server_holds_nobody_up_for_a_cosigned_checkpoint(log, database):
+    log.append([sealed(0)])
+    pid = log._session[0]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        start = time.monotonic()
+        with pytest.raises(AuditUnavailable):
+            log.keep_cosigned(1, log.checkpoint)
+        assert time.monotonic() - start < 20
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert until_it_takes(log, sealed(1)) == 1
+
+
 def test_a_session_that_hung_is_ended_before_the_next_one_writes(log):
     log.append([sealed(0)])
     pid = log._session[0]

@@ -258,23 +258,23 @@ class PostgresAuditLog(LogWriter):
     def expired(self, before: str) -> int:
         """See the base."""
         sql = f"SELECT count(*) FROM readingroom_audit.entry WHERE {EXPIRED.format('%s')}"  # noqa: S608  # fixed text
-        return int(self._patient(sql, before)[0])
+        return int(self._change(sql, before, limit=_PURGE_SECONDS)[0])
 
     def purge(self, before: str) -> None:
         """See the base. Their bytes leave the files with the owner's next VACUUM FULL."""
-        self._patient("SELECT readingroom_audit.purge(%s)", before)
+        self._change("SELECT readingroom_audit.purge(%s)", before, limit=_PURGE_SECONDS)
 
     def keep_cosigned(self, size: int, note: str) -> None:
         """See the base."""
         sql = """INSERT INTO readingroom_audit.cosigned VALUES(%s, %s)
             ON CONFLICT (size) DO UPDATE SET note = excluded.note RETURNING size"""
-        self._patient(sql, size, note)
+        self._change(sql, size, note, limit=self._limit)
 
-    def _patient(self, sql: str, *values: object) -> tuple[Any, ...]:
+    def _change(self, sql: str, *values: object, limit: float) -> tuple[Any, ...]:
         self.reopen()
         assert self._connection is not None  # noqa: S101  # reopen() raises otherwise
         try:
-            self._connection.limit = _PURGE_SECONDS
+            self._connection.limit = limit
             return self._connection.execute(sql.encode(), values).fetchone() or ()
         except psycopg.Error as error:
             self._drop()
