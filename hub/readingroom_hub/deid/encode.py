@@ -36,7 +36,7 @@ def data_set(ds: Dataset, *, implicit: bool, little: bool, parent: list[str] | N
     encodings = convert_encodings(ds[_CHARACTER_SET].value) if _CHARACTER_SET in ds else parent
     form = _Form(implicit, little)
     parts: list[bytes] = []
-    for key, raw in sorted(ds.items(), key=_number):
+    for key, raw in sorted(ds.items(), key=_place):
         tag = int(key)  # pydicom compares its tags slowly
         _check(tag, raw)
         if _untouched(raw, implicit=implicit, little=little):
@@ -46,14 +46,14 @@ def data_set(ds: Dataset, *, implicit: bool, little: bool, parent: list[str] | N
         if element.VR == "SQ":
             content = (data_set(i, implicit=implicit, little=little, parent=encodings) for i in element.value or ())
             parts.append(form.element(tag, "SQ", b"".join(map(form.item, content))))
-        elif (value := _ascii(element)) is not None or (value := form.numbers(element)) is not None:
+        elif (value := _ascii(element)) is not None or (value := form.number(element)) is not None:
             parts.append(form.element(tag, element.VR, value))
         else:
             parts.append(_element(ds, element, encodings, implicit=implicit, little=little))
     return b"".join(parts)
 
 
-def _number(item: tuple[BaseTag, object]) -> int:
+def _place(item: tuple[BaseTag, object]) -> int:
     return int(item[0])
 
 
@@ -76,7 +76,7 @@ class _Form:
         self._implicit = implicit
         self._long, self._short = struct.Struct(f"{order}HHL"), struct.Struct(f"{order}HH2sH")
         self._explicit = struct.Struct(f"{order}HH2s2xL")
-        self._order = order
+        self._number = struct.Struct(f"{order}H")
 
     def element(self, tag: int, vr: str | None, value: bytes) -> bytes:
         group, number = tag >> 16, tag & 0xFFFF
@@ -85,11 +85,11 @@ class _Form:
         form = self._explicit if vr in EXPLICIT_VR_LENGTH_32 else self._short
         return form.pack(group, number, vr.encode(), len(value)) + value
 
-    def numbers(self, element: DataElement) -> bytes | None:
+    def number(self, element: DataElement) -> bytes | None:
         """The value of an unsigned short, as most numbers that describe an image are; None for another element."""
         if element.VR != "US" or not isinstance(element.value, int):
             return None
-        return struct.pack(f"{self._order}H", element.value)
+        return self._number.pack(element.value)
 
     def item(self, content: bytes) -> bytes:
         return self._long.pack(0xFFFE, 0xE000, len(content)) + content

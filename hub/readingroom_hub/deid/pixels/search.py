@@ -14,12 +14,11 @@ def spells(pixels: bytes | memoryview, words: frozenset[bytes]) -> bool:
 
     Pairs of bytes are looked up in one table, however many words there are; bytes are compared only where three pairs
     in a row fit."""
-    tables, longest = _tables(words)
+    tables, lowest, highest, longest = _tables(words)
     if not longest:
         return False
     pairs = np.frombuffer(pixels, "<u2", len(pixels) // 2)
     # High bytes of most images are no letters: to see that costs a tenth of a look into the table.
-    lowest, highest = np.flatnonzero(tables[0])[[0, -1]].astype("<u2")
     places = np.flatnonzero(pairs - lowest <= highest - lowest)
     if len(places) > len(pairs) // 8:
         places = np.flatnonzero(tables[0].take(pairs))
@@ -36,13 +35,15 @@ def spells(pixels: bytes | memoryview, words: frozenset[bytes]) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _tables(words: frozenset[bytes]) -> tuple[list[np.ndarray], int]:
+def _tables(words: frozenset[bytes]) -> tuple[list[np.ndarray], np.uint16, np.uint16, int]:
     """For the first, second and third pair: which ones a word has there, whether it starts at an even place or an odd
-    one. And the length of the longest word that is looked for."""
+    one. The lowest and the highest first pair, and the length of the longest word that is looked for."""
     tables = [np.zeros(1 << 16, bool) for _ in range(3)]
     long = [w for w in words if len(w) >= SHORTEST]
     for word, (number, table), odd in product(long, enumerate(tables), (0, 1)):
         pair = word[2 * number + odd :][:2]
         for first, second in product(*({c, *bytes([c]).upper()} for c in pair)):
             table[first | second << 8] = True
-    return tables, max(map(len, long), default=0)
+    first_pairs = np.flatnonzero(tables[0]).astype("<u2")
+    lowest, highest = (first_pairs[0], first_pairs[-1]) if long else (np.uint16(0), np.uint16(0))
+    return tables, lowest, highest, max(map(len, long), default=0)
