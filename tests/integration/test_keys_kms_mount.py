@@ -5,7 +5,7 @@ import errno
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from moto.core.authorization import enable_iam_authentication
 from moto.server import ThreadedMotoServer
 from tests.support.dicom_objects import as_file, ct_image
 from tests.support.fakes import MemoryAuditRepository
-from tests.support.mount_process import MountProcess, mount_process
+from tests.support.mount_process import MountProcess, mount_process, soon
 from tests.support.mount_world import RESEARCHER, STEWARD, Published, World, read
 
 from readingroom_hub import compose
@@ -79,13 +79,6 @@ def granted(room: MountProcess, dataset: str, seed: int) -> Published:
     return published
 
 
-def soon(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.05)
-
-
 def test_an_outage_of_key_custody_stops_what_is_new_and_nothing_that_runs(room: MountProcess, service: Service) -> None:
     project = room.project("lung")
     known, other = granted(room, "lung-ct", 1), granted(room, "chest-ct", 2)
@@ -120,7 +113,7 @@ def test_an_outage_of_key_custody_stops_what_is_new_and_nothing_that_runs(room: 
             assert error.errno == errno.EIO  # noqa: PT017
             return False
 
-    soon(opens)
+    soon(opens, 20)
     assert sorted(p.name for p in (new / "data").iterdir()) == ["README.txt", "chest-ct", "lung-ct"]
     assert room.pid == pid
 

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.mount_process import MountProcess, mount_process
+from tests.support.mount_process import MountProcess, mount_process, soon
 from tests.support.mount_world import Published, read
 
 from readingroom_hub.errors import BadInput, NotFound, StoreUnavailable
@@ -36,13 +36,6 @@ def lung(room: MountProcess) -> Published:
     published = room.publish(room.project("lung"), "lung-ct", [[50_000] * 12, [2 << 20] * 3])
     room.grant(published.version.project, published.version)
     return published
-
-
-def soon(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
 
 
 _READER = """

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,14 @@ except ReadingRoomError as error:
 """
 """What `readingroom mount serve` does, without the imports of the other commands."""
 _ARGV = [sys.executable, "-W", "ignore", "-c", _SERVE]
+
+
+def soon(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
 
 
 class MountProcess(World):

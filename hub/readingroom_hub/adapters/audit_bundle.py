@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from readingroom_hub.adapters.audit_index import wire_moment
 from readingroom_hub.adapters.audit_place import read_log
+from readingroom_hub.adapters.audit_proofs import provable
 from readingroom_hub.durable import whole_file
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.bundle import Header, Wanted, checkpoint_line, entry_line, last_line
@@ -43,11 +44,10 @@ def _range(reader: LogView, wanted: Wanted, size: int) -> tuple[int, int]:
 
 
 def _write(reader: LogView, wanted: Wanted, secret: bytes, file: BinaryIO) -> tuple[int, int]:
-    newest = reader.newest()
-    if newest is None:
+    found = provable(reader)
+    if not found:
         raise BadInput("the log is empty: there is nothing to prove")
-    note = reader.cosigned() or newest  # what witnesses have seen proves more than what came in since
-    size = _size(note)
+    note, size = found[0][0], found[0][1].size
     first, end = _range(reader, wanted, size)
     scope = wanted.scope(secret)
     history = _thinned(reader.checkpoints(), first, end)

@@ -14,12 +14,11 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
+from readingroom_hub.adapters.audit_checks import check_contents, check_leaf
 from readingroom_hub.adapters.audit_feed_state import FeedState, Progress, is_running, look
 from readingroom_hub.adapters.audit_place import VKEY_FILE, read_log
 from readingroom_hub.errors import BadInput, IntegrityError, ReadingRoomError
 from readingroom_hub.ledger.canonical import from_leaf
-from readingroom_hub.ledger.leaf import check_envelope, payload_hash
-from readingroom_hub.ledger.merkle import leaf_hash
 from readingroom_hub.ledger.note import Checkpoint, VKey, open_note, printable
 from readingroom_hub.ledger.verify import Entry
 from readingroom_hub.ports.log import LogView
@@ -74,12 +73,9 @@ class _Settled:
 
 def _checked(entry: Entry, index: int) -> Entry:
     """Raises IntegrityError where the entry is not the one that was stored at `index`."""
-    whole = entry.idx == index and leaf_hash(entry.leaf) == entry.hash
-    if whole and entry.record is not None:
-        payload = payload_hash(entry.salt or b"", entry.record)
-        whole = check_envelope(from_leaf(entry.leaf)).payload == payload
-    if not whole:
-        raise IntegrityError(f"audit record {index} was changed in the store: run `readingroom audit verify`")
+    check_leaf(entry, index)
+    if entry.record is not None:
+        check_contents(entry)
     return entry
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import apsw
 
+from readingroom_hub import locks
 from readingroom_hub.adapters.audit_index import wire_moment
-from readingroom_hub.errors import BadInput, Conflict, StoreUnavailable
+from readingroom_hub.errors import BadInput, StoreUnavailable
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS feed(one INTEGER PRIMARY KEY CHECK(one = 1), next INTEGER NOT NULL, hash BLOB NOT NULL,
@@ -119,13 +120,10 @@ class FeedState:
     def __init__(self, folder: Path, name: str) -> None:
         """Open or create it. Raises Conflict where another process runs this feed."""
         self._name = name
-        self._lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        taken = f"another process runs the audit feed {name!r}: stop it first"
+        self._lock = locks.take(folder / f"{name}.lock", taken)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._connection = _connect(folder, name, write=True)
-        except OSError as error:
-            os.close(self._lock)
-            raise Conflict(f"another process runs the audit feed {name!r}: stop it first") from error
         except apsw.Error as error:
             os.close(self._lock)
             raise self._failed(error) from error

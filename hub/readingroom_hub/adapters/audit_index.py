@@ -15,10 +15,10 @@ from typing import Any
 
 import apsw
 
+from readingroom_hub.adapters.audit_checks import check_contents
 from readingroom_hub.adapters.audit_place import read_log
 from readingroom_hub.errors import AuditUnavailable, IntegrityError, ReadingRoomError
 from readingroom_hub.ledger.canonical import from_leaf
-from readingroom_hub.ledger.leaf import check_envelope, payload_hash
 from readingroom_hub.ledger.record import Finding
 from readingroom_hub.ledger.verify import Entry
 from readingroom_hub.ports.log import IndexedLog
@@ -270,10 +270,8 @@ class IndexReader:
 
 def _shown(entry: Entry) -> tuple[int, dict[str, Any]]:
     """Raises IntegrityError where the contents are not those of the leaf: never show an edited record as one."""
-    salt, record = entry.salt or b"", entry.record or b""
-    if check_envelope(from_leaf(entry.leaf)).payload != payload_hash(salt, record):
-        raise IntegrityError(f"audit record {entry.idx} was changed in the store: run `readingroom audit verify`")
-    return entry.idx, from_leaf(record)
+    check_contents(entry)
+    return entry.idx, from_leaf(entry.record or b"")
 
 
 def wire_moment(at: datetime) -> str:

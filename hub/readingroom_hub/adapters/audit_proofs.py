@@ -13,21 +13,26 @@ from readingroom_hub.ledger.proof import Proof
 from readingroom_hub.ports.log import LogView
 
 
+def provable(reader: LogView) -> list[tuple[str, Checkpoint]]:
+    """The checkpoints to prove by: the one that witnesses have seen, which proves more, then the newest."""
+    return [(n, Checkpoint.parse(split_note(n)[0])) for n in (reader.cosigned(), reader.newest()) if n]
+
+
 def write_proof(folder: Path, index: int, target: Path) -> int:
     """Write the proof of one record of the log in `folder`, with its contents; returns the size of its tree.
 
     Raises BadInput where no checkpoint covers it yet, IntegrityError, StoreUnavailable."""
     with contextlib.closing(read_log(folder)) as reader:
-        notes = [n for n in (reader.cosigned(), reader.newest()) if n]  # what witnesses have seen proves more
-        sizes = [Checkpoint.parse(split_note(n)[0]).size for n in notes]
-        for note, size in zip(notes, sizes, strict=True):
-            if 0 <= index < size:
+        found = provable(reader)
+        for note, state in found:
+            if 0 <= index < state.size:
                 entry = next(reader.entries(index))
-                proof = Proof(entry, tuple(Proofs().inclusion(reader, index, size)), note)
+                proof = Proof(entry, tuple(Proofs().inclusion(reader, index, state.size)), note)
                 with whole_file(target) as file:
                     file.write(str(proof).encode())
-                return size
-    raise BadInput(f"the log has no record {index}: its records are 0 to {max(sizes, default=0) - 1}")
+                return state.size
+    last = max((state.size for _, state in found), default=0) - 1
+    raise BadInput(f"the log has no record {index}: its records are 0 to {last}")
 
 
 class Proofs:

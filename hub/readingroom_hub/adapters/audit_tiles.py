@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from readingroom_hub.adapters.audit_checks import check_leaf
 from readingroom_hub.adapters.audit_place import read_log
+from readingroom_hub.adapters.audit_proofs import provable
 from readingroom_hub.durable import make, whole_file
 from readingroom_hub.errors import BadInput, IntegrityError
-from readingroom_hub.ledger.merkle import Frontier, leaf_hash, root_of
+from readingroom_hub.ledger.merkle import Frontier, root_of
 from readingroom_hub.ledger.note import Checkpoint, split_note
 from readingroom_hub.ledger.verify import Entry
 from readingroom_hub.ports.log import LogView
@@ -61,10 +63,9 @@ def _published(target: Path) -> Checkpoint | None:
 
 def _newest(reader: LogView, least: int) -> tuple[str, Checkpoint]:
     """What witnesses have seen proves more, unless more than that was published already."""
-    notes = [n for n in (reader.cosigned(), reader.newest()) if n]
-    if not notes:
+    found = provable(reader)
+    if not found:
         raise BadInput("the log is empty: there is nothing to export")
-    found = [(n, Checkpoint.parse(split_note(n)[0])) for n in notes]
     return next((f for f in found if f[1].size >= least), found[-1])
 
 
@@ -101,8 +102,7 @@ def _write_entries(reader: LogView, target: Path, start: int, size: int) -> None
 
 
 def _checked(entry: Entry, index: int) -> tuple[bytes, bytes]:
-    if entry.idx != index or leaf_hash(entry.leaf) != entry.hash:
-        raise IntegrityError(f"audit record {index} was changed in the store: run `readingroom audit verify`")
+    check_leaf(entry, index)
     if len(entry.leaf) >= 1 << 16:
         raise IntegrityError(f"audit record {index} has a leaf of {len(entry.leaf)} bytes, an entry may have 65535")
     return entry.leaf, entry.hash

@@ -2,14 +2,14 @@
 
 After any error nothing that the connection says about itself is believed: what the store holds is read again."""
 
-import fcntl
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from readingroom_hub.errors import AuditUnavailable, Conflict, IntegrityError, ReadingRoomError
+from readingroom_hub import locks
+from readingroom_hub.errors import AuditUnavailable, IntegrityError, ReadingRoomError
 from readingroom_hub.ledger.leaf import Sealed
 from readingroom_hub.ledger.merkle import Frontier, leaf_hash
 from readingroom_hub.ledger.note import Checkpoint, Signer, VKey
@@ -21,16 +21,6 @@ from readingroom_hub.ports.log import LogView
 
 Row = tuple[int, bytes, bytes, bytes, bytes]
 """Index, leaf, its hash, salt, record."""
-
-
-def _take_lock(folder: Path) -> int:
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise Conflict(f"another process writes the audit log in {folder}: stop it first") from error
-    return lock
 
 
 class LogWriter(ABC):
@@ -49,7 +39,7 @@ class LogWriter(ABC):
         self._proposed: Frontier | None = None
         self._note: str | None = None
         self.damage: Finding | None = None
-        self._lock = _take_lock(folder)
+        self._lock = locks.take(folder / "lock", f"another process writes the audit log in {folder}: stop it first")
         try:
             self._connect()
             self._verify()

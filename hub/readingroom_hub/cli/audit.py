@@ -19,7 +19,7 @@ from readingroom_hub.ledger.note import printable
 from readingroom_hub.ledger.verify import keys
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.model.ids import UID, DatasetName, ProjectId, SessionId
-from readingroom_hub.ports.records import Filter, Found
+from readingroom_hub.ports.records import AuditRepository, Filter, Found
 
 app = typer.Typer(no_args_is_help=True, help="The audit record: who read what, and proof that nobody changed it.")
 
@@ -182,10 +182,15 @@ def bundle(
         raise BadInput("a bundle is of one project, or of studies, or of one person: give one of these options")
     kind, values = given[0] if given else ("", ())
     wanted = Wanted(kind, values, _start(from_) if from_ else None, moment(to) if to else None)
-    subject = {"path": str(out), "export": True, kind or "all": list(values)}
-    audit.append([AuditRecord(AuditEvent.RECORD_SEARCHED, person=operator(audit), subject=subject)])
+    _exported(audit, out, {kind or "all": list(values)})
     shown, size = compose.write_bundle(settings, wanted, out)
     typer.echo(f"{out} shows {shown} of {size} records, and proves that no other one belongs to them", err=True)
+
+
+def _exported(audit: AuditRepository, out: Path, about: dict[str, Any]) -> None:
+    """Put on record what is about to be written."""
+    subject = {"path": str(out), "export": True} | about
+    audit.append([AuditRecord(AuditEvent.RECORD_SEARCHED, person=operator(audit), subject=subject)])
 
 
 @app.command()
@@ -196,9 +201,7 @@ def prove(
 ) -> None:
     """Write one record with the proof that it is in the log (C2SP tlog-proof), for `verify`. It is recorded first."""
     settings = load()
-    audit = record(settings)
-    subject = {"path": str(out), "export": True, "index": index}
-    audit.append([AuditRecord(AuditEvent.RECORD_SEARCHED, person=operator(audit), subject=subject)])
+    _exported(record(settings), out, {"index": index})
     size = compose.write_proof(settings, index, out)
     typer.echo(f"{out} shows record {index}, and proves that it is one of {size}", err=True)
 
@@ -210,9 +213,7 @@ def tiles(
 ) -> None:
     """Write the log as static files (C2SP tlog-tiles): leaves and hashes, no contents. It is recorded first."""
     settings = load()
-    audit = record(settings)
-    subject = {"path": str(out), "export": True, "tiles": True}
-    audit.append([AuditRecord(AuditEvent.RECORD_SEARCHED, person=operator(audit), subject=subject)])
+    _exported(record(settings), out, {"tiles": True})
     before, size = compose.write_tiles(settings, out)
     typer.echo(f"{out} proves {size} records, {size - before} of them new", err=True)
 

@@ -98,15 +98,20 @@ class Manifest:
         if head["format"] != MANIFEST_FORMAT or head["instances"] != len(rows):
             raise IntegrityError(f"manifest of {expected} is of format {head['format']!r} with {len(rows)} instances")
         return cls(
-            ProjectId(head["project"]), DatasetName(head["dataset"]), head["profile"], tuple(_instance(r) for r in rows)
+            ProjectId(head["project"]),
+            DatasetName(head["dataset"]),
+            head["profile"],
+            tuple(instance_of(r) for r in rows),
         )
 
 
 _uid = lru_cache(4096)(UID)
 
 
-def _instance(row: dict[str, Any]) -> Instance:
-    """Fields are only ever appended: an older manifest lacks the later ones. What repeats is kept once in memory."""
+def instance_of(row: dict[str, Any]) -> Instance:
+    """An instance from its fields, as JSON gives them.
+
+    They are only ever appended: an older manifest lacks the later ones. What repeats is kept once in memory."""
     for name in ("study", "series", "sop_class"):
         row[name] = _uid(row[name])
     for name in ("modality", "patient", "study_date", "description", "body_part", "spacing"):

@@ -1,7 +1,6 @@
 """The mount daemon as a process: build it from the settings, serve until SIGTERM, leave nothing mounted."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import signal
@@ -9,9 +8,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from readingroom_hub import compose
+from readingroom_hub import compose, locks
 from readingroom_hub.config import Settings
-from readingroom_hub.errors import Conflict
 from readingroom_hub.mount.control import ControlServer
 from readingroom_hub.mount.daemon import MountDaemon
 from readingroom_hub.mount.library import Library
@@ -24,16 +22,10 @@ _log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    """Hold the one place of a mount daemon; the kernel gives it back when the process ends, however it ends.
-
-    A second daemon would unmount what the first one serves. flock(2)."""
-    path = settings.paths.run / "mount.lock"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold the one place of a mount daemon: a second one would unmount what the first one serves."""
+    taken = f"another mount daemon serves {settings.paths.mounts}; stop it first"
+    fd = locks.take(settings.paths.run / "mount.lock", taken)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Conflict(f"another mount daemon serves {settings.paths.mounts}; stop it first") from error
         yield
     finally:
         os.close(fd)

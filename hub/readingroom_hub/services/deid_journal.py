@@ -5,25 +5,24 @@ run begins anew."""
 
 import base64
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from readingroom_hub import locks
 from readingroom_hub.deid import policy_file
 from readingroom_hub.deid.actions import Action
 from readingroom_hub.deid.part10 import IMPLEMENTATION_NAME
 from readingroom_hub.deid.pixels.clean import Cleaned, Mask
 from readingroom_hub.deid.pixels.verdict import Verdict
 from readingroom_hub.deid.policy import Policy
-from readingroom_hub.errors import Conflict
-from readingroom_hub.model.dataset import Instance
-from readingroom_hub.model.ids import UID
+from readingroom_hub.model.dataset import instance_of
 from readingroom_hub.services.intake_files import LeftOut, fingerprint
 from readingroom_hub.services.intake_pool import Sealed
 
@@ -52,12 +51,8 @@ class Journal:
 
         Raises Conflict where a run is at work in it, and OSError."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file: BinaryIO = (folder / _NAME).open("a+b", 0)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise Conflict(f"another run is writing to {folder}: wait for it, or give another target") from error
+        taken = f"another run is writing to {folder}: wait for it, or give another target"
+        self._file = os.fdopen(locks.take(folder / _NAME, taken), "r+b", 0)
         self._folder = folder
         self.done = self._read(about)
         """What was done before, in order."""
@@ -80,7 +75,6 @@ class Journal:
         self._file.close()
 
     def _read(self, about: str) -> list[Sealed | LeftOut]:
-        self._file.seek(0)
         head, *rows = self._file.read().split(b"\n")
         if head != _head(about):
             return []
@@ -92,7 +86,7 @@ class Journal:
             except (ValueError, KeyError, TypeError):
                 break
             size += len(row) + 1
-        self._file.truncate(size)
+        self._end_at(size)
         return done
 
     def _begin(self, about: str) -> None:
@@ -101,8 +95,12 @@ class Journal:
                 shutil.rmtree(entry)
             elif entry.name != _NAME:
                 entry.unlink()
-        self._file.truncate(0)
+        self._end_at(0)
         self._file.write(_head(about) + b"\n")
+
+    def _end_at(self, size: int) -> None:
+        self._file.truncate(size)
+        self._file.seek(size)
 
 
 def _head(about: str) -> bytes:
@@ -115,7 +113,7 @@ def _row(result: Sealed | LeftOut) -> Row:
     pixels = result.pixels
     return {
         "path": result.path,
-        "instance": {name: getattr(result.instance, name) for name in Instance.__slots__},
+        "instance": asdict(result.instance),
         "actions": [(*key, n) for key, n in result.actions.items()],
         "told": result.told,
         "samples": [(*key, text) for key, text in result.samples.items()],
@@ -137,7 +135,7 @@ def _result(row: Row) -> Sealed | LeftOut:
         return LeftOut(row["path"], row["reason"])
     return Sealed(
         row["path"],
-        Instance(**(row["instance"] | {name: UID(row["instance"][name]) for name in _UIDS})),
+        instance_of(row["instance"]),
         b"",
         Counter({(keyword, Action(action)): n for keyword, action, n in row["actions"]}),
         None,
@@ -146,9 +144,6 @@ def _result(row: Row) -> Sealed | LeftOut:
         None,
         row["pixels"] and _cleaned(row["pixels"]),
     )
-
-
-_UIDS = ("study", "series", "instance", "sop_class")
 
 
 def _cleaned(row: Row) -> Cleaned:

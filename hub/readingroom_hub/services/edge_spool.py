@@ -8,7 +8,6 @@
 
 Names are keyed digests: without the spool's key they say nothing, not even whether two spools saw the same study."""
 
-import fcntl
 import hmac
 import os
 import time
@@ -17,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
+from readingroom_hub import locks
 from readingroom_hub.deid.received import Arrived
 from readingroom_hub.durable import make, sync
-from readingroom_hub.errors import BadInput, Conflict, StoreUnavailable
+from readingroom_hub.errors import BadInput, StoreUnavailable
 from readingroom_hub.services.edge_vault import FORMAT, TEMPORARY, Spooled, Vault, digest, keep
 
 _STUDY, _DIGEST = 24, 32  # hexadecimal digits: 96 bits tell studies apart, 128 bits instances and contents
@@ -49,7 +49,8 @@ class Spool:
         try:
             for path in (folder, *(folder / n for n in ("incoming", "quarantine", "done"))):
                 make(path, 0o700)
-            self._held = _hold(folder / "lock")
+            taken = f"the spool {folder} is in use by another process: stop it, or use another folder"
+            self._held = locks.take(folder / "lock", taken)
             try:
                 self._check_key()
                 sync(folder)
@@ -214,15 +215,3 @@ class Spool:
         for path in (self.folder / "quarantine").glob(f"{TEMPORARY}*"):
             path.unlink()
         return last
-
-
-def _hold(path: Path) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        raise Conflict(
-            f"the spool {path.parent} is in use by another process: stop it, or use another folder"
-        ) from error
-    return fd
