@@ -140,6 +140,14 @@ class ObjectStoreContract:
         store.put("k-1/ab/1", b"new")
         assert store.read("k-1/ab/1") == b"new"
 
+    def test_sweep_leaves_every_object(self, store):
+        for name in ("k-1/manifest", "k-1/ab/1"):
+            store.put(name, b"1")
+        store.sweep("k-1")
+        store.sweep("k-2")
+        assert sorted(store.names("k-1")) == ["k-1/ab/1", "k-1/manifest"]
+        assert store.read("k-1/ab/1") == b"1"
+
     def test_any_history_ends_as_in_a_dictionary(self, store):
         @settings(max_examples=25, deadline=None)
         @given(st.lists(_STEPS, max_size=20))

@@ -268,7 +268,7 @@ def processes_of(session):
     return found
 
 
-@pytest.mark.parametrize("moment", ["put:1", "put:5", "manifest", "record", "publish", "published"])
+@pytest.mark.parametrize("moment", ["writing", "put:1", "put:5", "manifest", "record", "publish", "published"])
 def test_killed_at_any_moment_the_next_ingest_ends_the_same_and_tidies_up(tmp_path, source, moment):
     state = tmp_path / "state"
     with start(state, source, moment) as killed:

@@ -155,7 +155,7 @@ def test_a_damaged_object_is_not_reused(room, source, damage):
     assert room.ingest(source).version.instances == 6
 
 
-@pytest.mark.parametrize("moment", ["put:1", "manifest", "record", "publish", "published"])
+@pytest.mark.parametrize("moment", ["writing", "put:1", "manifest", "record", "publish", "published"])
 def test_killed_at_any_moment_the_earlier_version_stays_whole(room, source, moment):
     first = room.ingest(source)
     write(source, [8, 9])

@@ -109,6 +109,12 @@ class DirectoryObjectStore(ObjectStore):
             with suppress(FileNotFoundError):
                 sync(folder.parent)
 
+    def sweep(self, prefix: str) -> None:
+        """Remove temporary files."""
+        with _reported(prefix):
+            for path in self._path(prefix).rglob(f"{_TEMPORARY}*"):
+                path.unlink(missing_ok=True)
+
     def _path(self, name: str) -> Path:
         check_name(name)
         parts = name.split("/")

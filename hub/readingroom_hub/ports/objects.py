@@ -49,3 +49,8 @@ class ObjectStore(ABC):
     @abstractmethod
     def delete(self, prefix: str) -> None:
         """Remove everything below the folder `prefix`. Removing nothing is no error."""
+
+    def sweep(self, prefix: str) -> None:  # noqa: B027  # a store whose `put` is one request has nothing to sweep
+        """Remove what killed writers left below the folder `prefix` and is no object; objects stay.
+
+        The caller holds off every writer of that folder."""

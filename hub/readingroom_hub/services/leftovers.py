@@ -39,3 +39,4 @@ class Leftovers:
         needed = {f"{key_id}/{name}" for name in names}
         for name in [n for n in self._objects.names(key_id) if n not in needed]:
             self._objects.remove(name)
+        self._objects.sweep(key_id)
