@@ -28,7 +28,7 @@ from readingroom_hub.deid.pixels.verdict import Verdict
 from readingroom_hub.errors import Conflict
 from readingroom_hub.model.dataset import Instance
 from readingroom_hub.model.ids import UID
-from readingroom_hub.services import deid_folder, deid_journal, intake_files
+from readingroom_hub.services import deid_folder, deid_journal, intake_files, intake_pool
 from readingroom_hub.services.intake_files import LeftOut
 from readingroom_hub.services.intake_pool import Sealed
 
@@ -326,7 +326,8 @@ def test_a_journal_on_a_full_disk_says_so(tmp_path):
     again.close()
 
 
-def test_two_runs_into_one_target_are_refused(batch, killed):
+def test_two_runs_into_one_target_are_refused_before_anything_is_read(batch, killed, monkeypatch):
+    monkeypatch.setattr(intake_pool, "survey", None)
     with (killed.with_name("out.unfinished") / ".journal").open("ab") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(Conflict, match=r"another run is writing to .*out\.unfinished"):

@@ -222,6 +222,11 @@ def test_the_server_image_starts_jupyterlab_on_a_socket(server):
     assert re.match(r"\d+\.\d+", server.run("jupyterhub-singleuser", "--version"))
 
 
+def test_a_notebook_in_the_server_image_says_a_refusal_plainly(server):
+    loaded = "print('readingroom.plain_errors' in get_ipython().extension_manager.loaded)"
+    assert server.run("ipython", "-c", loaded).strip() == "True"
+
+
 def test_the_hub_image_has_every_command_and_program(hub, build):
     assert "serve" in build
     assert listed(hub.run(*HELP, "readingroom", "--help")) == build

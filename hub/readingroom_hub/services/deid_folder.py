@@ -81,11 +81,10 @@ def run(
     files, left_out = intake_files.find(source)
     workers = workers or len(os.sched_getaffinity(0))
     job = intake_pool.Job(intake_files.folder_of(source), policy, key, b"", KeyId.new(), validator)
-    job = intake_pool.survey(job, files, workers)
     unfinished = target.with_name(f"{target.name}.unfinished")
-    job = replace(job, spool=unfinished / _SPOOL)
     try:
         with closing(Journal(unfinished, about(source, files, policy, key, validator))) as journal:
+            job = replace(intake_pool.survey(job, files, workers), spool=unfinished / _SPOOL)
             tally = _write(job, files, Tally(left_out), journal, unfinished, progress, workers)
             journal.finish()
             unfinished.rename(target)
