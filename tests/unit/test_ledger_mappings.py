@@ -104,9 +104,17 @@ SUSPENDED = ALERT | {
     "event": "access-suspended",
     "subject": {"by": "monitor", "why": "rule studies", "sessions": ["s-" + "1" * 24], "alert": "5fcfcac2"},
 }
+STEPPED = {k: v for k, v in SHARED.items() if k not in {"person", "project"}} | {
+    "event": "clock-step",
+    "dcm": "110113",
+    "outcome": "failure",
+    "reason": "clock-step: the clock was set while the service ran: -86400000 ms. Times on both sides do not compare",
+    "subject": {"step_ms": -86400000, "limit_ms": 1000},
+    "source": {"process": "audit-repository", "epoch": "e", "seq": 2},
+}
 GOLDEN_ROWS = {
     "read": READ, "shared": SHARED, "received": RECEIVED, "looked-up": LOOKED_UP, "alert": ALERT,
-    "suspended": SUSPENDED,
+    "suspended": SUSPENDED, "clock-step": STEPPED,
 }  # fmt: skip
 
 

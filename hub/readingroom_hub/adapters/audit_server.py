@@ -26,6 +26,8 @@ _UCRED = struct.Struct("3i")
 _MAX_SOCKET_PATH = 107
 _SEARCH_SECONDS = 30.0
 _REPLY_BYTES = 6 << 20
+_CLOCK_SECONDS = 1.0
+"""Between two looks at the clock while nothing is stored."""
 _MAX_LIMIT = 10_000
 _MAX_STUDIES = 500
 """The record of a search names them all, and has at most 64 KiB."""
@@ -196,6 +198,14 @@ class AuditServer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), seconds)
 
+    async def _watch_clock(self, stop: asyncio.Event) -> None:
+        """Look at the clock while nobody reads; what cannot be stored now is stored before the next record."""
+        while not stop.is_set():
+            with contextlib.suppress(ReadingRoomError):
+                self._service.watch_clock()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _CLOCK_SECONDS)
+
     async def run(self, listening: socket.socket, witness_seconds: float | None = None) -> None:
         """Serve until SIGTERM or SIGINT, then answer what is under way."""
         stop = asyncio.Event()
@@ -203,8 +213,10 @@ class AuditServer:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         server = await loop.create_unix_server(lambda: _Connection(self), sock=listening)
+        work = [self._watch_clock(stop)]
         if witness_seconds is not None:
-            task = loop.create_task(self._witness(witness_seconds, stop))
+            work.append(self._witness(witness_seconds, stop))
+        for task in map(loop.create_task, work):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         try:

@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from readingroom_hub.adapters.audit_clock import ClockSteps, read_clocks
 from readingroom_hub.adapters.audit_index import AuditIndex, IndexReader, forget_purged
 from readingroom_hub.adapters.audit_keys import open_mldsa_signer, open_signer, open_tag_secret, publish_vkey
 from readingroom_hub.adapters.audit_place import check_log_is_there, read_log, write_log
@@ -20,6 +21,7 @@ from readingroom_hub.adapters.audit_witnessing import Round, Witnessing
 from readingroom_hub.adapters.identities import Identities
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
 from readingroom_hub.ledger.canonical import from_leaf, to_leaf
+from readingroom_hub.ledger.clock import Clocks
 from readingroom_hub.ledger.leaf import ACCESS, Sealed, Sealer
 from readingroom_hub.ledger.note import split_note
 from readingroom_hub.ledger.record import check_record
@@ -58,6 +60,7 @@ class AuditService:
         witnessing: Witnessing | None = None,
         settings: Mapping[str, str] | None = None,
         log_url: str = "",
+        clock: Callable[[], Clocks] = read_clocks,
     ) -> None:
         """Open everything in `folder`. Raises Conflict, KeyUnavailable, IntegrityError, SystemUnfit, AuditUnavailable.
 
@@ -73,6 +76,7 @@ class AuditService:
             with contextlib.closing(read_log(folder)) as reader:
                 witnessing.resume(reader.cosigned())
         self._alarmed = False
+        self._clock = ClockSteps(clock)
         self._waiting: deque[_Job] = deque()
         self._recent: OrderedDict[str, Receipt] = OrderedDict()
         self._epoch, self._seq = secrets.token_hex(8), 0
@@ -88,6 +92,9 @@ class AuditService:
             self._start(settings)
 
     def _start(self, settings: Mapping[str, str] | None) -> None:
+        with contextlib.closing(read_log(self._folder)) as log:
+            self._clock.compare(log, self._log.size, PROCESS)
+        self.watch_clock()
         rebuilt = self._index.rebuilt
         if rebuilt:
             reason = f"index-rebuilt: {rebuilt}"
@@ -134,6 +141,7 @@ class AuditService:
 
     def _commit(self, jobs: list[_Job]) -> None:
         try:
+            self.watch_clock()
             stored = self._store([leaf for job in jobs for leaf in job.leaves])
         except ReadingRoomError as error:
             sys.stderr.write(f"audit record repository: {error}\n")
@@ -184,6 +192,16 @@ class AuditService:
         receipt = self._store([(record.id, sealed)])[record.id]
         self._seq += 1  # only now: a number that was not stored would look like a lost record
         return receipt
+
+    def watch_clock(self) -> None:
+        """Put on record that the clock was set. Raises AuditUnavailable: it is kept, and nothing is stored before it.
+
+        Called again and again, so that a step is noticed while nobody reads, too."""
+        self._clock.look()
+        while self._clock.waiting:
+            self.record(self._clock.waiting[0])
+            step = self._clock.waiting.popleft()
+            sys.stderr.write(f"audit record repository: {step.reason}\n")
 
     def finish(self) -> None:
         """Commit what is queued. Called before a search, so that it finds what was handed over before."""

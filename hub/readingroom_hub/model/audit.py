@@ -63,6 +63,8 @@ class AuditEvent(StrEnum):
     KEY_DESTROYED = "key-destroyed", "110113"
     """Durable before a key-encrypting key is destroyed; names who approved it and what becomes unreadable."""
     INTEGRITY_FAILURE = "integrity-failure", "110113"
+    CLOCK_STEPPED = "clock-step", "110113"
+    """The repository's clock was set; stored before what was handed over after it."""
     SERVICE_STARTED = "service-started", "110100"
     SERVICE_STOPPED = "service-stopped", "110100"
     CONFIGURATION = "configuration", "110113"

@@ -45,6 +45,7 @@ WORDS = {
     AuditEvent.KEY_REWRAPPED: "data keys wrapped anew",
     AuditEvent.KEY_DESTROYED: "key destroyed",
     AuditEvent.INTEGRITY_FAILURE: "damaged object",
+    AuditEvent.CLOCK_STEPPED: "clock set",
     AuditEvent.SERVICE_STARTED: "service started",
     AuditEvent.SERVICE_STOPPED: "service stopped",
     AuditEvent.CONFIGURATION: "configuration",

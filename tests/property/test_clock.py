@@ -1,0 +1,39 @@
+"""Steps of the wall clock are told, each once; nothing else is."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from readingroom_hub.ledger.clock import LIMIT_MS, Clocks, StepWatch
+
+MS = 1_000_000
+START = Clocks(1_800_000_000_000 * MS, 12_345 * MS)
+pauses = st.integers(0, 10**9)
+small = st.integers(-(LIMIT_MS * MS // 2) + 1, LIMIT_MS * MS // 2 - 1)
+steps = st.integers(LIMIT_MS, 10**12).flatmap(lambda ms: st.sampled_from([ms, -ms]))
+
+
+@given(st.lists(st.tuples(pauses, small), max_size=30))
+def test_time_that_passes_and_a_reading_that_is_off_by_less_than_the_limit_are_no_step(moments):
+    watch, boot = StepWatch(START), START.boot
+    for pause, off in moments:
+        boot += pause * MS
+        assert watch.see(Clocks(START.wall + boot - START.boot + off, boot)) is None
+
+
+@given(st.lists(st.tuples(pauses, st.none() | steps), max_size=30))
+def test_each_step_is_told_once_with_its_size(moments):
+    watch, offset, boot = StepWatch(START), START.wall - START.boot, START.boot
+    for pause, step in moments:
+        boot, offset = boot + pause * MS, offset + (step or 0) * MS
+        assert watch.see(Clocks(boot + offset, boot)) == step
+        assert watch.see(Clocks(boot + offset, boot)) is None
+
+
+@given(st.integers(1, LIMIT_MS - 1), st.sampled_from([1, -1]))
+def test_many_steps_below_the_limit_are_told_together(size, sign):
+    watch, offsets = StepWatch(START), [n * size * sign * MS for n in range(1, 3 * LIMIT_MS // size + 2)]
+    told = [watch.see(Clocks(START.wall + offset, START.boot)) for offset in offsets]
+    seen = [t for t in told if t is not None]
+    assert seen
+    assert all(LIMIT_MS <= t * sign < LIMIT_MS + size for t in seen)
+    assert abs(sum(seen)) > 2 * LIMIT_MS
