@@ -1,6 +1,7 @@
 """Attacks on the audit record: each is first shown to work on the raw files, then what sees it."""
 
 import contextlib
+import csv
 import io
 import json
 import time
@@ -9,16 +10,20 @@ import apsw
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.audit_process import audit_process
+from typer.testing import CliRunner
 
 from readingroom_hub.adapters.audit_bundle import write_bundle
 from readingroom_hub.adapters.audit_log import LOG_FILE, AuditLog, LogReader
 from readingroom_hub.adapters.audit_witnessing import Witnessing
 from readingroom_hub.adapters.witness import Witness, open_cosigner
+from readingroom_hub.cli.audit import app
 from readingroom_hub.errors import IntegrityError, ReadingRoomError
 from readingroom_hub.ledger.bundle import Wanted, verify_bundle
-from readingroom_hub.ledger.leaf import Sealer
-from readingroom_hub.ledger.note import Signer
+from readingroom_hub.ledger.canonical import canonical, from_leaf
+from readingroom_hub.ledger.leaf import Sealed, Sealer, payload_hash
+from readingroom_hub.ledger.note import Signer, printable
 from readingroom_hub.ledger.policy import Policy
+from readingroom_hub.ledger.verify import LogVerifier
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.ports.records import Filter
 
@@ -105,3 +110,108 @@ def test_edited_contents_are_never_shown_as_a_record():
         with pytest.raises(ReadingRoomError, match="audit record 1 was changed in the store") as caught:
             client.query(Filter(events=("read-intent",)), None)
         assert isinstance(caught.value, IntegrityError)
+
+
+def first_wins(pairs):
+    return dict(reversed(pairs))
+
+
+def last_wins(text):
+    return json.loads(text)
+
+
+def as_javascript(text):
+    return json.loads(text, parse_int=float)
+
+
+SPELLINGS = {
+    "a key twice": (
+        b'"outcome":"success"',
+        b'"outcome":"denied","outcome":"success"',
+        lambda text: json.loads(text, object_pairs_hook=first_wins)["outcome"] != last_wins(text)["outcome"],
+    ),
+    "a number too large for some": (
+        b'"bytes":1',
+        b'"bytes":9007199254740993',
+        lambda text: int(as_javascript(text)["subject"]["bytes"]) != last_wins(text)["subject"]["bytes"],
+    ),
+    "a number without end": (
+        b'"bytes":1',
+        b'"bytes":1E999',
+        lambda text: last_wins(text)["subject"]["bytes"] == float("inf"),
+    ),
+    "no number": (b'"bytes":1', b'"bytes":NaN', lambda text: "bytes" in last_wins(text)["subject"]),
+    "half a character": (
+        b'"series":"1.2.3"',
+        b'"series":"\\ud800"',
+        lambda text: not last_wins(text)["subject"]["series"].isprintable(),
+    ),
+    "the same in other bytes": (
+        b'"outcome":"success"',
+        b'"outcome":"\\u0073uccess"',
+        lambda text: last_wins(text)["outcome"] == "success",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SPELLINGS)
+def test_contents_that_two_readers_read_differently_are_malformed_whoever_signs_them(tmp_path, how):
+    """The thief of the log's key stores a spelling that lenient parsers take: hashes, tree and signature all fit."""
+    usual, odd, fools = SPELLINGS[how]
+    source = {"process": "mount", "epoch": "e", "seq": 0}
+    subject = {"series": "1.2.3", "bytes": 1}
+    whole = Sealer(SECRET).seal(AuditRecord(AuditEvent.READ_INTENT, subject=subject).to_wire() | {"source": source})
+    record = whole.record.replace(usual, odd)
+    assert record != whole.record
+    leaf = canonical(from_leaf(whole.leaf) | {"payload": payload_hash(whole.salt, record)})
+    log = AuditLog(tmp_path, SIGNER)
+    log.append([Sealed(leaf, whole.salt, record)])
+    log.close()
+    with contextlib.closing(LogReader(tmp_path / LOG_FILE)) as reader:
+        (stored,) = reader.entries()
+        assert fools(stored.record)
+        shallow = LogVerifier(Policy((SIGNER.vkey,)), read_leaves=False)
+        assert list(shallow.findings(reader.leaves(), reader.checkpoints())) == []
+        full = LogVerifier(Policy((SIGNER.vkey,)))
+        (finding,) = full.findings(reader.entries(), reader.checkpoints())
+    assert (finding.index, finding.what) == (0, "it is malformed")
+
+
+HOSTILE = [
+    "=cmd|' /C calc'!A0",
+    "+1+1",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=1+1",
+    "\r=1+1",
+    "\n=1+1",
+    " =1+1",
+    "\uff1d1+1",
+    "ok\0, not",
+]
+
+
+def test_no_cell_of_a_table_is_a_formula_and_nothing_is_cut_off():
+    """A name at the identity provider and a claim of a kernel are whatever their owner wants."""
+    plain = io.StringIO()
+    csv.writer(plain).writerows([[text] for text in HOSTILE])
+    attacks = [row[0] for row in csv.reader(io.StringIO(plain.getvalue(), newline=""))]
+    assert attacks[0].startswith("=cmd")  # the attack: a plain table gives the spreadsheet its formula
+    with audit_process() as (server, client):
+        for n, text in enumerate(HOSTILE):
+            person = client.identify("https://idp.example", f"s-{n}", text)
+            claims = {"notebook": text}
+            client.append([AuditRecord(AuditEvent.READ_DENIED, person=person, reason=text, claims=claims)])
+        target = server.paths.state / "table.csv"
+        environment = {"READINGROOM_STATE": str(server.paths.state)}
+        done = CliRunner().invoke(app, ["export", str(target), "--format", "csv"], env=environment)
+        assert done.exit_code == 0, done.output
+        with target.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["event"] == "read-denied"]
+        found = client.query(Filter(events=("read-denied",)), None)
+    assert [f.record["reason"] for f in reversed(found)] == HOSTILE  # the record itself keeps every character
+    assert len(rows) == len(HOSTILE)
+    for row, text in zip(rows, HOSTILE, strict=True):
+        assert not [c for c in row.values() if c[:1] in set("=+-@\uff1d") or not c.isprintable()]
+        assert row["reason"] == row["person_name"] == printable(text if text.startswith("ok") else f"'{text}")
+        assert json.loads(row["claims"]) == {"notebook": text}

@@ -222,6 +222,41 @@ def test_a_full_disk_denies_and_recovers(tmp_path):
         subprocess.run(["umount", str(small / "audit")], check=True)
 
 
+@is_root
+def test_a_hung_disk_denies_in_time_and_needs_no_hands_afterwards(tmp_path):
+    """A real disk that takes no write and gives no error, as a frozen file system or a lost controller does."""
+    small, image = tmp_path / "s", tmp_path / "disk"
+    (small / "audit").mkdir(parents=True)
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    if subprocess.run(["mount", "-o", "loop", image, small / "audit"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let root mount a file as a disk")
+    try:
+        (small / "audit" / "lost+found").rmdir()
+        with audit_process(small, timeout_ms=300) as (server, client):
+            client.append([a_record()])
+            record = a_record()
+            subprocess.run(["fsfreeze", "-f", small / "audit"], check=True)
+            try:
+                start = time.monotonic()
+                with pytest.raises(AuditUnavailable, match="did not confirm within"):
+                    client.append([record])
+                assert time.monotonic() - start < 0.6
+                with pytest.raises(AuditUnavailable):
+                    client.append([a_record()])
+            finally:
+                subprocess.run(["fsfreeze", "-u", small / "audit"], check=True)
+            (receipt,) = client.append([record])
+            assert stored(server.paths)[record.id][0] == receipt.index
+            client.append([a_record()])
+            server.stop()
+            checked = cli(small, "verify")
+            assert checked.exit_code == 0, checked.output
+    finally:
+        subprocess.run(["umount", str(small / "audit")], check=True)
+
+
 # --- tampering ---
 
 

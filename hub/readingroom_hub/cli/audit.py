@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from readingroom_hub.ledger.atna import audit_message, framed, syslog_message
 from readingroom_hub.ledger.bundle import Wanted
 from readingroom_hub.ledger.fhir import audit_event
 from readingroom_hub.ledger.note import printable
+from readingroom_hub.ledger.sheet import COLUMNS, line, sheet_row
 from readingroom_hub.ledger.verify import keys
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.model.ids import UID, DatasetName, ProjectId, SessionId
@@ -225,6 +227,7 @@ class Format(StrEnum):
     ATNA = "atna"
     SYSLOG = "syslog"
     FHIR = "fhir"
+    CSV = "csv"
 
 
 def _line(format: Format, found: Found, site: str) -> bytes:
@@ -239,6 +242,8 @@ def _line(format: Format, found: Found, site: str) -> bytes:
             return framed(syslog_message(row, site))
         case Format.FHIR:
             return json.dumps(audit_event(row, site), ensure_ascii=False).encode() + b"\n"
+        case Format.CSV:
+            return sheet_row(found.index, row, found.person_name)
 
 
 @app.command()
@@ -246,7 +251,8 @@ def _line(format: Format, found: Found, site: str) -> bytes:
 def export(
     out: Annotated[Path, typer.Argument(help="The file to write.")],
     format: Annotated[
-        Format, typer.Option(help="JSON lines, DICOM audit messages, the same as syslog over TCP, or AuditEvents.")
+        Format,
+        typer.Option(help="JSON lines, DICOM audit messages, the same as syslog over TCP, AuditEvents, or CSV."),
     ] = Format.JSONL,
     project: Annotated[str, typer.Option(help="Only this project's.")] = "",
     from_: Annotated[str, typer.Option("--from", help="From this day or moment on (UTC).")] = "",
@@ -263,7 +269,8 @@ def export(
         limit=limit,
     )
     rows = audit.query(wanted, operator(audit))[::-1]
-    compose.write_whole(out, (_line(format, found, settings.site) for found in rows))
+    head = [line(COLUMNS)] if format is Format.CSV else []
+    compose.write_whole(out, chain(head, (_line(format, found, settings.site) for found in rows)))
     typer.echo(f"{len(rows)} records written to {out}", err=True)
 
 
