@@ -26,6 +26,8 @@ _KEYWORDS = [
     "FrameTime", "FrameOfReferenceUID", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     "SpecificCharacterSet",
 ]  # fmt: skip
+# Overlay Rows and Overlay Type of each group that may hold an overlay plane (PS3.5 7.6).
+_OVERLAYS = [(group << 16) + element for group in range(0x6000, 0x6020, 2) for element in (0x0010, 0x0040)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Plane:
     looked_up: bool
     """Its values pass a Modality LUT Sequence or a palette, not slope and intercept."""
     coloured: bool
+    overlaid: tuple[tuple[int, str], ...] = ()
+    """Group and Overlay Type (G graphics, R region of interest) of each overlay plane in its file."""
 
     @property
     def window(self) -> Window | None:
@@ -123,7 +127,7 @@ def read_header(path: Path, dataset: str) -> Header:
     """Read one file's header, not its pixels. Raises AccessEnded, Damaged, NotFound."""
     try:
         with reading(path, dataset):
-            found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_KEYWORDS)
+            found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*_KEYWORDS, *_OVERLAYS])
         return _header(found, path, dataset)
     except (pydicom.errors.InvalidDicomError, ValueError, TypeError, EOFError) as error:
         raise _undecodable(path, dataset) from error
@@ -183,7 +187,13 @@ def _plane(found: pydicom.Dataset, path: Path, dataset: str, frame: int) -> Plan
         luts=voi_luts(voi, _least(found, slope, intercept)),
         looked_up=photometric == "PALETTE COLOR" or bool(rescale.get("ModalityLUTSequence")),
         coloured=photometric == "PALETTE COLOR" or int(found.get("SamplesPerPixel") or 1) > 1,
+        overlaid=_overlaid(found),
     )
+
+
+def _overlaid(found: pydicom.Dataset) -> tuple[tuple[int, str], ...]:
+    rows = [tag for tag in _OVERLAYS[::2] if tag in found]
+    return tuple((tag >> 16, str(found[tag + 0x30].value) if tag + 0x30 in found else "") for tag in rows)
 
 
 def _rate(found: pydicom.Dataset) -> float | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +22,26 @@ COLOURS: tuple[Colour, ...] = (
 )  # fmt: skip
 
 
+class Masks(Protocol):
+    """Masks that are made when a picture is shown: (rows, columns) of bool each."""
+
+    @property
+    def largest(self) -> int | None:
+        """The picture to go to; None where all are empty."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.bool_]:
+        """One picture's. Raises AccessEnded, Damaged, NotFound."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlay:
     """One segment: where it is, and how it is shown."""
 
     name: str
-    mask: npt.NDArray[np.bool_] | None
-    """(slices, rows, columns), like the pictures; none of contours."""
+    mask: npt.NDArray[np.bool_] | Masks | None
+    """(slices, rows, columns), like the pictures, or made one by one; none of contours."""
     colour: Colour
     opacity: float
     """0 shows nothing, 1 hides the picture."""
@@ -43,6 +56,8 @@ class Overlay:
         if self.mask is None:
             sizes = {i: sum(map(_extent, lines)) for i, lines in self.contours.items()}
             return max(sizes, key=lambda i: (sizes[i], -i)) if sizes else None
+        if not isinstance(self.mask, np.ndarray):
+            return self.mask.largest
         counts = np.count_nonzero(self.mask, axis=(1, 2))
         return int(counts.argmax()) if counts.any() else None
 
@@ -123,8 +138,9 @@ def labels_at(overlays: Sequence[Overlay], index: int) -> Labels | None:
     labels = None
     for number, overlay in enumerate(overlays, 1):
         if overlay.mask is not None:
-            labels = np.zeros(overlay.mask.shape[1:], np.uint8) if labels is None else labels
-            labels[overlay.mask[index]] = number
+            mask = overlay.mask[index]
+            labels = np.zeros(mask.shape, np.uint8) if labels is None else labels
+            labels[mask] = number
     return labels
 
 

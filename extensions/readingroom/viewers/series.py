@@ -17,7 +17,7 @@ from readingroom.files import reading
 from readingroom.planes import Stored
 from readingroom.viewers import contours as structure_set
 from readingroom.viewers import overlay as layers
-from readingroom.viewers import render
+from readingroom.viewers import overlay_planes, render
 from readingroom.viewers.annotated import Annotated
 from readingroom.viewers.overlay import COLOURS, Colour, Overlay
 from readingroom.viewers.pictures import FramePictures, Pictures, pictures_of
@@ -97,6 +97,8 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
         super().__init__(**traits)
         self.observe(self._windowed, "window")
         self.set_trait("about", self._description())
+        if isinstance(self._pictures, FramePictures):
+            self._show_layers(tuple(overlay_planes.planes_of(self._pictures.frames.planes)))
         self.on_msg(self._answer)
 
     def _description(self) -> dict[str, Any]:
@@ -173,6 +175,7 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
         index, number = int(content["z"]), content.get("n")
         try:
             stored = self._at(index)
+            labels = layers.labels_at(self._layers, index)
         except ReadingRoomError as error:
             ended = isinstance(error, AccessEnded)
             self.send({"k": "error", "z": index, "n": number, "text": str(error), "ended": ended})
@@ -195,7 +198,6 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
         little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
         # A view of the memory, not a copy: an array that its user holds leaves the kernel as it is.
         buffers = [np.ascontiguousarray(little).data.cast("B")]
-        labels = layers.labels_at(self._layers, index)
         if labels is not None:
             weights = layers.weights_at(self._layers, labels, index)
             head |= {"labelled": True, "weighted": weights is not None}
@@ -263,7 +265,9 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
         inside. Raises BadInput where there is none of this name."""
         one = self._named(name)
         shape = (self._about.count, self._about.rows, self._about.columns)
-        return structure_set.filled(one.contours, shape) if one.mask is None else one.mask.copy()
+        if one.mask is None:
+            return structure_set.filled(one.contours, shape)
+        return np.stack([one.mask[i] for i in range(self._about.count)])
 
     def _contours(self, index: int) -> list[tuple[int, npt.NDArray[np.float64]]]:
         """(number from 1, line) of what is drawn in lines on one picture."""
