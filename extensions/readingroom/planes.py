@@ -28,6 +28,7 @@ _KEYWORDS = [
 ]  # fmt: skip
 # Overlay Rows and Overlay Type of each group that may hold an overlay plane (PS3.5 7.6).
 _OVERLAYS = [(group << 16) + element for group in range(0x6000, 0x6020, 2) for element in (0x0010, 0x0040)]
+_OVERLAY_NAMES = [f"{tag:08X}" for tag in _OVERLAYS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def read_header(path: Path, dataset: str) -> Header:
     """Read one file's header, not its pixels. Raises AccessEnded, Damaged, NotFound."""
     try:
         with reading(path, dataset):
-            found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*_KEYWORDS, *_OVERLAYS])
+            found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_KEYWORDS + _OVERLAY_NAMES)
         return _header(found, path, dataset)
     except (pydicom.errors.InvalidDicomError, ValueError, TypeError, EOFError) as error:
         raise _undecodable(path, dataset) from error
