@@ -36,11 +36,10 @@ from readingroom_hub.adapters.audit_log import AuditLog, LogReader
 from readingroom_hub.adapters.audit_offline import verify
 from readingroom_hub.adapters.audit_proofs import Proofs
 from readingroom_hub.ledger.bundle import Wanted
-from readingroom_hub.ledger.canonical import to_leaf
-from readingroom_hub.ledger.leaf import Sealer
 from readingroom_hub.ledger.merkle import is_included, leaf_hash, root_of
 from readingroom_hub.ledger.note import Signer
 from readingroom_hub.ledger.policy import Policy
+from readingroom_hub.ledger.seal import Sealer, to_leaf
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.model.ids import UID, PersonId, ProjectId, SessionId
 from readingroom_hub.ports.records import Filter

@@ -20,9 +20,10 @@ from readingroom_hub.cli.audit import app
 from readingroom_hub.errors import IntegrityError, ReadingRoomError
 from readingroom_hub.ledger.bundle import Wanted, verify_bundle
 from readingroom_hub.ledger.canonical import canonical, from_leaf
-from readingroom_hub.ledger.leaf import Sealed, Sealer, payload_hash
+from readingroom_hub.ledger.leaf import payload_hash
 from readingroom_hub.ledger.note import Signer, printable
 from readingroom_hub.ledger.policy import Policy
+from readingroom_hub.ledger.seal import Sealed, Sealer
 from readingroom_hub.ledger.verify import LogVerifier
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.ports.records import Filter

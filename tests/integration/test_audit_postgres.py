@@ -30,10 +30,10 @@ from readingroom_hub.cli.audit import app
 from readingroom_hub.config import Paths
 from readingroom_hub.errors import AuditUnavailable, BadInput, Conflict, IntegrityError, SystemUnfit
 from readingroom_hub.ledger.bundle import Wanted
-from readingroom_hub.ledger.leaf import Sealer
 from readingroom_hub.ledger.merkle import leaf_hash
 from readingroom_hub.ledger.note import Signer
 from readingroom_hub.ledger.policy import Policy
+from readingroom_hub.ledger.seal import Sealer
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.ports.records import Filter
 

@@ -23,11 +23,10 @@ from readingroom_hub.adapters.witness_http import WitnessServer
 from readingroom_hub.cli.audit import app
 from readingroom_hub.config import Paths, Settings
 from readingroom_hub.errors import AuditUnavailable, BadInput, KeyUnavailable
-from readingroom_hub.ledger.canonical import to_leaf
-from readingroom_hub.ledger.leaf import Sealed
 from readingroom_hub.ledger.merkle import consistency_proof, leaf_hash, root_of
 from readingroom_hub.ledger.note import MLDSA44_COSIGNATURE, Checkpoint, Signer, VKey, open_note
 from readingroom_hub.ledger.policy import Policy
+from readingroom_hub.ledger.seal import Sealed, to_leaf
 from readingroom_hub.ledger.verify import LogVerifier, quorum_findings
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.ports.records import Filter

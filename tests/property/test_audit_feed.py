@@ -16,8 +16,8 @@ from readingroom_hub.adapters.audit_feed_state import FeedState
 from readingroom_hub.adapters.audit_keys import publish_vkey
 from readingroom_hub.adapters.audit_log import AuditLog
 from readingroom_hub.errors import BadInput, StoreUnavailable
-from readingroom_hub.ledger.leaf import Sealer
 from readingroom_hub.ledger.note import Signer
+from readingroom_hub.ledger.seal import Sealer
 from readingroom_hub.ports.receivers import Receiver
 
 SIGNER = Signer("host/log", Ed25519PrivateKey.from_private_bytes(b"1" * 32))

@@ -17,9 +17,9 @@ from readingroom_hub.adapters.audit_log import AuditLog
 from readingroom_hub.adapters.audit_tiles import export, tile_path, write_tiles
 from readingroom_hub.cli.audit import app
 from readingroom_hub.errors import BadInput, IntegrityError, StoreUnavailable
-from readingroom_hub.ledger.leaf import Sealed
 from readingroom_hub.ledger.merkle import leaf_hash, root_of
 from readingroom_hub.ledger.note import Checkpoint, Signer
+from readingroom_hub.ledger.seal import Sealed
 from readingroom_hub.ledger.verify import Entry
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 

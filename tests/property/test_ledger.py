@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from readingroom_hub.errors import BadInput
-from readingroom_hub.ledger.canonical import MAX_LEAF, from_leaf, to_leaf
+from readingroom_hub.ledger.canonical import MAX_LEAF, canonical, from_leaf
 from readingroom_hub.ledger.merkle import (
     Nodes,
     consistency_path,
@@ -22,6 +22,9 @@ from readingroom_hub.ledger.merkle import (
     root_of,
 )
 from readingroom_hub.ledger.note import Checkpoint
+from readingroom_hub.ledger.seal import to_leaf
+from readingroom_hub.model.audit import Outcome
+from readingroom_hub.model.ids import PersonId
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 keys = st.text(st.characters(max_codepoint=127), max_size=8)
@@ -35,8 +38,15 @@ values = st.recursive(
 @given(st.dictionaries(keys, values, max_size=6))
 def test_a_leaf_is_what_rfc8785_makes_of_it_and_comes_back(row):
     leaf = to_leaf(row)
-    assert leaf == rfc8785.dumps(row)
+    assert leaf == rfc8785.dumps(row) == canonical(row)
     assert from_leaf(leaf) == row
+
+
+def test_every_character_and_kinds_of_text_are_encoded_alike():
+    every = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x10FFFF, 7)]))
+    for text in (every[start : start + 5000] for start in range(0, len(every), 5000)):
+        row = {"a": text, text[:128] if text.isascii() else "b": PersonId("p-" + "0" * 64), "c": Outcome.DENIED}
+        assert to_leaf(row) == canonical(row) == rfc8785.dumps(json.loads(canonical(row)))
 
 
 @given(st.dictionaries(keys, values, min_size=1, max_size=6), st.sampled_from([" ", "\n"]))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from readingroom_hub.ledger.canonical import to_leaf
+from readingroom_hub.ledger.seal import to_leaf
 from readingroom_hub.model.alert import Alert
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.ids import PersonId

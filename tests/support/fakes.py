@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from readingroom_hub.errors import AuditUnavailable
-from readingroom_hub.ledger.canonical import to_leaf
 from readingroom_hub.ledger.merkle import leaf_hash, root_of
+from readingroom_hub.ledger.seal import to_leaf
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Receipt
 from readingroom_hub.model.ids import PersonId
 from readingroom_hub.ports.records import AuditRepository, Filter, Found, Identity

@@ -9,10 +9,10 @@ from readingroom_hub.adapters.audit_keys import open_signer, publish_vkey
 from readingroom_hub.adapters.audit_log import AuditLog, LogReader
 from readingroom_hub.adapters.identities import Identities, commitment
 from readingroom_hub.errors import AuditUnavailable, BadInput, Conflict, KeyUnavailable, SystemUnfit
-from readingroom_hub.ledger.leaf import Sealed
 from readingroom_hub.ledger.merkle import leaf_hash, root_of
 from readingroom_hub.ledger.note import Checkpoint, Signer, open_note
 from readingroom_hub.ledger.policy import Policy
+from readingroom_hub.ledger.seal import Sealed
 from readingroom_hub.ledger.verify import LogVerifier
 
 SIGNER = Signer("host/log", Ed25519PrivateKey.from_private_bytes(b"1" * 32))

@@ -16,10 +16,10 @@ from readingroom_hub.adapters.audit_bundle import write_bundle
 from readingroom_hub.adapters.audit_log import AuditLog, LogReader
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.bundle import MAX_LINE, Wanted, verify_bundle
-from readingroom_hub.ledger.leaf import Sealer
 from readingroom_hub.ledger.merkle import Frontier, Subtrees, leaf_hash, root_of
 from readingroom_hub.ledger.note import Checkpoint, Signer
 from readingroom_hub.ledger.policy import Policy
+from readingroom_hub.ledger.seal import Sealer
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.model.ids import PersonId, ProjectId
 
@@ -229,7 +229,7 @@ def test_it_verifies_without_the_rest_of_the_program(folder, tmp_path):
     (tmp_path / "policy").write_text(f"log {SIGNER.vkey}\nquorum none\n")
     script = (
         "import sys, runpy;"
-        "hidden = ('apsw', 'sqlalchemy', 'typer', 'rfc8785', 'pydicom', 'jupyterhub');"
+        "hidden = ('apsw', 'orjson', 'sqlalchemy', 'typer', 'rfc8785', 'pydicom', 'jupyterhub');"
         "sys.modules.update(dict.fromkeys(hidden));"
         "runpy.run_module('readingroom_hub.ledger', run_name='x')['main'](sys.argv[1:]);"
         "print(sorted(m.split('.')[1] for m in sys.modules if m.count('.') == 1 and m.startswith('readingroom_hub.')))"

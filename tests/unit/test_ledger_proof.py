@@ -17,11 +17,11 @@ from readingroom_hub.adapters.audit_proofs import write_proof
 from readingroom_hub.cli.audit import app
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.__main__ import main
-from readingroom_hub.ledger.leaf import Sealer
 from readingroom_hub.ledger.merkle import leaf_hash
 from readingroom_hub.ledger.note import Signer, split_note
 from readingroom_hub.ledger.policy import Policy
 from readingroom_hub.ledger.proof import HEADER, Proof, verify_file, verify_proof
+from readingroom_hub.ledger.seal import Sealer
 
 SIGNER = Signer("host/log", Ed25519PrivateKey.from_private_bytes(b"1" * 32))
 WITNESS = Signer("w.example/1", Ed25519PrivateKey.from_private_bytes(b"2" * 32), cosigner=True)

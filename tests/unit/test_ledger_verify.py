@@ -8,11 +8,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from readingroom_hub.errors import BadInput
-from readingroom_hub.ledger.canonical import from_leaf, to_leaf
-from readingroom_hub.ledger.leaf import Sealer, scope_key
+from readingroom_hub.ledger.canonical import from_leaf
+from readingroom_hub.ledger.leaf import scope_key
 from readingroom_hub.ledger.merkle import leaf_hash, root_of
 from readingroom_hub.ledger.note import Checkpoint, Signer
 from readingroom_hub.ledger.policy import Policy
+from readingroom_hub.ledger.seal import Sealer, to_leaf
 from readingroom_hub.ledger.verify import Entry, LogVerifier, Scope
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 

@@ -16,7 +16,8 @@ from typing import Any
 from readingroom_hub.adapters.audit_link import LATE_ROOM, Answers, Group, Link
 from readingroom_hub.adapters.audit_wire import error_of, filter_fields
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
-from readingroom_hub.ledger.canonical import MAX_LEAF, to_leaf
+from readingroom_hub.ledger.canonical import MAX_LEAF
+from readingroom_hub.ledger.seal import to_leaf
 from readingroom_hub.model.audit import AuditRecord, Receipt
 from readingroom_hub.model.ids import PersonId
 from readingroom_hub.ports.records import AuditRepository, Filter, Found, Identity

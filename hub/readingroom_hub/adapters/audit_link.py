@@ -14,7 +14,7 @@ from typing import Any
 
 from readingroom_hub.adapters.audit_wire import MAX_FRAME, Frames, frame, message
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
-from readingroom_hub.ledger.canonical import to_leaf
+from readingroom_hub.ledger.seal import to_leaf
 from readingroom_hub.model.audit import Receipt
 
 _FRAME_RECORDS = 500

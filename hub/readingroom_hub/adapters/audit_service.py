@@ -20,11 +20,12 @@ from readingroom_hub.adapters.audit_place import check_log_is_there, read_log, w
 from readingroom_hub.adapters.audit_witnessing import Round, Witnessing
 from readingroom_hub.adapters.identities import Identities
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
-from readingroom_hub.ledger.canonical import from_leaf, to_leaf
+from readingroom_hub.ledger.canonical import from_leaf
 from readingroom_hub.ledger.clock import Clocks
-from readingroom_hub.ledger.leaf import ACCESS, Sealed, Sealer
+from readingroom_hub.ledger.leaf import ACCESS
 from readingroom_hub.ledger.note import split_note
 from readingroom_hub.ledger.record import check_record
+from readingroom_hub.ledger.seal import Sealed, Sealer, to_leaf
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
 from readingroom_hub.model.ids import PersonId
 from readingroom_hub.ports.records import Filter, Found

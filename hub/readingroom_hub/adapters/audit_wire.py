@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from readingroom_hub import errors
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
 from readingroom_hub.model.ids import UID, DatasetName, PersonId, ProjectId, SessionId
@@ -55,8 +57,8 @@ class Frames:
 
 def _parse(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        value = orjson.loads(body)
+    except ValueError as error:
         raise BadInput(f"a message is not JSON: {error}") from error
     if not isinstance(value, dict) or value.get("v") != VERSION or type(value.get("n")) is not int:
         raise BadInput("a message is not of version 1: run the same release on both sides")

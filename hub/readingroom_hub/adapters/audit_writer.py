@@ -10,11 +10,11 @@ from typing import ClassVar
 
 from readingroom_hub import locks
 from readingroom_hub.errors import AuditUnavailable, IntegrityError, ReadingRoomError
-from readingroom_hub.ledger.leaf import Sealed
 from readingroom_hub.ledger.merkle import Frontier, leaf_hash
 from readingroom_hub.ledger.note import Checkpoint, Signer, VKey
 from readingroom_hub.ledger.policy import Policy
 from readingroom_hub.ledger.record import Finding
+from readingroom_hub.ledger.seal import Sealed
 from readingroom_hub.ledger.verify import LogVerifier
 from readingroom_hub.model.audit import Receipt
 from readingroom_hub.ports.log import LogView

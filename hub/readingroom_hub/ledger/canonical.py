@@ -2,7 +2,8 @@
 
 The values allowed are those for which RFC 8785 needs no number rules: strings, integers below 2^53, booleans, lists and
 maps with ASCII keys. For these, sorting by code point is sorting by UTF-16 code unit (section 3.2.3), and the standard
-library's compact form is the canonical one (section 3.2.2.2); the tests hold it to the `rfc8785` package."""
+library's compact form is the canonical one (section 3.2.2.2); the tests hold it to the `rfc8785` package. Verifiers use
+this module; what is stored was encoded by another one, `seal`, so that neither is checked by itself."""
 
 import json
 from collections.abc import Mapping
@@ -53,12 +54,6 @@ def canonical(value: Mapping[str, Any], limit: int = MAX_LEAF) -> bytes:
     if len(leaf) > limit:
         raise BadInput(f"the audit record is {len(leaf)} bytes long: at most {limit} are stored. Name fewer objects")
     return leaf
-
-
-def to_leaf(value: Mapping[str, Any]) -> bytes:
-    """Check and encode. Raises BadInput."""
-    check_values(value)
-    return canonical(value)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

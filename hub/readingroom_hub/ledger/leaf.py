@@ -4,50 +4,25 @@ The envelope names nobody and nothing: id, time, source, retention class, the sa
 the holder of one project's (person's, study's) key that a record belongs to it, and to everybody else nothing: so one
 project can be proven whole without showing another one's contents."""
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 from hmac import digest
 from typing import Any, NamedTuple
 
 from readingroom_hub.errors import BadInput
-from readingroom_hub.ledger.canonical import canonical, to_leaf
 from readingroom_hub.ledger.record import Source, check_time, source_of
 
 LEAF_VERSION = 1
 SALT_LENGTH = 16
-_TAG_LENGTH = 16
+TAG_LENGTH = 16
 _PAYLOAD = b"readingroom-payload/1\0"
 _TAG = b"readingroom-tag/1\0"
 KINDS = ("person", "project", "study")
 """What the tags stand for, in their order."""
 ACCESS, CONTROL = "access", "control"
 """Retention classes. `access` may be purged when its time is over, `control` never."""
-_ACCESS_EVENTS = frozenset(
-    {
-        "sign-in",
-        "sign-out",
-        "session-opened",
-        "session-closed",
-        "read-intent",
-        "instance-opened",
-        "instance-closed",
-        "read-denied",
-        "request-refused",
-        "access-alert",
-        "alert-acknowledged",
-    }
-)
 _HEX = frozenset("0123456789abcdef")
-
-
-class Sealed(NamedTuple):
-    """What is stored of a record: the tree's leaf, and the contents with the salt of their hash."""
-
-    leaf: bytes
-    salt: bytes
-    record: bytes
 
 
 class Envelope(NamedTuple):
@@ -74,7 +49,7 @@ def scope_key(secret: bytes, kind: str, value: str) -> bytes:
 
 def tag(key: bytes, id: str) -> str:
     """The tag of record `id` under a scope's key (32 bytes), hexadecimal."""
-    return sha256(key + id.encode()).digest()[:_TAG_LENGTH].hex()
+    return sha256(key + id.encode()).digest()[:TAG_LENGTH].hex()
 
 
 def scope_values(row: Mapping[str, Any]) -> tuple[str | None, ...]:
@@ -83,34 +58,6 @@ def scope_values(row: Mapping[str, Any]) -> tuple[str | None, ...]:
     study = subject.get("study") if isinstance(subject, dict) else None
     person, project = row.get("person"), row.get("project")
     return tuple(v if isinstance(v, str) else None for v in (person, project, study))
-
-
-class Sealer:
-    """Makes leaves under one tag secret (32 bytes)."""
-
-    def __init__(self, secret: bytes, random: Callable[[int], bytes] = os.urandom) -> None:
-        self._secret, self._random = secret, random
-
-    def seal(self, row: Mapping[str, Any]) -> Sealed:
-        """The leaf of a checked record. Raises BadInput for what cannot be stored.
-
-        A tag that stands for nothing is random, so that tags do not tell what kind of record it is."""
-        record = to_leaf(row)
-        noise = self._random(SALT_LENGTH + len(KINDS) * _TAG_LENGTH)
-        salt, id, tags = noise[:SALT_LENGTH], row["id"], []
-        for place, (kind, value) in enumerate(zip(KINDS, scope_values(row), strict=True), 1):
-            random = noise[place * _TAG_LENGTH : (place + 1) * _TAG_LENGTH]
-            tags.append(tag(scope_key(self._secret, kind, value), id) if value else random.hex())
-        envelope = {
-            "v": LEAF_VERSION,
-            "id": id,
-            "time": row["time"],
-            "class": ACCESS if row["event"] in _ACCESS_EVENTS else CONTROL,
-            "payload": payload_hash(salt, record),
-            "source": row["source"],
-            "tags": tags,
-        }
-        return Sealed(canonical(envelope), salt, record)
 
 
 def _is_hex(value: object, length: int) -> bool:
@@ -127,6 +74,6 @@ def check_envelope(row: Mapping[str, Any]) -> Envelope:
     check_time(time)
     if not _is_hex(payload, 64) or type(tags) is not list or len(tags) != len(KINDS):
         raise BadInput("the leaf has no hash of its contents, or not three tags")
-    if not all(_is_hex(t, 2 * _TAG_LENGTH) for t in tags):
+    if not all(_is_hex(t, 2 * TAG_LENGTH) for t in tags):
         raise BadInput(f"the leaf's tags are {tags!r:.120}")
     return Envelope(id, time, str(retention), str(payload), source_of(row), tuple(tags))
