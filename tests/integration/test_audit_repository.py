@@ -654,3 +654,23 @@ def test_two_processes_write_one_log(running):
         (second,) = other.append([a_record()])
         assert second.index > first.index
         assert other.append([record]) == [first]
+
+
+def test_a_record_that_two_processes_hand_over_is_stored_once_and_no_number_is_missing():
+    """As two mount daemons do with one grant that expired."""
+    with audit_process() as (server, client), closing(SocketAuditRepository(server.paths.audit_socket, "b", 5000)) as b:
+        record = a_record()
+        (first,) = client.append([record])
+        assert b.append([record]) == [first]
+        both = a_record()
+        for one in (client, b):  # queued for one commit
+            one.post(both)
+        client.flush()
+        b.append([a_record()])
+        log = stored(server.paths)
+        assert log[record.id][:2] == (first.index, first.leaf_hash)
+        repeats = [row for _, _, row in log.values() if row["event"] == "record-repeated"]
+        assert [r["subject"]["repeats"] for r in repeats] == [record.id, both.id]
+        assert repeats[0]["source"]["process"] == "b"
+        checked = cli(server.paths.state, "verify")
+        assert checked.exit_code == 0, checked.output

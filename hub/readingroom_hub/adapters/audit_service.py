@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import sys
 import time
+import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from readingroom_hub.adapters.identities import Identities
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
 from readingroom_hub.ledger.canonical import from_leaf
 from readingroom_hub.ledger.clock import Clocks
-from readingroom_hub.ledger.leaf import ACCESS
+from readingroom_hub.ledger.leaf import ACCESS, check_envelope
 from readingroom_hub.ledger.note import split_note
 from readingroom_hub.ledger.record import check_record
 from readingroom_hub.ledger.seal import Sealed, Sealer, to_leaf
@@ -157,11 +158,9 @@ class AuditService:
         self._log.reopen()
         self._remember()
         wanted = dict(reversed(leaves))  # the first of equals wins
-        known = {id: self._recent[id] for id in wanted if id in self._recent}
-        known |= {
-            id: Receipt(*place) for id, place in self._reader.places([i for i in wanted if i not in known]).items()
-        }
-        fresh = [(id, wanted.pop(id)) for id, _ in leaves if id in wanted and id not in known]
+        known = self._receipts(list(wanted))
+        repeated = self._repeated(leaves, wanted, known) if known or len(wanted) < len(leaves) else []
+        fresh = [(id, wanted.pop(id)) for id, _ in leaves if id in wanted and id not in known] + repeated
         if fresh:
             receipts = self._log.append([leaf for _, leaf in fresh])
             self._known = self._log.size
@@ -170,6 +169,35 @@ class AuditService:
             known |= made
             self._index.advance(self._log.size)
         return known
+
+    def _receipts(self, ids: list[str]) -> dict[str, Receipt]:
+        """Of those that are stored."""
+        known = {id: self._recent[id] for id in ids if id in self._recent}
+        places = self._reader.places([id for id in ids if id not in known])
+        return known | {id: Receipt(*place) for id, place in places.items()}
+
+    def _repeated(
+        self, leaves: list[tuple[str, Sealed]], wanted: Mapping[str, Sealed], known: Mapping[str, Receipt]
+    ) -> list[tuple[str, Sealed]]:
+        """A record for each one that another process handed over first: else the number it came with would be missing.
+
+        Sent again by the same process after a broken connection it has its old number, and leaves nothing."""
+        with contextlib.closing(read_log(self._folder)) as log:
+            stored = [check_envelope(from_leaf(e.leaf)) for e in log.at([r.index for r in known.values()])]
+        first = {id: check_envelope(from_leaf(s.leaf)).source for id, s in wanted.items()}
+        first |= {envelope.id: envelope.source for envelope in stored}
+        made: dict[str, Sealed] = {}
+        for id, sealed in leaves:
+            row = from_leaf(sealed.leaf)
+            source = check_envelope(row).source
+            if source != first[id]:
+                name = f"record-repeated {id} {source.process} {source.epoch} {source.seq}"
+                marker = AuditRecord(
+                    AuditEvent.RECORD_REPEATED, subject={"repeats": id}, id=str(uuid.uuid5(uuid.NAMESPACE_OID, name))
+                )
+                made[marker.id] = self._sealer.seal(marker.to_wire() | {"source": row["source"]})
+        there = self._receipts(list(made))
+        return [(id, sealed) for id, sealed in made.items() if id not in there]
 
     def _remember(self) -> None:
         """Forget ids that the index now has; learn those that a failed commit stored all the same."""

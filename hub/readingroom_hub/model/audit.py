@@ -69,6 +69,8 @@ class AuditEvent(StrEnum):
     SERVICE_STOPPED = "service-stopped", "110100"
     CONFIGURATION = "configuration", "110113"
     RECORD_SEARCHED = "record-searched", "110101"
+    RECORD_REPEATED = "record-repeated", "110113"
+    """A second process handed over a record that was stored already; this takes its number, so that none is missing."""
     RECORD_PURGED = "record-purged", "110113"
     """Contents whose time is over are removed; their leaves stay."""
     PERSON_FORGOTTEN = "person-forgotten", "110113"

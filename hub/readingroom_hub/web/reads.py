@@ -50,6 +50,7 @@ WORDS = {
     AuditEvent.SERVICE_STOPPED: "service stopped",
     AuditEvent.CONFIGURATION: "configuration",
     AuditEvent.RECORD_SEARCHED: "record searched",
+    AuditEvent.RECORD_REPEATED: "handed over twice",
     AuditEvent.REQUEST_REFUSED: "page refused",
     AuditEvent.ACCESS_ALERT: "unusual access",
     AuditEvent.ALERT_ACKNOWLEDGED: "alert acknowledged",
