@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from readingroom import settings
 from readingroom.errors import AccessEnded, BadInput, Damaged, NotFound, ReadingRoomError
 
 DATASET_FORMAT = "readingroom-dataset/1"
@@ -21,6 +22,14 @@ def reading(path: Path, dataset: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise explained(error, path, dataset) from error
+
+
+def dataset_at(path: Path) -> str:
+    """The name of the dataset that a file belongs to; its folder's where it lies elsewhere."""
+    try:
+        return path.absolute().relative_to(settings.data_root().absolute()).parts[0]
+    except (ValueError, IndexError):
+        return path.absolute().parent.name
 
 
 def explained(error: OSError, path: Path, dataset: str) -> ReadingRoomError:

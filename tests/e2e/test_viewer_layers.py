@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 from tests.support.dicom_series import ct, phantom, write_series
+from tests.support.doses import dose_of
 from tests.support.lab import chromium_page, running_lab
 from tests.support.overlay_planes import with_overlay
-from tests.support.viewer import Viewer, in_kernel, open_notebook
+from tests.support.viewer import Viewer, in_kernel, open_notebook, themes, until_in_kernel
 
 from readingroom.planes import Stored
+from readingroom.viewers import SeriesView
 from readingroom.viewers.overlay import COLOURS, coloured
 from readingroom.viewers.render import grey_levels
+from readingroom.volume import Frames
 
 pytestmark = pytest.mark.browser
 
@@ -59,3 +62,57 @@ def test_overlay_planes_lie_on_their_pixels(world):
     in_kernel(page, "view.clear_overlays()")
     page.locator(f"{PANEL} .rr-stage:not([data-overlaid])").wait_for()
     np.testing.assert_array_equal(view.colours(), greys(2))
+
+
+def beam(x, y):
+    """Gy of a made field: 60 in its middle, less to all sides."""
+    return 60 * np.exp(-(((x - 15) / 14) ** 2 + ((y - 44) / 11) ** 2))
+
+
+def test_a_dose_lies_on_its_pixels_with_a_legend(world, pictures):
+    folder = write_series(world[0] / "data", "dosed", list(ct(ARRAY, **WINDOW)))
+    y, x = np.meshgrid(10 + 3.0 * np.arange(24), -20 + 3.0 * np.arange(27), indexing="ij")
+    made = dose_of(
+        np.repeat(beam(x, y)[None], 8, axis=0), position=(-20, 10, 96), spacing=(3, 3), offsets=3 * np.arange(8),
+        reference="1.2.3.9",
+    )  # fmt: skip
+    path = world[0] / "work" / "dose.dcm"
+    path.parent.mkdir(exist_ok=True)
+    made.save_as(path, enforce_file_format=True)
+    page, view = opened(world, "dosed", 2, "view.dose('dose.dcm', threshold=20, opacity=0.6)")
+    here = SeriesView(Frames.of_files(sorted(folder.iterdir()), "dosed"), index=2, window=(0, 2048))
+    here.dose(path, threshold=20, opacity=0.6)
+    view.root.locator(".rr-dose").wait_for()
+    np.testing.assert_array_equal(view.colours(), here.grey())
+    # Coloured is what has 20 Gy and more by the formula, but for the interpolation between the grid's points.
+    gray = beam(*np.meshgrid(-10 + 0.75 * np.arange(80), 20 + 0.5 * np.arange(96)))
+    coloured_ones = (view.colours() != greys(2)).any(axis=-1)
+    assert coloured_ones[gray > 21].all()
+    assert not coloured_ones[gray < 19].any()
+
+    least = view.root.get_by_role("spinbutton", name="From")
+    assert least.input_value() == "20"
+    assert [t.strip() for t in view.root.locator(".rr-dose-ends span").all_inner_texts()] == ["0", "29.6", "59.2 Gy"]
+    least.fill("40")
+    least.press("Enter")
+    until_in_kernel(page, "view.dose_threshold == 40")
+    here.dose_threshold = 40
+    np.testing.assert_array_equal(view.colours(), here.grey())
+    view.root.get_by_role("slider", name="Opacity").press("ArrowLeft")
+    until_in_kernel(page, "abs(view.dose_opacity - 0.55) < 1e-9")
+    here.dose_opacity = 0.55
+    np.testing.assert_array_equal(view.colours(), here.grey())
+    in_kernel(page, "view.dose_threshold, view.dose_opacity = 6, 0.5")
+    page.wait_for_function("input => input.value === '6'", arg=least.element_handle())
+    here.dose_threshold, here.dose_opacity = 6, 0.5
+    np.testing.assert_array_equal(view.colours(), here.grey())
+    themes(page, view.root, pictures, "dose")
+    view.stage.focus()
+    page.keyboard.press("ArrowDown")
+    view.arrive(3)
+    here.index = 3
+    np.testing.assert_array_equal(view.colours(), here.grey())
+    in_kernel(page, "view.clear_dose()")
+    page.locator(f"{PANEL} .rr-stage:not([data-overlaid])").wait_for()
+    np.testing.assert_array_equal(view.colours(), greys(3))
+    assert view.root.locator(".rr-dose").is_hidden()

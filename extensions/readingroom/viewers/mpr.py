@@ -126,6 +126,8 @@ def pictures_of_plane(volume: Volume, plane: str, slab: float = 0.0, how: str = 
         function=volume.function if volume.function == "SIGMOID" else pictures_of(seen.array).about.function,
         unit=volume.unit,
         length_unit="mm",
+        located=True,
+        frame_of_reference=volume.frame_of_reference,
     )
     count = max(round(slab / seen.spacing[0]), 1)
     return seen, SlabPictures(seen.array, about, seen.affine, count, how)

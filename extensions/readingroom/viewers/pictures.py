@@ -44,6 +44,10 @@ class About:
     """Pictures a second that a cine is meant to be shown with."""
     length_unit: str = "mm"
     """px where Pixel Spacing is unknown."""
+    located: bool = False
+    """All pictures have a place in the patient."""
+    frame_of_reference: str = ""
+    """Frame of Reference UID of those places; empty where unknown."""
 
 
 class Pictures(Protocol):
@@ -86,6 +90,8 @@ class FramePictures:
             unit=frames.unit,
             rate=frames.rate,
             length_unit="mm" if all(p.spacing for p in frames.planes) else "px",
+            located=all(p.position and p.orientation and p.spacing for p in frames.planes),
+            frame_of_reference=frames.frame_of_reference,
         )
 
     def stored(self, index: int) -> Stored:
@@ -163,6 +169,8 @@ def _array(array: npt.NDArray[Any], spacing: tuple[float, ...] | None, volume: V
         held=True,
         unit=volume.unit if volume else "",
         length_unit="mm" if volume or spacing is not None else "px",
+        located=volume is not None,
+        frame_of_reference=volume.frame_of_reference if volume else "",
     )
     return ArrayPictures(array, about, volume.affine if volume else None)
 

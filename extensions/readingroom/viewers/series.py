@@ -21,6 +21,7 @@ from readingroom.viewers import overlay_planes, render
 from readingroom.viewers.annotated import Annotated
 from readingroom.viewers.overlay import COLOURS, Colour, Overlay
 from readingroom.viewers.pictures import FramePictures, Pictures, pictures_of
+from readingroom.viewers.washed import Washed
 
 _STATIC = Path(__file__).with_name("static")
 
@@ -34,11 +35,11 @@ _CT_PRESETS = [
 _WIRE_TYPES = frozenset({"int8", "uint8", "int16", "uint16"})
 
 
-class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
+class SeriesView(Annotated, Washed, anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     """Show pictures one at a time. `index`, `window`, `invert`, `zoom` and `pan` can be set and observed."""
 
-    # Two files, one module: the browser gets it whole.
-    _esm = "\n".join((_STATIC / name).read_text("utf-8") for name in ("measure.js", "series.js"))
+    # Three files, one module: the browser gets it whole.
+    _esm = "\n".join((_STATIC / name).read_text("utf-8") for name in ("measure.js", "wash.js", "series.js"))
     _css = _STATIC / "series.css"
 
     index = traitlets.Int(0, help="The slice on the screen, from 0.").tag(sync=True)
@@ -176,6 +177,7 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
         try:
             stored = self._at(index)
             labels = layers.labels_at(self._layers, index)
+            codes = self._dose_codes(index)
         except ReadingRoomError as error:
             ended = isinstance(error, AccessEnded)
             self.send({"k": "error", "z": index, "n": number, "text": str(error), "ended": ended})
@@ -205,6 +207,9 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
         if lines := self._contours(index):
             head["contours"] = [[number, np.round(line, 3).tolist()] for number, line in lines]
         buffers += [lut.levels.data.cast("B") for lut in stored.luts]
+        if codes is not None:
+            head["dosed"] = True
+            buffers.append(np.ascontiguousarray(codes, "<u2").data.cast("B"))
         self.send(head, buffers)
 
     def _at(self, index: int) -> Stored:
@@ -274,8 +279,9 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
         return [(n, line) for n, one in enumerate(self._layers, 1) for line in one.contours.get(index, ())]
 
     def clear_overlays(self) -> None:
-        """Take all overlays away."""
+        """Take all overlays away, the dose too."""
         self._show_layers(())
+        self.clear_dose()
 
     def _show_layers(self, shown: tuple[Overlay, ...]) -> None:
         if len(shown) > 255:
@@ -292,7 +298,9 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
         centre, width = self.window
         inverted = ", inverted" if self.invert else ""
         shown = f"W {width:g} L {centre:g}" if self.lut is None else self.about["luts"][self.lut]
-        return f"{self._about.title}: slice {self.index + 1} of {self._about.count}, {shown}{inverted}"
+        return (
+            f"{self._about.title}: slice {self.index + 1} of {self._about.count}, {shown}{inverted}{self._dose_words()}"
+        )
 
     def grey(self) -> render.Grey:
         """The grey levels on the screen, (rows, columns) of uint8, or colours (rows, columns, 3)."""
@@ -303,6 +311,7 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
             lut=self.lut,
             inverted=self.invert != self._about.flipped,
         )
+        grey = self._wash_over(grey, self.index)
         labels = layers.labels_at(self._layers, self.index)
         if labels is None:
             return grey
@@ -313,7 +322,14 @@ class SeriesView(Annotated, anywidget.AnyWidget):  # type: ignore[misc,unused-ig
     def snapshot(self) -> bytes:
         """A PNG of what the view shows, drawn in Python from the same state."""
         return render.still(
-            self.grey(), self._about.spacing, self.zoom, self.pan, self.describe(), self.cross, self._lines()
+            self.grey(),
+            self._about.spacing,
+            self.zoom,
+            self.pan,
+            self.describe(),
+            self.cross,
+            self._lines(),
+            self._dose_bar(),
         )
 
     def _lines(self) -> list[Any]:

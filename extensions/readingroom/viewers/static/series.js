@@ -80,6 +80,7 @@ function makePainter() {
         : new Uint16Array(data.buffer, data.byteOffset, data.length);
       for (let i = 0; i < out.length; i++) out[i] = levels[patterns[i]];
     }
+    if (frame.dose && state.wash) washOver(image.data, frame.dose, state.wash);
     if (frame.labels && state.outline) outline(out, frame, state.overlays);
     else if (frame.labels) blend(image.data, frame, state.overlays);
     context.putImageData(image, 0, 0);
@@ -148,7 +149,8 @@ function frameOf(message, buffers) {
   const labels = message.labelled && new Uint8Array(rest.shift());
   const weights = message.weighted && new Uint8Array(rest.shift());
   const luts = message.luts.map((first, i) => ({ first, levels: new Uint8Array(rest[i]) }));
-  return { ...message, data: new ARRAYS[message.dtype](bytes), labels, weights, luts };
+  const dose = message.dosed && new Uint16Array(rest[luts.length]);
+  return { ...message, data: new ARRAYS[message.dtype](bytes), labels, weights, luts, dose };
 }
 
 // ---- The loader: the latest wish first, few requests under way, ahead in the direction of scrolling ----
@@ -365,6 +367,11 @@ function render({ model, el }) {
   };
   let frame = null;
   let waitingTimer = null;
+  const wash = makeWash(model, () => {
+    state.wash = wash.wash();
+    draw();
+  }, () => loader.forget());
+  page.legend.after(wash.root);
   const save = throttled(50, () => model.save_changes());
 
   const loader = makeLoader(commSource(model), about.count, about.held, (arrived) => {
@@ -389,7 +396,7 @@ function render({ model, el }) {
     if (frame) {
       paint(page.canvas, frame, state);
       page.stage.setAttribute("data-slice", frame.z);
-      page.stage.toggleAttribute("data-overlaid", Boolean(frame.labels || frame.contours));
+      page.stage.toggleAttribute("data-overlaid", Boolean(frame.labels || frame.contours || frame.dose));
       drawContours(page.contours, frame.contours ?? [], state.overlays);
     }
     tell();
@@ -600,6 +607,7 @@ function render({ model, el }) {
   followed["change:invert"]();
   placeCross();
   nameOverlays();
+  wash.renew();
   controls.measure.listAll();
   // Who asked for less motion starts it by hand.
   if (model.get("playing") && matchMedia("(prefers-reduced-motion: reduce)").matches) setPlaying(false);
@@ -610,6 +618,7 @@ function render({ model, el }) {
     for (const [event, follow] of Object.entries(followed)) model.off(event, follow);
     if (turning !== null) cancelAnimationFrame(turning);
     controls.measure.stop();
+    wash.stop();
     listening.abort();
     resized.disconnect();
     clearTimeout(waitingTimer);
