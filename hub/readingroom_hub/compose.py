@@ -41,6 +41,7 @@ from readingroom_hub.services.sessions import SessionService
 from readingroom_hub.services.sharing import ShareService
 
 if TYPE_CHECKING:
+    from readingroom_hub.adapters.audit_nodes import NodeDoor
     from readingroom_hub.adapters.monitor_state import FileMemory
     from readingroom_hub.services.monitoring import Monitor
 
@@ -112,7 +113,35 @@ def serve_audit(settings: Settings) -> None:
         policy = read_policy(settings.audit_policy_file)
         witnessing = Witnessing(policy, settings.audit_witness_limit_minutes * 60.0)
     seconds, url = float(settings.audit_witness_seconds), settings.audit_log_url
-    serve(paths.audit, paths.keys, paths.audit_socket, witnessing, seconds, running(settings), url)
+    door = _node_door(settings)
+    serve(paths.audit, paths.keys, paths.audit_socket, witnessing, seconds, running(settings), url, door)
+
+
+def _node_door(settings: Settings) -> "NodeDoor | None":
+    if not settings.audit_listen:
+        return None
+    from readingroom_hub.adapters.audit_nodes import NodeDoor, Nodes, server_context
+
+    if settings.audit_nodes_file is None:
+        raise BadInput("READINGROOM_AUDIT_LISTEN needs READINGROOM_AUDIT_NODES_FILE")
+    host, port = _address("READINGROOM_AUDIT_LISTEN", settings.audit_listen)
+    return NodeDoor(host, port, Nodes(settings.audit_nodes_file), server_context(_audit_tls(settings)))
+
+
+def _audit_tls(settings: Settings) -> TlsFiles:
+    cert, key, ca = settings.audit_tls_cert_file, settings.audit_tls_key_file, settings.audit_tls_ca_file
+    if cert is None or key is None or ca is None:
+        names = ", ".join(f"READINGROOM_AUDIT_TLS_{n}_FILE" for n in ("CERT", "KEY", "CA"))
+        raise BadInput(f"records between machines need certificates on both sides: set {names}")
+    return TlsFiles(cert, key, ca)
+
+
+def _address(setting: str, text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise BadInput(f"{setting}={text!r}: write host:port, for example audit.example:8486")
+    return host, int(port)
 
 
 def audit_database(gigabytes: int) -> str:

@@ -154,6 +154,15 @@ class Settings:
     """Between two rounds of cosignatures."""
     audit_witness_limit_minutes: int = 60
     """Without a quorum for longer than this, no new access is given."""
+    audit_listen: str = ""
+    """host:port where the audit record repository takes records of other machines' mount daemons; empty: nowhere."""
+    audit_nodes_file: Path | None = None
+    """Which machines these are: lines NAME FINGERPRINT, one a certificate."""
+    audit_tls_cert_file: Path | None = None
+    audit_tls_key_file: Path | None = None
+    """This machine's certificate for records between machines, and its key."""
+    audit_tls_ca_file: Path | None = None
+    """PEM of the only authority that the other side's certificate may come from."""
     audit_feed_syslog: str = ""
     """host:port of a syslog receiver over TLS that gets copies of all audit records; empty: there is none."""
     audit_feed_fhir: str = ""

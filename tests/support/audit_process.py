@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from readingroom_hub.adapters.audit_client import SocketAuditRepository
-from readingroom_hub.config import Paths
+from readingroom_hub.config import Paths, Settings
 from readingroom_hub.errors import AuditUnavailable
 
 START_SECONDS = 20.0
@@ -31,12 +31,26 @@ except ReadingRoomError as error:
 """
 
 
+_SERVE_SETTINGS = """
+import sys
+from readingroom_hub import compose
+from readingroom_hub.config import load
+from readingroom_hub.errors import ReadingRoomError
+try:
+    compose.serve_audit(load())
+except ReadingRoomError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
 class AuditProcess:
     """One server on one state folder; it can be killed and started again."""
 
-    def __init__(self, paths: Paths, log_url: str = "") -> None:
+    def __init__(self, paths: Paths, log_url: str = "", settings: Settings | None = None) -> None:
+        """`settings`: as `readingroom audit serve` takes them, where more is needed than a folder."""
         self.paths = paths
         self.log_url = log_url
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         paths.make()
 
@@ -48,8 +62,11 @@ class AuditProcess:
     def start(self, until_it_answers: bool = True) -> None:
         """Return once it answers. Raises RuntimeError with what it said where it ends first."""
         with (self.paths.logs / "audit.log").open("ab") as log:
-            argv = [sys.executable, "-c", _SERVE, str(self.paths.state), self.log_url]
-            self._process = subprocess.Popen(argv, stderr=log)
+            argv, environ = [sys.executable, "-c", _SERVE, str(self.paths.state), self.log_url], None
+            if self._settings:
+                argv = [sys.executable, "-c", _SERVE_SETTINGS]
+                environ = self._settings.to_environ() | {"PYTHONPATH": os.pathsep.join(sys.path)}
+            self._process = subprocess.Popen(argv, stderr=log, env=environ)
         deadline = time.monotonic() + START_SECONDS
         while not (until_it_answers and self._answers()):
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -87,13 +104,13 @@ class AuditProcess:
 
 @contextlib.contextmanager
 def audit_process(
-    state: Path | None = None, timeout_ms: int = 5000, log_url: str = ""
+    state: Path | None = None, timeout_ms: int = 5000, log_url: str = "", settings: Settings | None = None
 ) -> Iterator[tuple[AuditProcess, SocketAuditRepository]]:
     """A running server and a client of it. `state` is removed afterwards only where it is not given.
 
     The folder is short by default: a Unix socket's path has at most 107 bytes."""
     folder = state or Path(tempfile.mkdtemp(prefix="rr-"))
-    server = AuditProcess(Paths(folder), log_url)
+    server = AuditProcess(Paths(folder), log_url, settings)
     client = SocketAuditRepository(server.paths.audit_socket, "test", timeout_ms)
     try:
         server.start()

@@ -8,88 +8,51 @@ import contextlib
 import os
 import signal
 import socket
-import struct
 import sys
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from readingroom_hub.adapters.audit_connection import Connection, this_machine
+from readingroom_hub.adapters.audit_nodes import NodeDoor, Peer, UnknownNode, admitted
 from readingroom_hub.adapters.audit_service import AuditService
-from readingroom_hub.adapters.audit_wire import Frames, error_fields, filter_fields, filter_of, message
+from readingroom_hub.adapters.audit_wire import error_fields, filter_fields, filter_of, message
 from readingroom_hub.adapters.audit_witnessing import Witnessing
-from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError, SystemUnfit
-from readingroom_hub.model.audit import AuditEvent, AuditRecord, Receipt
+from readingroom_hub.errors import AuditUnavailable, BadInput, Denied, ReadingRoomError, SystemUnfit
+from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
 from readingroom_hub.model.ids import PersonId
 
-_UCRED = struct.Struct("3i")
 _MAX_SOCKET_PATH = 107
 _SEARCH_SECONDS = 30.0
 _REPLY_BYTES = 6 << 20
-_CLOCK_SECONDS = 1.0
-"""Between two looks at the clock while nothing is stored."""
+_WATCH_SECONDS = 1.0
+_REFUSED_SECONDS, _REFUSED_MOST = 60.0, 100
 _MAX_LIMIT = 10_000
 _MAX_STUDIES = 500
 """The record of a search names them all, and has at most 64 KiB."""
 
 
-class _Connection(asyncio.Protocol):
-    """One client."""
-
-    def __init__(self, server: "AuditServer") -> None:
-        self._server = server
-        self._frames = Frames()
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let in root and our own user only (SO_PEERCRED: the kernel's word)."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # a stream server makes no other
-        peer: socket.socket = transport.get_extra_info("socket")
-        pid, uid, _ = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-        if uid not in {0, os.geteuid()}:
-            sys.stderr.write(f"audit record repository: refused process {pid} of user {uid}\n")
-            transport.abort()
-            return
-        self._transport = transport
-        self._server.connections.add(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Hand over whole messages; a stream that is out of step is cut."""
-        try:
-            for request in self._frames.feed(data):
-                self._server.take(self, request)
-        except BadInput as error:
-            sys.stderr.write(f"audit record repository: cut a connection: {error}\n")
-            self.close()
-
-    def connection_lost(self, _exc: Exception | None) -> None:
-        """Forget the client."""
-        self._server.connections.discard(self)
-        self._transport = None
-
-    def reply(self, n: int, **fields: object) -> None:
-        """Answer request `n`, if the client is still there."""
-        if self._transport:
-            self._transport.write(message(n, **fields))
-
-    def close(self) -> None:
-        """Send what is left, then hang up."""
-        if self._transport:
-            self._transport.close()
-
-
 class AuditServer:
     """Serves one AuditService."""
 
-    def __init__(self, service: AuditService) -> None:
+    def __init__(self, service: AuditService, door: NodeDoor | None = None) -> None:
         self._service = service
+        self._door = door
+        self._refused: dict[str, float] = {}
+        """Fingerprint of a certificate that was refused -> when that was recorded (monotonic)."""
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="audit-desk")
         self._tasks: set[asyncio.Task[None]] = set()
         self._commit_is_due = False
-        self.connections: set[_Connection] = set()
+        self.connections: set[Connection] = set()
 
-    def take(self, connection: _Connection, request: dict[str, Any]) -> None:
+    def take(self, connection: Connection, request: dict[str, Any]) -> None:
         """Start on one request."""
+        if request.get("op") != "append" and connection.peer.node:
+            connection.reply(request["n"], **error_fields(Denied("a node hands records over, and may ask for nothing")))
+            return
         if request.get("op") != "append":
             task = asyncio.get_running_loop().create_task(self._answer(connection, request))
             self._tasks.add(task)
@@ -106,8 +69,8 @@ class AuditServer:
                 connection.reply(n)
 
         try:
-            self._service.submit(request.get("records") or [], done)
-        except BadInput as error:
+            self._service.submit(connection.peer.check(request.get("records"), request.get("sent")), done)
+        except (BadInput, Denied) as error:
             done(error)
             return
         if not self._commit_is_due:
@@ -119,7 +82,7 @@ class AuditServer:
         if self._commit_is_due:
             asyncio.get_running_loop().call_soon(self._commit)
 
-    async def _answer(self, connection: _Connection, request: dict[str, Any]) -> None:
+    async def _answer(self, connection: Connection, request: dict[str, Any]) -> None:
         try:
             fields = await self._result(request)
         except ReadingRoomError as error:
@@ -198,13 +161,47 @@ class AuditServer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), seconds)
 
-    async def _watch_clock(self, stop: asyncio.Event) -> None:
-        """Look at the clock while nobody reads; what cannot be stored now is stored before the next record."""
+    def refuse(self, error: UnknownNode) -> None:
+        """Put on record that a machine was not let in, each certificate once a minute."""
+        sys.stderr.write(f"audit record repository: refused: {error}\n")
+        now = time.monotonic()
+        self._refused = {f: when for f, when in self._refused.items() if now - when < _REFUSED_SECONDS}
+        if error.fingerprint not in self._refused and len(self._refused) < _REFUSED_MOST:
+            self._refused[error.fingerprint] = now
+            reason, subject = f"unknown-node: {error}", {"certificate": error.fingerprint}
+            with contextlib.suppress(ReadingRoomError):  # nothing was given out, and stderr has it
+                self._service.record(
+                    AuditRecord(AuditEvent.REQUEST_REFUSED, Outcome.DENIED, reason=reason, subject=subject)
+                )
+
+    def _watch_nodes(self, door: NodeDoor) -> None:
+        """Obey a changed list at once: whoever is no longer on it is cut off."""
+        if not door.nodes.reload():
+            return
+        for connection in tuple(self.connections):
+            peer = connection.peer
+            if peer.node and not door.nodes.knows(peer.node, peer.fingerprint):
+                sys.stderr.write(f"audit record repository: {peer.node} is no longer a node\n")
+                connection.cut()
+        sys.stderr.write(f"audit record repository: {door.nodes.trouble or 'the list of nodes has changed'}\n")
+        with contextlib.suppress(ReadingRoomError):
+            self._service.record(AuditRecord(AuditEvent.CONFIGURATION, subject={"nodes": door.nodes.names}))
+
+    def _admit(self, door: NodeDoor, transport: asyncio.Transport) -> Peer:
+        self._watch_nodes(door)
+        return admitted(door.nodes, transport)
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        """Look at clock and nodes while nobody reads; a step that cannot be stored now is stored before other records.
+
+        Each second, since that is how long a machine may go on that is no node any more."""
         while not stop.is_set():
             with contextlib.suppress(ReadingRoomError):
                 self._service.watch_clock()
+            if self._door:
+                self._watch_nodes(self._door)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _CLOCK_SECONDS)
+                await asyncio.wait_for(stop.wait(), _WATCH_SECONDS)
 
     async def run(self, listening: socket.socket, witness_seconds: float | None = None) -> None:
         """Serve until SIGTERM or SIGINT, then answer what is under way."""
@@ -212,8 +209,11 @@ class AuditServer:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        server = await loop.create_unix_server(lambda: _Connection(self), sock=listening)
-        work = [self._watch_clock(stop)]
+        servers: list[asyncio.Server] = []
+        servers.append(await loop.create_unix_server(lambda: Connection(self, this_machine), sock=listening))
+        if self._door:
+            servers.append(await self._open(self._door))
+        work = [self._watch(stop)]
         if witness_seconds is not None:
             work.append(self._witness(witness_seconds, stop))
         for task in map(loop.create_task, work):
@@ -227,12 +227,26 @@ class AuditServer:
             sys.stderr.flush()
             await stop.wait()
         finally:
-            server.close()
+            for server in servers:
+                server.close()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             self._service.finish()
             for connection in tuple(self.connections):
                 connection.close()
             self._threads.shutdown()
+
+    async def _open(self, door: NodeDoor) -> asyncio.Server:
+        admit = partial(self._admit, door)
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                lambda: Connection(self, admit), door.host, door.port, ssl=door.tls, ssl_handshake_timeout=10.0
+            )
+        except OSError as error:
+            raise BadInput(f"READINGROOM_AUDIT_LISTEN: {door.host}:{door.port} cannot be used: {error}") from error
+        for listening in server.sockets:
+            host, port = listening.getsockname()[:2]
+            sys.stderr.write(f"audit record repository takes records of nodes at {host}:{port}\n")
+        return server
 
 
 def _listen(path: Path) -> socket.socket:
@@ -255,14 +269,16 @@ def serve(
     witness_seconds: float | None = None,
     settings: Mapping[str, str] | None = None,
     log_url: str = "",
+    door: NodeDoor | None = None,
 ) -> None:
     """Run the repository until it is told to stop; `settings` go on record. `log_url`: its database, where it has one.
+    `door`: where records of other machines come in, where they may.
 
     Raises what AuditService raises."""
     os.umask(0o077)
     service = AuditService(folder, keys, witnessing, settings, log_url)
     try:
-        asyncio.run(AuditServer(service).run(_listen(socket_path), witness_seconds if witnessing else None))
+        asyncio.run(AuditServer(service, door).run(_listen(socket_path), witness_seconds if witnessing else None))
     finally:
         service.close()
         socket_path.unlink(missing_ok=True)

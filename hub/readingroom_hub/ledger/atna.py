@@ -81,6 +81,7 @@ def details(row: Mapping[str, Any]) -> dict[str, str]:
     """What has no place of its own in either form, as text."""
     found = {k: row[k] for k in ("id", "event", "project", "session", "reason") if k in row}
     found |= {k: str(v) for k, v in sorted(row.get("subject", {}).items())}
+    found |= {f"node-{k}": str(v) for k, v in sorted(row.get("node", {}).items())}
     return found | {f"{k}-claim": v for k, v in sorted(row.get("claims", {}).items())}
 
 

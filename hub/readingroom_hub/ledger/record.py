@@ -9,7 +9,15 @@ from typing import Any
 from readingroom_hub.errors import BadInput
 
 _TEXT = ("id", "time", "event", "outcome")
-_OPTIONAL = {"person": str, "project": str, "session": str, "reason": str, "subject": dict, "claims": dict}
+_OPTIONAL = {
+    "person": str,
+    "project": str,
+    "session": str,
+    "reason": str,
+    "subject": dict,
+    "claims": dict,
+    "node": dict,
+}
 _IDS_KEPT = 100_000
 _GAP_LIMIT = 100_000
 
