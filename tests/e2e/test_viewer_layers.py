@@ -5,12 +5,13 @@ import pytest
 from tests.support.dicom_series import ct, phantom, write_series
 from tests.support.doses import dose_of
 from tests.support.lab import chromium_page, running_lab
+from tests.support.nifti import nifti
 from tests.support.overlay_planes import with_overlay
 from tests.support.viewer import Viewer, in_kernel, open_notebook, themes, until_in_kernel
 
 from readingroom.planes import Stored
 from readingroom.viewers import SeriesView
-from readingroom.viewers.overlay import COLOURS, coloured
+from readingroom.viewers.overlay import COLOURS, Overlay, blended, coloured, labels_at
 from readingroom.viewers.render import grey_levels
 from readingroom.volume import Frames
 
@@ -116,3 +117,16 @@ def test_a_dose_lies_on_its_pixels_with_a_legend(world, pictures):
     page.locator(f"{PANEL} .rr-stage:not([data-overlaid])").wait_for()
     np.testing.assert_array_equal(view.colours(), greys(3))
     assert view.root.locator(".rr-dose").is_hidden()
+
+
+def test_a_nifti_label_map_lies_on_its_pixels(world):
+    write_series(world[0] / "data", "labelled", list(ct(ARRAY, **WINDOW)))
+    labels = np.random.default_rng(2).integers(0, 3, (80, 96, 6)).astype(np.uint8)
+    affine = np.array([[-0.75, 0, 0, 10], [0, -0.5, 0, -20], [0, 0, 2.5, 100], [0, 0, 0, 1]])
+    (world[0] / "work").mkdir(exist_ok=True)
+    nifti(world[0] / "work" / "seg.nii.gz", labels, affine)
+    _page, view = opened(world, "labelled", 4, "view.overlay('seg.nii.gz', opacity=0.3)")
+    found = [Overlay("", (labels == n).transpose(2, 1, 0), COLOURS[n - 1], 0.3) for n in (1, 2)]
+    np.testing.assert_array_equal(view.colours(), blended(greys(4)[..., 0], labels_at(found, 4), found))
+    names = view.root.get_by_role("list", name="Overlays").get_by_role("listitem").all_inner_texts()
+    assert names == ["label 1", "label 2"]

@@ -13,9 +13,10 @@ import pydicom
 import traitlets
 
 from readingroom.errors import AccessEnded, BadInput, ReadingRoomError
-from readingroom.files import reading
+from readingroom.files import dataset_at, reading
 from readingroom.planes import Stored
 from readingroom.viewers import contours as structure_set
+from readingroom.viewers import labels as label_maps
 from readingroom.viewers import overlay as layers
 from readingroom.viewers import overlay_planes, render
 from readingroom.viewers.annotated import Annotated
@@ -222,13 +223,14 @@ class SeriesView(Annotated, Washed, anywidget.AnyWidget):  # type: ignore[misc,u
         """Lay a mask over the pictures; answers the view itself.
 
         `source`: an array like the pictures, where anything but 0 belongs to it, or the path of a DICOM SEG (binary,
-        fractional, label map) or RTSTRUCT that was drawn on this series, which brings names and colours along.
+        fractional, label map) or RTSTRUCT that was drawn on this series, which brings names and colours along, or of a
+        NIfTI label map (.nii, .nii.gz), which is laid where its affine says.
         Raises BadInput, AccessEnded, Damaged, NotFound."""
         if not 0 <= opacity <= 1 or (colour and not all(0 <= part <= 255 for part in colour)):
             raise BadInput(f"colour={colour}, opacity={opacity}: give (red, green, blue) of 0 to 255, and 0 to 1.")
         shape = (self._about.count, self._about.rows, self._about.columns)
         if isinstance(source, (str, Path)):
-            found = self._drawn_elsewhere(Path(source), shape)
+            found = self._drawn_elsewhere(Path(source), shape, name)
             made = [replace(one, colour=colour or one.colour, opacity=opacity) for one in found]
         else:
             number = len(self._layers)
@@ -237,7 +239,11 @@ class SeriesView(Annotated, Washed, anywidget.AnyWidget):  # type: ignore[misc,u
         self._show_layers((*self._layers, *made))
         return self
 
-    def _drawn_elsewhere(self, path: Path, shape: tuple[int, int, int]) -> list[Overlay]:
+    def _drawn_elsewhere(self, path: Path, shape: tuple[int, int, int], name: str) -> list[Overlay]:
+        if path.name.lower().endswith(label_maps.SUFFIXES):
+            if not self._about.located:
+                raise BadInput("These pictures have no place in the patient, so no label map can be laid on them.")
+            return label_maps.labels_of(path, dataset_at(path), self._places, shape[1:], name)
         if not isinstance(self._pictures, FramePictures):
             raise BadInput("A DICOM segmentation is laid on the series that it was drawn on: use series.view().")
         frames = self._pictures.frames
