@@ -23,11 +23,13 @@ def check_values(value: object, where: str = "record", depth: int = 0) -> None:
     """Raises BadInput naming the first place in `value` that a leaf cannot hold."""
     if depth > _MAX_DEPTH:
         raise BadInput(f"{where} is nested too deep: an audit record has at most {_MAX_DEPTH} levels")
+    if type(value) is int and -_MAX_INTEGER <= value <= _MAX_INTEGER:
+        return
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str) or not key.isascii():
                 raise BadInput(f"{where} has the key {key!r}: an audit record has ASCII text as keys")
-            if type(inner) is not str:  # most are: a call for each would be most of the cost
+            if not isinstance(inner, str):  # most are: a call for each would be most of the cost
                 check_values(inner, key, depth + 1)
     elif isinstance(value, (list, tuple)):
         for inner in value:

@@ -6,7 +6,6 @@ Fields are only ever appended. Event and outcome values are stored and never ren
 
 import os
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -97,7 +96,8 @@ def uuid7() -> str:
     """A time-ordered UUID (RFC 9562 version 7), which Python 3.11 does not make."""
     ms = time.time_ns() // 1_000_000
     bits = ms << 80 | 0x7 << 76 | (int.from_bytes(os.urandom(10)) & ~(0xF << 76 | 0x3 << 62)) | 0x2 << 62
-    return str(uuid.UUID(int=bits))
+    text = f"{bits:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 @dataclass(frozen=True, slots=True)
