@@ -33,7 +33,8 @@ def check_values(value: object, where: str = "record", depth: int = 0) -> None:
                 check_values(inner, key, depth + 1)
     elif isinstance(value, (list, tuple)):
         for inner in value:
-            check_values(inner, where, depth + 1)
+            if not isinstance(inner, str):
+                check_values(inner, where, depth + 1)
     else:
         _check_scalar(value, where)
 
