@@ -39,6 +39,8 @@ class Postgres:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.port = 5432
+        """Also a part of the Unix socket's name."""
         self._user = {"user": pwd.getpwnam("nobody").pw_uid} if os.geteuid() == 0 else {}
         self._process: subprocess.Popen[bytes] | None = None
         self._initialise()
@@ -52,7 +54,7 @@ class Postgres:
     @property
     def url(self) -> str:
         """The log, for the append-only role."""
-        return f"postgresql://readingroom_audit@/readingroom_audit?host={self._folder}"
+        return f"postgresql://readingroom_audit@/readingroom_audit?host={self._folder}&port={self.port}"
 
     @property
     def pid(self) -> int:
@@ -62,7 +64,9 @@ class Postgres:
 
     def superuser(self, database: str = "readingroom_audit") -> psycopg.Connection:
         """A connection that may do everything."""
-        return psycopg.connect(f"postgresql://postgres@/{database}?host={self._folder}", autocommit=True)
+        return psycopg.connect(
+            f"postgresql://postgres@/{database}?host={self._folder}&port={self.port}", autocommit=True
+        )
 
     def make_log(self, gigabytes: int = 10) -> None:
         """As the operator does it: psql and the SQL that the command line prints. What was there is dropped."""
@@ -78,6 +82,8 @@ class Postgres:
             "ON_ERROR_STOP=1",
             "-h",
             self._folder,
+            "-p",
+            str(self.port),
             "-U",
             "postgres",
             "postgres",
@@ -92,9 +98,19 @@ class Postgres:
             connection.execute("TRUNCATE readingroom_audit.entry, readingroom_audit.cosigned")
             connection.execute("UPDATE readingroom_audit.room SET bytes = 10000000000")
 
+    def own(self, name: str, content: bytes) -> Path:
+        """A file in the server's folder that only it may read."""
+        path = self._folder / "data" / name
+        path.write_bytes(content)
+        path.chmod(0o600)
+        if self._user:
+            os.chown(path, self._user["user"], -1)
+        return path
+
     def start(self, *options: str) -> None:
         """Return once it answers; `options` as `-c name=value`."""
-        argv = [_programs() / "postgres", "-D", self._folder / "data", "-k", self._folder, "-h", "", *options]
+        places = ["-D", self._folder / "data", "-k", self._folder, "-h", "", "-p", str(self.port)]
+        argv = [_programs() / "postgres", *places, *options]
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(argv, stderr=log, stdout=log, cwd="/", **self._user)
         deadline = time.monotonic() + _START_SECONDS
