@@ -95,7 +95,7 @@ def test_a_server_that_nobody_vouches_for_gets_no_record(server, authority, url,
     listen(server, Authority(tmp_path / "other"))
     with contextlib.ExitStack() as after:
         after.callback(listen, server, authority)
-        assert refused(url, tmp_path).count("certificate verify failed") == 2
+        assert refused(url, tmp_path).count("SSL error: ") == 2  # its words differ between releases of OpenSSL
 
 
 def test_a_server_of_another_name_gets_no_record(server, authority, url, tmp_path):
