@@ -130,3 +130,76 @@ def test_a_nifti_label_map_lies_on_its_pixels(world):
     np.testing.assert_array_equal(view.colours(), blended(greys(4)[..., 0], labels_at(found, 4), found))
     names = view.root.get_by_role("list", name="Overlays").get_by_role("listitem").all_inner_texts()
     assert names == ["label 1", "label 2"]
+
+
+def test_masks_are_painted_by_mouse_and_by_keys(world, pictures):
+    folder = write_series(world[0] / "data", "painted", list(ct(ARRAY, PatientID="p", **WINDOW)))
+    page, view = opened(world, "painted", 2)
+    here = SeriesView(Frames.of_files(sorted(folder.iterdir()), "painted"), index=2, window=(0, 2048)).paint()
+
+    def painted(*points, radius=5.0, erase=False, z=2):
+        points = [list(p) for p in points]
+        here._brush(
+            {"what": "stroke", "name": here.brush_name, "z": z, "points": points, "radius": radius, "erase": erase}
+        )
+
+    def looks_the_same():
+        page.wait_for_function(
+            "([canvas, wanted]) => {"
+            " const d = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;"
+            " return wanted.every((v, i) => d[4 * Math.floor(i / 3) + (i % 3)] === v); }",
+            arg=[view.canvas.element_handle(), coloured(here.grey()).ravel().tolist()],
+        )
+        np.testing.assert_array_equal(view.colours(), coloured(here.grey()))
+
+    # By keyboard alone: the ring begins in the middle, row 48 and column 40.
+    view.stage.focus()
+    page.keyboard.press("b")
+    view.root.get_by_role("combobox", name="Mask that is painted").wait_for()
+    page.locator(f"{PANEL} .rr-stage[data-overlaid]").wait_for()
+    page.keyboard.press("Enter")
+    painted((48, 40))
+    view.announces("brush 1: Area")
+    looks_the_same()
+    page.keyboard.press("Shift+ArrowUp")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("x")
+    page.keyboard.press("Enter")
+    painted((38, 39), erase=True)
+    looks_the_same()
+    page.keyboard.press("x")
+    page.keyboard.press("[")
+    view.announces("Radius 4 mm")
+    until_in_kernel(page, "view.brush_radius == 4")
+
+    # By mouse, from pixel to pixel; the window stays as it was.
+    before = view.window()
+    view.drag((20.5, 20.5), (20.5, 60.5))
+    until_in_kernel(page, "view.mask('brush 1')[2][20].sum() > 40")
+    in_kernel(page, "assert view.mask('brush 1')[2][20, 20:61].all() and not view.mask('brush 1')[2][35, 20:30].any()")
+    assert view.window() == before
+    # Another mask, and one stroke of it taken back.
+    view.root.get_by_role("button", name="New mask").click()
+    view.root.locator(".rr-legend li", has_text="brush 2").wait_for()
+    view.stage.focus()
+    view.drag((70.5, 15.5), (70.5, 30.5))
+    until_in_kernel(page, "view.mask('brush 2').any()")
+    view.drag((80.5, 50.5), (84.5, 70.5))
+    until_in_kernel(page, "view.mask('brush 2')[2][80, 50]")
+    page.keyboard.press("Backspace")
+    until_in_kernel(page, "not view.mask('brush 2')[2][80, 50] and view.mask('brush 2')[2][70, 15:31].all()")
+    page.mouse.move(*view.at(60, 60))
+    view.root.locator("ellipse.rr-line").wait_for(state="attached")
+    themes(page, view.root, pictures, "brush")
+
+    # What Python holds is what is on the screen, here and on another slice.
+    code = "import numpy as np; view.segmentation().save_as('painted.dcm'); np.save('shown.npy', view.grey())"
+    in_kernel(page, code)
+    np.testing.assert_array_equal(view.colours(), np.load(world[0] / "work" / "shown.npy"))
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowDown")
+    view.arrive(3)
+    np.testing.assert_array_equal(view.colours(), greys(3))
+    again = SeriesView(here._pictures).overlay(world[0] / "work" / "painted.dcm")
+    assert [one["name"] for one in again.overlays] == ["brush 1", "brush 2"]
+    assert again.mask("brush 2")[2][70, 15:31].all()

@@ -56,7 +56,7 @@ def report(rows: Sequence[tuple[dict[str, Any], dict[str, Any]]], planes: Sequen
             "A report keeps points in the patient's coordinates: this series has no Frame of Reference UID (0020,0052)."
         )
     seen = sorted({found["slice"] for _, found in rows if found["slice"] is not None}) or [0]
-    evidence = [_header(planes[i]) for i in seen]
+    evidence = [header(planes[i]) for i in seen]
     observer = sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(uid=generate_uid(), name="Reading Room"),
@@ -82,7 +82,10 @@ def report(rows: Sequence[tuple[dict[str, Any], dict[str, Any]]], planes: Sequen
 _IMAGING = Code("363679005", "SCT", "Imaging procedure")
 
 
-def _header(plane: Plane) -> pydicom.Dataset:
+def header(plane: Plane) -> pydicom.Dataset:
+    """All of a file's header, with empty values for what reports need of patient and study and de-identification took.
+
+    Raises AccessEnded, Damaged, NotFound."""
     with reading(plane.path, plane.dataset):
         found = pydicom.dcmread(plane.path, stop_before_pixels=True)
     for keyword in _NEEDED:

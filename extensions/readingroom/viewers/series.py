@@ -20,6 +20,8 @@ from readingroom.viewers import labels as label_maps
 from readingroom.viewers import overlay as layers
 from readingroom.viewers import overlay_planes, render
 from readingroom.viewers.annotated import Annotated
+from readingroom.viewers.brush import PaintedMasks
+from readingroom.viewers.brushed import Brushed
 from readingroom.viewers.overlay import COLOURS, Colour, Overlay
 from readingroom.viewers.pictures import FramePictures, Pictures, pictures_of
 from readingroom.viewers.washed import Washed
@@ -36,11 +38,11 @@ _CT_PRESETS = [
 _WIRE_TYPES = frozenset({"int8", "uint8", "int16", "uint16"})
 
 
-class SeriesView(Annotated, Washed, anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
+class SeriesView(Annotated, Washed, Brushed, anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     """Show pictures one at a time. `index`, `window`, `invert`, `zoom` and `pan` can be set and observed."""
 
-    # Three files, one module: the browser gets it whole.
-    _esm = "\n".join((_STATIC / name).read_text("utf-8") for name in ("measure.js", "wash.js", "series.js"))
+    # Several files, one module: the browser gets it whole.
+    _esm = "\n".join((_STATIC / name).read_text("utf-8") for name in ("measure.js", "wash.js", "brush.js", "series.js"))
     _css = _STATIC / "series.css"
 
     index = traitlets.Int(0, help="The slice on the screen, from 0.").tag(sync=True)
@@ -113,6 +115,7 @@ class SeriesView(Annotated, Washed, anywidget.AnyWidget):  # type: ignore[misc,u
             "columns": about.columns,
             "title": about.title,
             "spacing": about.spacing,
+            "length_unit": about.length_unit,
             "edges": about.edges,
             "function": about.function,
             "luts": [name or f"VOI LUT {n}" for n, name in enumerate(about.luts, 1)],
@@ -166,9 +169,9 @@ class SeriesView(Annotated, Washed, anywidget.AnyWidget):  # type: ignore[misc,u
 
     # The browser always pulls: what Python sends before a view is up is lost.
     def _answer(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        if isinstance(content, dict) and content.get("k") == "draw":
+        if isinstance(content, dict) and content.get("k") in {"draw", "brush"}:
             try:
-                self._draw(content)
+                (self._draw if content["k"] == "draw" else self._brush)(content)
             except BadInput as error:
                 self.send({"k": "refused", "n": content.get("n"), "text": str(error)})
             return
@@ -295,6 +298,7 @@ class SeriesView(Annotated, Washed, anywidget.AnyWidget):  # type: ignore[misc,u
         self._layers = shown
         told = [
             {"name": one.name, "colour": list(one.colour), "opacity": one.opacity, "slice": one.largest}
+            | ({"painted": True} if isinstance(one.mask, PaintedMasks) else {})
             for one in shown
         ]
         self.set_trait("overlays", told)

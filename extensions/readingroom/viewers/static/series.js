@@ -257,6 +257,11 @@ function makeLoader(source, count, fills, onFrame, onError) {
       shown = Infinity;
       ask();
     },
+    // Change a frame that is kept, and nothing else.
+    amend(index, change) {
+      const frame = cache.get(index);
+      if (frame) change(frame);
+    },
     stop() {
       stopped = true;
       cache.clear();
@@ -278,6 +283,7 @@ const HELP =
   "Scroll: wheel, arrow keys, Page Up/Down, Home, End. Window: drag, or Shift with arrow keys. " +
   "Crosshair, where there is one: click, or Alt with arrow keys. Zoom: Ctrl with wheel, + and −. Move: Shift with drag. Presets: 1 to 9. Invert: I. Outlines of overlays: O. Cine: space bar. Reset: 0. " +
   "Measure: L length, A angle, C Cobb angle, E ellipse, R rectangle, F freehand; arrow keys and Enter place points, Backspace takes the last one back, Delete the last measurement of the slice. " +
+  "Paint a mask: B, then draw, or arrow keys and Enter; X erases, [ and ] change the radius, Backspace takes the last stroke back. " +
   "Back to the notebook: Escape. The wheel works once the picture has the focus.";
 
 function buildPage(about) {
@@ -455,6 +461,7 @@ function render({ model, el }) {
     model.set("index", next);
     save();
     controls.measure.moved();
+    controls.brush.moved();
     fetchShown();
   }
   function fetchShown() {
@@ -549,6 +556,18 @@ function render({ model, el }) {
 
   const controls = { state, page, about, go, setWindow, commitWindow, setZoom, setPan, setCross, setInvert, setOutline, setPlaying, setRate, preset, resetView, model };
   controls.measure = makeMeasure(controls);
+  controls.brush = makeBrush(controls, {
+    shown: () => frame,
+    draw,
+    amend(index, labels, weights) {
+      const change = (one) => Object.assign(one, { labels, weights });
+      loader.amend(index, change);
+      if (frame?.z === index) {
+        change(frame);
+        draw();
+      }
+    },
+  });
   const listening = new AbortController();
   listenToPointer(controls, listening.signal);
   listenToKeys(controls, listening.signal);
@@ -561,6 +580,7 @@ function render({ model, el }) {
       if (model.get("index") !== state.index) {
         state.index = model.get("index");
         controls.measure.moved();
+        controls.brush.moved();
         fetchShown();
       }
     },
@@ -583,9 +603,12 @@ function render({ model, el }) {
     "change:cross": placeCross,
     "change:overlays": () => {
       // A picture that is on the screen keeps its old colours until the new one comes.
+      const drawn = (all) => JSON.stringify(all.map(({ name, colour, opacity, painted }) => [name, colour, opacity, painted]));
+      const same = drawn(state.overlays) === drawn(model.get("overlays"));
       state.overlays = model.get("overlays");
       nameOverlays();
-      loader.forget();
+      // A stroke moves an overlay's largest slice only: its own picture comes by itself.
+      if (!same || !state.overlays.some((one) => one.painted)) loader.forget();
     },
     "change:drawings": controls.measure.listAll,
     "change:playing": followPlaying,
@@ -608,6 +631,7 @@ function render({ model, el }) {
   placeCross();
   nameOverlays();
   wash.renew();
+  controls.brush.follow();
   controls.measure.listAll();
   // Who asked for less motion starts it by hand.
   if (model.get("playing") && matchMedia("(prefers-reduced-motion: reduce)").matches) setPlaying(false);
@@ -618,6 +642,7 @@ function render({ model, el }) {
     for (const [event, follow] of Object.entries(followed)) model.off(event, follow);
     if (turning !== null) cancelAnimationFrame(turning);
     controls.measure.stop();
+    controls.brush.stop();
     wash.stop();
     listening.abort();
     resized.disconnect();
@@ -628,11 +653,12 @@ function render({ model, el }) {
 
 function listenToPointer(c, signal) {
   const { stage } = c.page;
+  const tool = () => (c.brush.active() ? c.brush : c.measure);
   let drag = null;
   stage.addEventListener("pointerdown", (event) => {
     stage.focus({ preventScroll: true });
-    if (c.measure.active() && event.button === 0 && !event.shiftKey) {
-      c.measure.down(event);
+    if (tool().active() && event.button === 0 && !event.shiftKey) {
+      tool().down(event);
       stage.setPointerCapture(event.pointerId);
       event.preventDefault();
       return;
@@ -643,7 +669,7 @@ function listenToPointer(c, signal) {
   }, { signal });
   stage.addEventListener("pointermove", (event) => {
     if (!drag) {
-      if (c.measure.active()) c.measure.move(event);
+      if (tool().active()) tool().move(event);
       return;
     }
     const dx = event.clientX - drag.x;
@@ -663,7 +689,7 @@ function listenToPointer(c, signal) {
   }, { signal });
   function release(event) {
     if (!drag) {
-      if (c.measure.active()) c.measure.up(event);
+      if (tool().active()) tool().up(event);
       return;
     }
     const still = drag && event.type === "pointerup" && event.clientX === drag.x && event.clientY === drag.y;
@@ -712,7 +738,7 @@ function listenToKeys(c, signal) {
   }, { signal });
   c.page.stage.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey) return;
-    if (c.measure.key(event)) {
+    if (c.brush.key(event) || c.measure.key(event)) {
       event.preventDefault();
       event.stopPropagation();
       return;
@@ -753,6 +779,7 @@ function listenToBar(c, signal) {
   page.reset.addEventListener("click", c.resetView, { signal });
   for (const button of page.buttons) {
     button.addEventListener("click", () => {
+      c.brush.end();
       c.measure.choose(button.dataset.kind);
       page.stage.focus();
     }, { signal });
