@@ -26,7 +26,7 @@ from readingroom_hub.ports.monitoring import AlertChannel
 from readingroom_hub.ports.mounts import Mounts
 from readingroom_hub.ports.objects import ObjectStore
 from readingroom_hub.ports.reception import Door, Reception, TlsFiles
-from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.ports.records import AuditRepository, AuditTrail
 from readingroom_hub.services.alerts import AlertBook
 from readingroom_hub.services.crosswalk import Crosswalks
 from readingroom_hub.services.datasets import DatasetService
@@ -74,6 +74,24 @@ def audit(settings: Settings, process: str) -> AuditRepository:
     from readingroom_hub.adapters.audit_client import SocketAuditRepository
 
     return SocketAuditRepository(settings.paths.audit_socket, process, settings.audit_timeout_ms)
+
+
+def trail(settings: Settings, process: str) -> AuditTrail:
+    """Where the mount daemon records: here, or for a repository on another machine, through the spool.
+
+    Raises BadInput, Conflict, KeyUnavailable, StoreUnavailable where that cannot be used."""
+    s = settings
+    if not s.audit_remote:
+        return audit(settings, process)
+    from readingroom_hub.adapters.audit_node import Ahead, NodeAuditTrail, Repository, check_certificate
+    from readingroom_hub.adapters.audit_spool import Spool
+
+    tls = _audit_tls(settings)
+    check_certificate(tls.cert, s.audit_node)
+    to = Repository(*_address("READINGROOM_AUDIT_REMOTE", s.audit_remote), tls)
+    spool = Spool(s.paths.audit_spool, s.paths.keys, s.audit_node)
+    ahead = Ahead(s.audit_spool_records, s.audit_spool_mb << 20, s.audit_spool_seconds)
+    return NodeAuditTrail(spool, to, f"{process}@{s.audit_node}", ahead, s.audit_timeout_ms)
 
 
 def purge(settings: Settings, before: datetime, reason: str, by: PersonId, approved_by: PersonId) -> None:

@@ -57,6 +57,11 @@ class Paths:
         return self.state / "audit"
 
     @property
+    def audit_spool(self) -> Path:
+        """Records for a repository on another machine, until it has them."""
+        return self.state / "audit-spool"
+
+    @property
     def feeds(self) -> Path:
         """How far each feed of the audit record has come."""
         return self.state / "feeds"
@@ -163,6 +168,14 @@ class Settings:
     """This machine's certificate for records between machines, and its key."""
     audit_tls_ca_file: Path | None = None
     """PEM of the only authority that the other side's certificate may come from."""
+    audit_remote: str = ""
+    """host:port of the repository on another machine, for a mount daemon here; empty: it is on this machine."""
+    audit_node: str = ""
+    """This machine's name there, which its certificate is for."""
+    audit_spool_records: int = 20000
+    audit_spool_mb: int = 64
+    audit_spool_seconds: int = 60
+    """How far the mount daemon may run ahead of the repository on another machine: records, size, age of the oldest."""
     audit_feed_syslog: str = ""
     """host:port of a syslog receiver over TLS that gets copies of all audit records; empty: there is none."""
     audit_feed_fhir: str = ""

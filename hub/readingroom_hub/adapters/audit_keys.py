@@ -42,13 +42,16 @@ def read_key(path: Path) -> Ed25519PrivateKey:
 
 
 def _read_seed(path: Path) -> bytes:
+    return read_secret(path, "the log's signing key")
+
+
+def read_secret(path: Path, what: str) -> bytes:
+    """32 bytes that nobody else may read. Raises KeyUnavailable naming `what` they are."""
     if path.stat().st_mode & 0o077:
-        raise KeyUnavailable(f"others may read the log's signing key {path}: chmod 600 it, and think of a new log")
+        raise KeyUnavailable(f"others may read {what} {path}: chmod 600 it, and think of a new one")
     seed = path.read_bytes()
     if len(seed) != _SEED_LENGTH:
-        raise KeyUnavailable(
-            f"the log's signing key {path} has {len(seed)} bytes instead of {_SEED_LENGTH}: restore it"
-        )
+        raise KeyUnavailable(f"{what} {path} has {len(seed)} bytes instead of {_SEED_LENGTH}: restore it")
     return seed
 
 

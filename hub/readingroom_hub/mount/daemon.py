@@ -22,7 +22,7 @@ from readingroom_hub.mount.session import AttachedSession, remove_folder
 from readingroom_hub.policy.access import Standing, session_refusal
 from readingroom_hub.ports.catalogue import Grants, Holds, Projects, Sessions
 from readingroom_hub.ports.mounts import Mounts
-from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.ports.records import AuditTrail
 
 POLL = 0.4
 """Seconds between two looks at the catalogue; an end in between wakes the poll on time."""
@@ -47,7 +47,7 @@ class MountDaemon(Mounts):
         sessions: Sessions,
         holds: Holds,
         library: Library,
-        audit: AuditRepository,
+        audit: AuditTrail,
         clock: Callable[[], datetime] = _utc,
         limits: Limits = _LIMITS,
     ) -> None:

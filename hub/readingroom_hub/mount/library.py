@@ -15,7 +15,7 @@ from readingroom_hub.mount.tree import Tree
 from readingroom_hub.ports.catalogue import Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.objects import ObjectStore
-from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.ports.records import AuditTrail
 from readingroom_hub.services import manifests
 
 RETRY_DAMAGED = 30.0
@@ -57,7 +57,7 @@ class Shelf:
 class Library:
     """Unwraps a version's key at its first use, records that, and drops it with the last session that needs it."""
 
-    def __init__(self, versions: Versions, objects: ObjectStore, custody: KeyCustody, audit: AuditRepository) -> None:
+    def __init__(self, versions: Versions, objects: ObjectStore, custody: KeyCustody, audit: AuditTrail) -> None:
         self._versions = versions
         self.objects = objects
         self._custody = custody

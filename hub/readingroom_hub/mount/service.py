@@ -44,7 +44,7 @@ def serve(settings: Settings) -> None:
 
 
 def _serve(settings: Settings) -> None:
-    audit = compose.audit(settings, "mount-daemon")
+    audit = compose.trail(settings, "mount-daemon")
     catalogue = compose.open_catalogue(settings)
     custody = compose.custody(settings, for_mount=True)
     library = Library(catalogue.versions, compose.objects(settings), custody, audit)

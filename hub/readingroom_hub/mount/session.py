@@ -17,7 +17,7 @@ from readingroom_hub.mount.limits import Limits
 from readingroom_hub.mount.names import CATALOGUE_TRUST
 from readingroom_hub.mount.operations import Operations
 from readingroom_hub.policy.access import Standing
-from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.ports.records import AuditTrail
 from readingroom_hub.services.reading import Reading
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class AttachedSession:
         folder: Path,
         standing: Standing,
         library: Library,
-        audit: AuditRepository,
+        audit: AuditTrail,
         clock: Callable[[], datetime],
         limits: Limits,
     ) -> None:

@@ -45,14 +45,15 @@ class Identity:
     name: str
 
 
-class AuditRepository(ABC):
-    """Every method raises AuditUnavailable where the repository does not answer within its limit."""
+class AuditTrail(ABC):
+    """Where a process records. Every method raises AuditUnavailable where that is not confirmed within its limit."""
 
     @abstractmethod
     def append(self, records: Sequence[AuditRecord]) -> list[Receipt]:
         """Store durably, in this order, all or none; returns once they survive power loss.
 
-        A record whose `id` is already stored is not stored again: its receipt is returned."""
+        A record whose `id` is already stored is not stored again: its receipt is returned. On a node, where records get
+        their places later, there are no receipts."""
 
     @abstractmethod
     def post(self, record: AuditRecord) -> None:
@@ -63,6 +64,10 @@ class AuditRepository(ABC):
     @abstractmethod
     def flush(self) -> None:
         """Return once everything posted before is durable."""
+
+
+class AuditRepository(AuditTrail):
+    """The repository itself, for processes of its machine."""
 
     @abstractmethod
     def identify(self, issuer: str, subject: str, name: str) -> PersonId:

@@ -13,7 +13,7 @@ from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion, Instance
 from readingroom_hub.model.ids import UID, GrantId
 from readingroom_hub.policy.access import Allow, Deny, Standing, decide
-from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.ports.records import AuditTrail
 from readingroom_hub.services.refusals import Refusals
 
 INTENT_LIFETIME = timedelta(seconds=60)
@@ -63,7 +63,7 @@ class OpenInstance:
 class Reading:
     """The reads of one session. Thread-safe. `clock` returns the time in UTC."""
 
-    def __init__(self, standing: Standing, audit: AuditRepository, clock: Callable[[], datetime]) -> None:
+    def __init__(self, standing: Standing, audit: AuditTrail, clock: Callable[[], datetime]) -> None:
         self.standing = standing
         self._audit = audit
         self._clock = clock

@@ -10,7 +10,7 @@ from readingroom_hub.errors import AuditUnavailable
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.session import Session
 from readingroom_hub.policy.access import Deny
-from readingroom_hub.ports.records import AuditRepository
+from readingroom_hub.ports.records import AuditTrail
 
 COUNT_EVERY = timedelta(seconds=60)
 _KEYS = 512
@@ -32,7 +32,7 @@ class Refusals:
     Records that the repository does not take are kept and handed over by `settle`: a refusal releases nothing, so it
     need not wait. Thread-safe."""
 
-    def __init__(self, session: Session, audit: AuditRepository, clock: Callable[[], datetime]) -> None:
+    def __init__(self, session: Session, audit: AuditTrail, clock: Callable[[], datetime]) -> None:
         self._session = session
         self._audit = audit
         self._clock = clock
