@@ -178,11 +178,11 @@ class NodeAuditTrail(AuditTrail):
         rows = {r.id: r.to_wire() for r in records}
         deadline = time.monotonic() + self._seconds
         with self._changed:
-            if rows and self._debt:
-                self._changed.wait_for(lambda: self._debt is None, self._seconds)
             known = {id(h): h for i in rows if (h := self._remembered.get(i))}
             fresh = [row for i, row in rows.items() if i not in self._remembered]
             if fresh:
+                # While the repository takes what is left of an outage, that is worth a moment; in one it is not.
+                self._changed.wait_for(lambda: self._trouble or not self._too_far(len(fresh)), self._seconds)
                 self._check(len(fresh))
                 held = self._take(fresh)
                 known[id(held)] = held
@@ -232,19 +232,21 @@ class NodeAuditTrail(AuditTrail):
         self._new.append(held)
         return held
 
-    def _check(self, more: int) -> None:
-        """Whether the node may run ahead by so many records more. With the lock held. Raises AuditUnavailable."""
+    def _too_far(self, more: int) -> str:
+        """Why the node may not run ahead by so many records more; "" where it may. With the lock held."""
         oldest = next(iter(self._out or self._new), None)
         age = _boot() - oldest.since if oldest else 0.0
-        why = ""
         if self._debt:
-            why = "its audit spool was damaged, and the repository does not know yet"
-        elif self._records + more > self._ahead.records:
-            why = f"{self._records} audit records wait for the repository"
-        elif self._spool.size > self._ahead.bytes:
-            why = f"{self._spool.size} bytes of audit records wait for the repository"
-        elif age > self._ahead.seconds:
-            why = f"audit records wait for the repository for {age:.0f} s"
+            return "its audit spool was damaged, and the repository does not know yet"
+        if self._records + more > self._ahead.records:
+            return f"{self._records} audit records wait for the repository"
+        if self._spool.size > self._ahead.bytes:
+            return f"{self._spool.size} bytes of audit records wait for the repository"
+        return f"audit records wait for the repository for {age:.0f} s" if age > self._ahead.seconds else ""
+
+    def _check(self, more: int) -> None:
+        """Raises AuditUnavailable where the node may run no further ahead. With the lock held."""
+        why = self._too_far(more)
         if why:
             trouble = f" ({self._trouble})" if self._trouble else ""
             raise AuditUnavailable(f"this machine may go no further ahead: {why}{trouble}. Tell the operator")

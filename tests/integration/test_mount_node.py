@@ -1,0 +1,100 @@
+"""A real mount daemon that records at a repository on another machine: real FUSE, real TLS, a real spool."""
+
+import contextlib
+import dataclasses
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.mount_process import MountProcess, soon
+from tests.support.mount_world import Published, read
+from tests.support.node_world import NodeWorld, node_world
+
+from readingroom_hub.compose import verify_log
+from readingroom_hub.mount import mounting
+
+pytestmark = pytest.mark.fuse
+
+
+class Room(MountProcess):
+    """Its daemon is the node `node-1`. Catalogue, objects and keys are shared, as a node's are by its network."""
+
+    def __init__(self, world: NodeWorld) -> None:
+        world.stay()
+        super().__init__(world.server, world.client)
+        tls = world.certificate("node-1")
+        world.list(node_1=tls)
+        self.settings = dataclasses.replace(
+            self.settings,
+            audit_remote=f"localhost:{world.port}",
+            audit_node="node-1",
+            audit_tls_cert_file=tls.cert,
+            audit_tls_key_file=tls.key,
+            audit_tls_ca_file=tls.ca,
+            audit_spool_seconds=2,
+        )
+
+
+@pytest.fixture
+def room() -> Iterator[Room]:
+    with node_world() as world:
+        made = Room(world)
+        try:
+            made.start()
+            yield made
+        finally:
+            made.stop(signal.SIGKILL)
+            for point, _ in sorted(mounting.mount_points(world.folder), reverse=True):
+                mounting.unmount(point)
+
+
+@pytest.fixture
+def lung(room: Room) -> Published:
+    published = room.publish(room.project("lung"), "lung-ct", [[5000], [6000], [7000], [8000]])
+    room.grant(published.version.project, published.version)
+    return published
+
+
+def opens(path: Path) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        return bool(read(path))
+    return False
+
+
+def test_reads_go_on_without_the_repository_up_to_the_limit_and_all_of_them_come_on_record(
+    room: Room, lung: Published
+) -> None:
+    folder = room.mounts.attach(room.session(lung.version.project).id)
+    first, second, third, fourth = (folder / "data/lung-ct" / p for p in lung.plain)
+    assert read(first) == lung.plain[next(iter(lung.plain))]
+    soon(lambda: len(room.records("read-intent")) == 1)
+    room.audit_server.stop(signal.SIGKILL)
+    assert opens(second)  # its intent is durable on the node
+    soon(lambda: not opens(third) and not opens(fourth))  # the oldest waits for two seconds: no further
+    assert b"may go no further ahead: audit records wait for the repository" in read(folder / "data/README.txt")
+    room.stop(signal.SIGKILL)
+    mounting.unmount(folder)
+    room.audit_server.start()
+    room.start()
+    soon(lambda: opens(fourth), 10)
+    soon(lambda: len(room.records("instance-opened")) >= 3)
+    intents = room.records("read-intent")
+    read_series = {i.series for i in lung.manifest.instances[:2]}
+    assert read_series <= {r["subject"]["series"] for r in intents}
+    assert {r["source"]["process"] for r in intents} == {"mount-daemon@node-1"}
+    assert {r["node"]["name"] for r in intents} == {"node-1"}
+    room.stop()
+    assert room.records("service-stopped")[-1]["source"]["process"] == "mount-daemon@node-1"
+    room.audit_server.stop()
+    assert verify_log(room.audit_server.paths, None, None, []).findings == []
+
+
+def test_a_daemon_with_another_node_s_certificate_does_not_start(room: Room) -> None:
+    room.stop()
+    room.settings = dataclasses.replace(room.settings, audit_node="node-2")
+    with pytest.raises(RuntimeError, match="is for node-1, and this node is node-2"):
+        room.start()
+    room.settings = dataclasses.replace(room.settings, audit_node="node-1", audit_tls_ca_file=None)
+    with pytest.raises(RuntimeError, match="certificates on both sides: set READINGROOM_AUDIT_TLS_CERT_FILE"):
+        room.start()
