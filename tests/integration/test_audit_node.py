@@ -360,6 +360,34 @@ def test_a_full_disk_refuses_while_the_repository_is_away_and_only_then(world, n
         subprocess.run(["umount", str(node.spool)], check=True)
 
 
+@is_root
+def test_a_hung_disk_refuses_in_time_and_needs_no_hands_afterwards(world, node, tmp_path):
+    image = tmp_path / "disk"
+    with image.open("wb") as file:
+        file.truncate(8 << 20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    node.spool.mkdir()
+    if subprocess.run(["mount", "-o", "loop", image, node.spool], capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let root mount a file as a disk")
+    try:
+        with node.running(timeout_ms=300) as trail:
+            trail.append([a_record()])
+            record = a_record()
+            subprocess.run(["fsfreeze", "-f", node.spool], check=True)
+            try:
+                start = time.monotonic()
+                with pytest.raises(AuditUnavailable, match="did not confirm within"):
+                    trail.append([record])
+                assert time.monotonic() - start < 0.6
+            finally:
+                subprocess.run(["fsfreeze", "-u", node.spool], check=True)
+            until(lambda: _taken(trail))
+            (row,) = arrived(world, [record.id])
+            assert row["source"]["late"] is True
+    finally:
+        subprocess.run(["umount", str(node.spool)], check=True)
+
+
 def spooled(node, count=5):
     """So many records in the spool of a process that has ended, and no way to the repository."""
     records = [a_record() for _ in range(count)]

@@ -31,6 +31,7 @@ def test_a_file_cut_anywhere_holds_the_whole_entries_before(data, draw):
     ends = [sum(map(len, parts[: n + 1])) for n in range(1, len(parts))]
     assert (opened.entries, opened.damage) == (data[: sum(e <= cut for e in ends)], None)
     assert open_chain(SECRET, NAME, file + bytes(9)) == open_chain(SECRET, NAME, file)  # zeros of a crash
+    assert open_chain(SECRET, NAME, file[:cut] + bytes(len(file) - cut + 16)) == opened
 
 
 @settings(max_examples=200)

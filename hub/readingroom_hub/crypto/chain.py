@@ -63,14 +63,18 @@ class Opened:
 
 
 def open_chain(secret: bytes, name: str, file: bytes) -> Opened:
-    """All entries of a file. A last one that is not whole is left out: a crash leaves such, unconfirmed."""
+    """All entries of a file. A last one that is not whole is left out: a crash leaves such, unconfirmed.
+
+    So are zeros up to the end, which a power cut leaves in some file systems; no sealed entry ends in 16 of them."""
     entries: list[bytes] = []
-    if len(file) < HEADER and (_MAGIC.startswith(file[: len(_MAGIC)])):
+    written = file.rstrip(b"\0")
+    if len(written) < HEADER and _MAGIC.startswith(written[: len(_MAGIC)]):
         return Opened(entries, None)
     if not file.startswith(_MAGIC):
         return Opened(entries, "it does not begin as a sealed chain")
     chain, at = Chain(secret, name, file[len(_MAGIC) : HEADER]), HEADER
-    while at + _LENGTH.size <= len(file) and any(file[at:]):  # a crash leaves zeros in some file systems
+    was_cut = len(file) - len(written) >= _TAG
+    while at + _LENGTH.size <= len(file) and at < len(written):
         (length,) = _LENGTH.unpack_from(file, at)
         if length > MAX_ENTRY + _TAG:
             return Opened(entries, f"entry {len(entries)} cannot be {length} bytes long")
@@ -80,6 +84,8 @@ def open_chain(secret: bytes, name: str, file: bytes) -> Opened:
         try:
             entries.append(chain.open(file[at:end]))
         except InvalidTag:
+            if was_cut:
+                break
             return Opened(entries, f"entry {len(entries)} was changed, moved, or sealed under another key or name")
         at = end
     return Opened(entries, None)
