@@ -162,6 +162,15 @@ def _address(setting: str, text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def move_audit(settings: Settings, tell: Callable[[int, int], None]) -> tuple[int, bytes]:
+    """Move the audit log from its file to READINGROOM_AUDIT_LOG_URL; its size and root. Raises Conflict, BadInput."""
+    from readingroom_hub.adapters.audit_move import move_log
+
+    if not settings.audit_log_url:
+        raise BadInput("set READINGROOM_AUDIT_LOG_URL to the database that the audit log moves to")
+    return move_log(settings.paths.audit, settings.paths.keys, settings.audit_log_url, tell)
+
+
 def audit_database(gigabytes: int) -> str:
     """The SQL that makes a database for the audit log."""
     from readingroom_hub.adapters.audit_log_schema import schema

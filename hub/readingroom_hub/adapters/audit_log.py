@@ -94,6 +94,11 @@ class LogReader(IndexedLog):
         first, end = next(self._rows(sql, since, until))
         return int(first), int(end)
 
+    def signed(self) -> Iterator[tuple[int, str, str | None]]:
+        """Size, checkpoint as it was signed, and the same one with cosignatures where it has them; smallest first."""
+        sql = "SELECT size, c.note, w.note FROM checkpoint AS c LEFT JOIN cosigned AS w USING(size) ORDER BY size"
+        return self._rows(sql)
+
     def newest(self) -> str | None:
         """See the port."""
         for (note,) in self._rows("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1"):

@@ -3,6 +3,7 @@
 The index comes from the writer's tree, never from a database sequence. A checkpoint lies beside the last record of its
 commit, so that both come or neither. One writer: an advisory lock that lives as long as its connection."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,8 @@ _FIT = {"fsync": ("on",), "full_page_writes": ("on",), "synchronous_commit": ("o
 """Settings without which a commit that was confirmed may be lost."""
 _SECRETS = {"password", "sslpassword", "oauth_client_secret"}
 _T = TypeVar("_T")
+SignedRow = tuple[int, bytes, bytes, bytes | None, bytes | None, str | None]
+"""A row as it is stored: index, leaf, its hash, salt and record where they were not purged, a commit's checkpoint."""
 
 
 def check_url(url: str) -> None:
@@ -228,17 +231,41 @@ class PostgresAuditLog(LogWriter):
         sql = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
         self._session = connection.execute(sql).fetchone()
 
-    def _commit(self, rows: list[Row], size: int, note: str) -> None:
+    def _commit(self, rows: list[Row], size: int, note: str) -> None:  # noqa: ARG002  # the note says it
         assert self._connection is not None  # noqa: S101  # reopen() raises otherwise
-        self._check_room(self._connection, sum(map(len, (part for row in rows for part in row[1:]))))
-        with self._connection.cursor() as cursor:
+        self._insert(self._connection, [*((*row, None) for row in rows[:-1]), (*rows[-1], note)])
+
+    def _insert(self, connection: _Connection, rows: Sequence[SignedRow]) -> None:
+        self._check_room(connection, sum(len(part or b"") for row in rows for part in row[1:5]))
+        with connection.cursor() as cursor:
             with cursor.copy(_COPY) as copy:
                 copy.set_types(_TYPES)
-                for row in rows[:-1]:
-                    copy.write_row((*row, None))
-                copy.write_row((*rows[-1], note))
+                for row in rows:
+                    copy.write_row(row)
             if cursor.rowcount != len(rows):
-                raise psycopg.DataError(f"{cursor.rowcount} of {len(rows)} rows of checkpoint {size} were stored")
+                raise psycopg.DataError(f"{cursor.rowcount} of {len(rows)} rows from {rows[0][0]} on were stored")
+
+    def copy(self, rows: Sequence[SignedRow]) -> None:
+        """Store rows of a log that lies elsewhere, in one commit. Raises AuditUnavailable.
+
+        The tree does not follow: open the log again, which checks them, before anybody appends to it."""
+        with self._copying() as connection:
+            self._insert(connection, rows)
+
+    def copy_cosigned(self, notes: Sequence[tuple[int, str]]) -> None:
+        """Store sizes and checkpoints with cosignatures of such a log, in one commit. Raises AuditUnavailable."""
+        with self._copying() as connection, connection.transaction(), connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO readingroom_audit.cosigned VALUES(%s, %s)", notes)
+
+    @contextlib.contextmanager
+    def _copying(self) -> Iterator[_Connection]:
+        self.reopen()
+        assert self._connection is not None  # noqa: S101  # reopen() raises otherwise
+        try:
+            yield self._connection
+        except psycopg.Error as error:
+            self._drop()
+            raise AuditUnavailable(f"the audit log could not be copied: {_said(error)}") from error
 
     def _check_room(self, connection: _Connection, coming: int) -> None:
         """Refuse before the disk is full: then PostgreSQL would stop, and could not even be read."""

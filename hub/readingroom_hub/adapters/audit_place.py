@@ -46,7 +46,7 @@ def write_log(folder: Path, signer: Signer, url: str = "") -> LogWriter:
             raise Conflict(f"this audit log is in PostgreSQL, see {place}: set READINGROOM_AUDIT_LOG_URL to it again")
         return AuditLog(folder, signer)
     if place and place.name == LOG_FILE:
-        raise Conflict(f"this audit log is {place}: unset READINGROOM_AUDIT_LOG_URL, or start with a new state folder")
+        raise Conflict(f"this audit log is {place}: unset READINGROOM_AUDIT_LOG_URL, or `readingroom audit move`")
     from readingroom_hub.adapters.audit_log_postgres import PostgresAuditLog
 
     log = PostgresAuditLog(folder, signer, url)

@@ -117,6 +117,11 @@ class LogWriter(ABC):
         return self._note
 
     @property
+    def signer(self) -> Signer:
+        """Who signs the checkpoints."""
+        return self._signer
+
+    @property
     def vkey(self) -> VKey:
         """The public key that verifies the checkpoints."""
         return self._signer.vkey

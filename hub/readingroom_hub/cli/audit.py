@@ -314,6 +314,18 @@ def database(
 
 @app.command()
 @command
+def move() -> None:
+    """Move the log from its file into the database at READINGROOM_AUDIT_LOG_URL, checked, while nothing runs."""
+
+    def tell(done: int, of: int) -> None:
+        typer.echo(f"{done} of {of} records are copied", err=True)
+
+    size, root = compose.move_audit(load(), tell)
+    typer.echo(f"The audit log is in the database: {size} records, root {root.hex()}")
+
+
+@app.command()
+@command
 def checkpoint() -> None:
     """Print the newest checkpoint. Keep it elsewhere: it shows a log that was rolled back or rewritten."""
     typer.echo(record(load()).checkpoint(), nl=False)
