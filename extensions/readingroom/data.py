@@ -12,6 +12,7 @@ from readingroom.errors import NotFound
 from readingroom.files import DatasetCard, Row, dicom_files, folders, index_of
 from readingroom.planes import Header, read_header
 from readingroom.viewers import MprView, SeriesView
+from readingroom.viewers.presented import presented
 from readingroom.volume import Frames, Volume
 
 T = TypeVar("T")
@@ -103,6 +104,14 @@ class Series:
         """A viewer that decodes the slice on the screen, and holds no volume. `traits`: index, window, invert;
         static="none" keeps no picture in a saved page."""
         return SeriesView(self.frames(), **traits)
+
+    def present(self, path: str | Path, **traits: Any) -> SeriesView:
+        """A viewer of the pictures that a presentation state (GSPS) refers to, as it shows them: windowed, turned, with
+        its graphics and words. `path`: the state's file. What of it is not followed stands below the picture.
+
+        Raises BadInput, which says why it cannot be shown here; AccessEnded, Damaged, NotFound."""
+        pictures = presented(self.frames(), Path(path))
+        return SeriesView(pictures, **pictures.shown_area() | traits)
 
     def mpr(self, slab: float = 0.0, how: str = "max", static: str = "png") -> MprView:
         """Axial, coronal and sagittal with a linked crosshair: reads the whole series.

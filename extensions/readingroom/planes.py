@@ -59,6 +59,8 @@ class Plane:
     coloured: bool
     overlaid: tuple[tuple[int, str], ...] = ()
     """Group and Overlay Type (G graphics, R region of interest) of each overlay plane in its file."""
+    least: float = 0.0
+    """The lowest modality value that the stored type allows."""
 
     @property
     def window(self) -> Window | None:
@@ -189,6 +191,7 @@ def _plane(found: pydicom.Dataset, path: Path, dataset: str, frame: int) -> Plan
         looked_up=photometric == "PALETTE COLOR" or bool(rescale.get("ModalityLUTSequence")),
         coloured=photometric == "PALETTE COLOR" or int(found.get("SamplesPerPixel") or 1) > 1,
         overlaid=_overlaid(found),
+        least=_least(found, slope, intercept),
     )
 
 

@@ -37,10 +37,11 @@ def voi_luts(voi: pydicom.Dataset, least: float) -> tuple[VoiLut, ...]:
     """The VOI LUTs of an object or functional group. `least`: the lowest value that can enter them.
 
     Raises ValueError for a table whose descriptor does not fit it."""
-    return tuple(_lut(item, least) for item in voi.get("VOILUTSequence") or ())
+    return tuple(lut_of(item, least) for item in voi.get("VOILUTSequence") or ())
 
 
-def _lut(item: pydicom.Dataset, least: float) -> VoiLut:
+def lut_of(item: pydicom.Dataset, least: float) -> VoiLut:
+    """One table, of a VOI LUT Sequence or a Presentation LUT Sequence. Raises ValueError as voi_luts does."""
     count, first, bits = (int(v) for v in item.LUTDescriptor)
     # 0 stands for 65536 entries. The second value is signed where what enters the table can be below 0, whatever the
     # VR that the writer chose (C.11.2.1.1).

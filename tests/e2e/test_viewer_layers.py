@@ -7,6 +7,7 @@ from tests.support.doses import dose_of
 from tests.support.lab import chromium_page, running_lab
 from tests.support.nifti import nifti
 from tests.support.overlay_planes import with_overlay
+from tests.support.presentation import graphic, state, text
 from tests.support.viewer import Viewer, in_kernel, open_notebook, themes, until_in_kernel
 
 from readingroom.planes import Stored
@@ -203,3 +204,45 @@ def test_masks_are_painted_by_mouse_and_by_keys(world, pictures):
     again = SeriesView(here._pictures).overlay(world[0] / "work" / "painted.dcm")
     assert [one["name"] for one in again.overlays] == ["brush 1", "brush 2"]
     assert again.mask("brush 2")[2][70, 15:31].all()
+
+
+def test_a_presentation_state_is_shown_turned_with_its_graphics(world, pictures):
+    folder = write_series(world[0] / "data", "presented", list(ct(ARRAY, PatientID="p", **WINDOW)))
+    files = sorted(folder.iterdir())
+    line = [[10.0, 20.0], [50.0, 20.0], [50.0, 60.0]]
+    made = state(
+        files,
+        [
+            graphic("POLYLINE", np.array(line)),
+            graphic("CIRCLE", np.array([[40.0, 70.0], [40.0, 80.0]])),
+            graphic("ELLIPSE", np.array([[10.0, 80.0], [24.0, 80.0], [17.0, 76.0], [17.0, 84.0]]), filled=True),
+        ],
+        [text("seen <b>here</b>", bounding_box=(44, 60, 70, 66))],
+        windows=[(0, 1500, "LINEAR")],
+        ImageRotation=90,
+        ImageHorizontalFlip="Y",
+        ShutterShape="CIRCULAR",
+    )
+    (world[0] / "work").mkdir(exist_ok=True)
+    made.save_as(world[0] / "work" / "gsps.dcm", enforce_file_format=True)
+    page, view = opened(world, "presented", 2, "view = series.present('gsps.dcm', index=2)")
+    grey = grey_levels(Stored(ARRAY[2]), (0.0, 1500.0))
+    # A quarter turn clockwise, then left and right change: together, rows become columns.
+    np.testing.assert_array_equal(view.pixels(), grey.T)
+    assert "a shutter: what it hides is shown" in view.root.locator(".rr-notes").inner_text()
+    assert view.root.locator(".rr-edge").all_inner_texts() == ["A", "P", "R", "L"]
+    seen = view.root.locator("polyline.rr-contour").first.evaluate(
+        "line => { const m = line.getScreenCTM(); return [...line.points].map(p => p.matrixTransform(m))"
+        ".map(p => [p.x, p.y]); }"
+    )
+    # Column and row of the stored picture are row and column now.
+    np.testing.assert_allclose(seen, [view.at(x, y) for x, y in line], atol=0.01)
+    words = view.root.locator(".rr-words")
+    assert words.inner_text() == "seen <b>here</b>"
+    themes(page, view.root, pictures, "presented")
+    view.stage.focus()
+    page.keyboard.press("g")
+    words.wait_for(state="hidden")
+    until_in_kernel(page, "view.graphics is False")
+    view.root.get_by_role("button", name="Graphics").click()
+    words.wait_for()

@@ -111,8 +111,11 @@ def segments_of(path: Path, dataset: str, instances: Sequence[str], shape: tuple
 def _colour(item: pydicom.Dataset, at: int) -> Colour:
     """The Recommended Display CIELab Value (PS3.3 C.10.7.1.1) in sRGB, else one of our own."""
     lab = item.get("RecommendedDisplayCIELabValue")
-    if not lab:
-        return COLOURS[at % len(COLOURS)]
+    return colour_of(lab) if lab else COLOURS[at % len(COLOURS)]
+
+
+def colour_of(lab: Sequence[int]) -> Colour:
+    """Three PCS values of 16 bits, as DICOM stores them, in sRGB."""
     lightness, a, b = (int(v) for v in lab)
     return srgb(lightness * 100 / 65535, a * 255 / 65535 - 128, b * 255 / 65535 - 128)
 

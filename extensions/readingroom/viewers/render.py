@@ -5,7 +5,7 @@ up. The order of the operations is part of the rule: both sides compute in IEEE 
 (SIGMOID: but for the last bit of the exponential, which no level here has been seen to show)."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,12 @@ def grey_levels(
     if lut is not None and lut < len(stored.luts):
         grey = stored.luts[lut].grey(values)
         return 255 - grey if inverted else grey
+    grey = np.floor(shares(values, window, function) * 255 + 0.5).astype(np.uint8)
+    return 255 - grey if inverted else grey
+
+
+def shares(values: npt.NDArray[np.float64], window: Window, function: str) -> npt.NDArray[np.float64]:
+    """Where modality values lie in a window, 0 to 1."""
     centre, width = window
     if function == "SIGMOID":
         with np.errstate(over="ignore"):
@@ -47,8 +53,8 @@ def grey_levels(
         share = np.where(values > centre - 0.5, 1.0, 0.0)
     else:
         share = (values - (centre - 0.5)) / (width - 1) + 0.5
-    grey = np.floor(np.clip(np.nan_to_num(share, nan=0.0), 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
-    return 255 - grey if inverted else grey
+    clipped: npt.NDArray[np.float64] = np.clip(np.nan_to_num(share, nan=0.0), 0.0, 1.0)
+    return clipped
 
 
 def full_window(stored: Stored) -> Window:
@@ -74,12 +80,14 @@ def still(
     cross: Sequence[int] = (),
     lines: Sequence[tuple[Any, tuple[int, int, int] | None]] = (),
     bar: tuple[Grey, str, str] | None = None,
+    presented: tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]] = ((), ()),
 ) -> bytes:
     """A PNG of what the view shows: the picture at `zoom`, moved by `pan` (picture pixels), and its caption below.
 
     `cross`: row and column of the crosshair, or nothing. `lines`: what was drawn, each a list of
     (row, column) from the first pixel's centre and a colour, or None for ink. `bar`: colours (n, 3) from the
-    least to the most, for a scale at the right edge, and the words at its two ends."""
+    least to the most, for a scale at the right edge, and the words at its two ends. `presented`: graphics and texts
+    of a presentation state, see viewers.presented."""
     rows, columns = grey.shape[:2]
     height, width = rows * spacing[0], columns * spacing[1]
     scale = _SIDE / max(height, width)
@@ -89,11 +97,24 @@ def still(
     box = (centre[0] - columns / 2 / zoom, centre[1] - rows / 2 / zoom, columns / zoom, rows / zoom)
     matrix = (box[2] / size[0], 0, box[0], 0, box[3] / size[1], box[1])
     shown = Image.fromarray(grey).transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
-    if any(colour for _, colour in lines):
+
+    def placed(line: Any) -> list[tuple[float, ...]]:
+        return [tuple((v + 0.5 - box[1 - i]) / box[3 - i] * size[1 - i] for i, v in enumerate(p))[::-1] for p in line]
+
+    graphics, texts = presented
+    if any(colour for _, colour in lines) or graphics or texts:
         shown = shown.convert("RGB")
-    for line, colour in lines:
-        at = [tuple((v + 0.5 - box[1 - i]) / box[3 - i] * size[1 - i] for i, v in enumerate(p))[::-1] for p in line]
-        ImageDraw.Draw(shown).line([v for p in at for v in p], fill=colour or _ink(shown))
+    for one in graphics:
+        if one["filled"]:
+            ImageDraw.Draw(shown).polygon([v for p in placed(one["line"]) for v in p], fill=tuple(one["colour"]))
+    drawn = [(one["line"], tuple(one["colour"])) for one in graphics]
+    for line, colour in [*drawn, *lines]:
+        ImageDraw.Draw(shown).line([v for p in placed(line) for v in p], fill=colour or _ink(shown))
+    for one in texts:
+        x, y = placed([one["at"]])[0]
+        ImageDraw.Draw(shown).text(
+            (x, y), one["text"], fill=tuple(one["colour"]), stroke_width=1, stroke_fill=_paper(shown)
+        )
     page = Image.new(shown.mode, (size[0], size[1] + _BAND), _paper(shown))
     page.paste(shown)
     if cross:

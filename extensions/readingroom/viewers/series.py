@@ -24,6 +24,7 @@ from readingroom.viewers.brush import PaintedMasks
 from readingroom.viewers.brushed import Brushed
 from readingroom.viewers.overlay import COLOURS, Colour, Overlay
 from readingroom.viewers.pictures import FramePictures, Pictures, pictures_of
+from readingroom.viewers.presented import PresentedPictures
 from readingroom.viewers.washed import Washed
 
 _STATIC = Path(__file__).with_name("static")
@@ -42,7 +43,10 @@ class SeriesView(Annotated, Washed, Brushed, anywidget.AnyWidget):  # type: igno
     """Show pictures one at a time. `index`, `window`, `invert`, `zoom` and `pan` can be set and observed."""
 
     # Several files, one module: the browser gets it whole.
-    _esm = "\n".join((_STATIC / name).read_text("utf-8") for name in ("measure.js", "wash.js", "brush.js", "series.js"))
+    _esm = "\n".join(
+        (_STATIC / name).read_text("utf-8")
+        for name in ("measure.js", "wash.js", "brush.js", "presented.js", "series.js")
+    )
     _css = _STATIC / "series.css"
 
     index = traitlets.Int(0, help="The slice on the screen, from 0.").tag(sync=True)
@@ -58,6 +62,7 @@ class SeriesView(Annotated, Washed, Brushed, anywidget.AnyWidget):  # type: igno
     rate = traitlets.Float(10.0, help="Pictures a second of a cine, 0.1 to 60; less where they come slower.").tag(
         sync=True
     )
+    graphics = traitlets.Bool(True, help="Show the graphics and words of a presentation state.").tag(sync=True)
     outline = traitlets.Bool(False, help="Show the edges of masks only.").tag(sync=True)
     overlays = traitlets.List(traitlets.Dict(), read_only=True, help="Name, colour, opacity, largest slice.").tag(
         sync=True
@@ -121,6 +126,7 @@ class SeriesView(Annotated, Washed, Brushed, anywidget.AnyWidget):  # type: igno
             "luts": [name or f"VOI LUT {n}" for n, name in enumerate(about.luts, 1)],
             "flipped": about.flipped,
             "held": about.held,
+            "notes": list(self._pictures.notes) if isinstance(self._pictures, PresentedPictures) else None,
             "presets": presets + (_CT_PRESETS if about.modality == "CT" else []),
         }
 
@@ -210,6 +216,8 @@ class SeriesView(Annotated, Washed, Brushed, anywidget.AnyWidget):  # type: igno
             buffers += [one.data.cast("B") for one in (labels, weights) if one is not None]
         if lines := self._contours(index):
             head["contours"] = [[number, np.round(line, 3).tolist()] for number, line in lines]
+        if isinstance(self._pictures, PresentedPictures):
+            head |= {"graphics": self._pictures.graphics(index), "texts": self._pictures.texts(index)}
         buffers += [lut.levels.data.cast("B") for lut in stored.luts]
         if codes is not None:
             head["dosed"] = True
@@ -340,7 +348,13 @@ class SeriesView(Annotated, Washed, Brushed, anywidget.AnyWidget):  # type: igno
             self.cross,
             self._lines(),
             self._dose_bar(),
+            self._presented(),
         )
+
+    def _presented(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        if not isinstance(self._pictures, PresentedPictures) or not self.graphics:
+            return [], []
+        return self._pictures.graphics(self.index), self._pictures.texts(self.index)
 
     def _lines(self) -> list[Any]:
         found = [(np.concatenate([c, c[:1]]), self._layers[n - 1].colour) for n, c in self._contours(self.index)]

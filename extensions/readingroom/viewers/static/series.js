@@ -281,7 +281,7 @@ function element(tag, attributes, ...children) {
 
 const HELP =
   "Scroll: wheel, arrow keys, Page Up/Down, Home, End. Window: drag, or Shift with arrow keys. " +
-  "Crosshair, where there is one: click, or Alt with arrow keys. Zoom: Ctrl with wheel, + and −. Move: Shift with drag. Presets: 1 to 9. Invert: I. Outlines of overlays: O. Cine: space bar. Reset: 0. " +
+  "Crosshair, where there is one: click, or Alt with arrow keys. Zoom: Ctrl with wheel, + and −. Move: Shift with drag. Presets: 1 to 9. Invert: I. Outlines of overlays: O. Graphics of a presentation state: G. Cine: space bar. Reset: 0. " +
   "Measure: L length, A angle, C Cobb angle, E ellipse, R rectangle, F freehand; arrow keys and Enter place points, Backspace takes the last one back, Delete the last measurement of the slice. " +
   "Paint a mask: B, then draw, or arrow keys and Enter; X erases, [ and ] change the radius, Backspace takes the last stroke back. " +
   "Back to the notebook: Escape. The wheel works once the picture has the focus.";
@@ -378,6 +378,7 @@ function render({ model, el }) {
     draw();
   }, () => loader.forget());
   page.legend.after(wash.root);
+  const presented = makePresented(model, about, page);
   const save = throttled(50, () => model.save_changes());
 
   const loader = makeLoader(commSource(model), about.count, about.held, (arrived) => {
@@ -403,6 +404,7 @@ function render({ model, el }) {
       paint(page.canvas, frame, state);
       page.stage.setAttribute("data-slice", frame.z);
       page.stage.toggleAttribute("data-overlaid", Boolean(frame.labels || frame.contours || frame.dose));
+      presented.draw(frame);
       drawContours(page.contours, frame.contours ?? [], state.overlays);
     }
     tell();
@@ -555,6 +557,7 @@ function render({ model, el }) {
   }
 
   const controls = { state, page, about, go, setWindow, commitWindow, setZoom, setPan, setCross, setInvert, setOutline, setPlaying, setRate, preset, resetView, model };
+  controls.presented = presented;
   controls.measure = makeMeasure(controls);
   controls.brush = makeBrush(controls, {
     shown: () => frame,
@@ -644,6 +647,7 @@ function render({ model, el }) {
     controls.measure.stop();
     controls.brush.stop();
     wash.stop();
+    presented.stop();
     listening.abort();
     resized.disconnect();
     clearTimeout(waitingTimer);
@@ -731,6 +735,7 @@ function listenToKeys(c, signal) {
     i: () => c.setInvert(!c.model.get("invert")),
     " ": () => c.setPlaying(!c.model.get("playing")),
     o: () => c.setOutline(!c.model.get("outline")),
+    g: () => c.presented.toggle(),
   };
   // The notebook takes the focus away at any key that reaches it; Escape is the way back to it.
   c.page.root.addEventListener("keydown", (event) => {
