@@ -83,9 +83,12 @@ def trail(settings: Settings, process: str) -> AuditTrail:
     s = settings
     if not s.audit_remote:
         return audit(settings, process)
-    from readingroom_hub.adapters.audit_node import Ahead, NodeAuditTrail, Repository, check_certificate
+    from readingroom_hub.adapters.audit_node import Ahead, NodeAuditTrail
+    from readingroom_hub.adapters.audit_node_wire import Repository, check_certificate
     from readingroom_hub.adapters.audit_spool import Spool
 
+    if not s.audit_node:
+        raise BadInput("READINGROOM_AUDIT_REMOTE needs READINGROOM_AUDIT_NODE, this machine's name")
     tls = _audit_tls(settings)
     check_certificate(tls.cert, s.audit_node)
     to = Repository(*_address("READINGROOM_AUDIT_REMOTE", s.audit_remote), tls)

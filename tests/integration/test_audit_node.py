@@ -17,7 +17,8 @@ from tests.support.node_world import node_world
 from tests.support.receivers import until
 
 from readingroom_hub.adapters.audit_log import LogReader
-from readingroom_hub.adapters.audit_node import Ahead, NodeAuditTrail, Repository, check_certificate
+from readingroom_hub.adapters.audit_node import Ahead, NodeAuditTrail
+from readingroom_hub.adapters.audit_node_wire import Repository, check_certificate
 from readingroom_hub.adapters.audit_spool import Spool
 from readingroom_hub.compose import verify_log
 from readingroom_hub.errors import AuditUnavailable, BadInput, Conflict, KeyUnavailable
@@ -296,7 +297,8 @@ def test_a_connection_that_is_cut_in_the_middle_loses_nothing_and_stores_nothing
 _WORK = """
 import json, sys
 from pathlib import Path
-from readingroom_hub.adapters.audit_node import Ahead, NodeAuditTrail, Repository
+from readingroom_hub.adapters.audit_node import Ahead, NodeAuditTrail
+from readingroom_hub.adapters.audit_node_wire import Repository
 from readingroom_hub.adapters.audit_spool import Spool
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.ports.reception import TlsFiles

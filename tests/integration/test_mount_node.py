@@ -84,6 +84,8 @@ def test_reads_go_on_without_the_repository_up_to_the_limit_and_all_of_them_come
     assert read_series <= {r["subject"]["series"] for r in intents}
     assert {r["source"]["process"] for r in intents} == {"mount-daemon@node-1"}
     assert {r["node"]["name"] for r in intents} == {"node-1"}
+    settings = [r["subject"]["settings"] for r in room.records("configuration") if "node" in r]
+    assert {s["audit_spool_seconds"] for s in settings} == {"2"}
     room.stop()
     assert room.records("service-stopped")[-1]["source"]["process"] == "mount-daemon@node-1"
     room.audit_server.stop()

@@ -112,8 +112,17 @@ STEPPED = {k: v for k, v in SHARED.items() if k not in {"person", "project"}} | 
     "subject": {"step_ms": -86400000, "limit_ms": 1000},
     "source": {"process": "audit-repository", "epoch": "e", "seq": 2},
 }
+AT_A_NODE = READ | {
+    "source": {"process": "mount-daemon@node-1.example", "epoch": "e", "seq": 7},
+    "node": {
+        "name": "node-1.example",
+        "received": "2027-03-31T12:00:40.250Z",
+        "waited_ms": 40123,
+        "skew_ms": 127,
+    },
+}
 GOLDEN_ROWS = {
-    "read": READ, "shared": SHARED, "received": RECEIVED, "looked-up": LOOKED_UP, "alert": ALERT,
+    "read": READ, "node": AT_A_NODE, "shared": SHARED, "received": RECEIVED, "looked-up": LOOKED_UP, "alert": ALERT,
     "suspended": SUSPENDED, "clock-step": STEPPED,
 }  # fmt: skip
 

@@ -6,7 +6,6 @@ nothing is read. Records go in order and stay until confirmed; the repository st
 
 import json
 import secrets
-import socket
 import sys
 import threading
 import time
@@ -14,18 +13,14 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
-from cryptography import x509
-
-from readingroom_hub.adapters.audit_nodes import check_name, client_context, names_of
+from readingroom_hub.adapters.audit_node_wire import Repository, Wire
 from readingroom_hub.adapters.audit_spool import Parcel, Spool
-from readingroom_hub.adapters.audit_wire import MAX_FRAME, Frames, error_of, frame
+from readingroom_hub.adapters.audit_wire import MAX_FRAME
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
 from readingroom_hub.ledger.canonical import MAX_LEAF
 from readingroom_hub.ledger.seal import to_leaf
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
-from readingroom_hub.ports.reception import TlsFiles
 from readingroom_hub.ports.records import AuditTrail
 
 _ROOM = 512
@@ -44,52 +39,6 @@ class Ahead:
     records: int
     bytes: int
     seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Repository:
-    """Where it listens, and this node's certificate for it."""
-
-    host: str
-    port: int
-    tls: TlsFiles
-    seconds: float = 10.0
-    """For each step of a connection."""
-    longest_pause: float = 2.0
-    """Between two attempts (seconds)."""
-
-
-class _Wire:
-    """One connection: one request at a time."""
-
-    def __init__(self, to: Repository) -> None:
-        """Raises OSError, BadInput. The files are read anew each time: certificates are renewed."""
-        plain = socket.create_connection((to.host, to.port), to.seconds)
-        try:
-            self._socket = client_context(to.tls).wrap_socket(plain, server_hostname=to.host)
-        except BaseException:
-            plain.close()
-            raise
-        self._frames, self._n = Frames(), 0
-
-    def hand_over(self, leaves: Sequence[bytes], sent_ms: int) -> None:
-        """Return when the repository has stored them. Raises OSError, or what it answers."""
-        self._n += 1
-        head = b'{"v":1,"n":%d,"op":"append","receipts":false,"sent":%d,"records":[' % (self._n, sent_ms)
-        self._socket.sendall(frame(head + b",".join(leaves) + b"]}"))
-        while True:
-            data = self._socket.recv(1 << 16)
-            if not data:
-                raise ConnectionError("the repository hung up")
-            for reply in self._frames.feed(data):
-                error = error_of(reply)
-                if error:
-                    raise error
-                if reply["n"] == self._n:
-                    return
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 @dataclass(slots=True, eq=False)
@@ -113,16 +62,6 @@ class _Held(Parcel):
             return self.leaves
         rows = [json.loads(leaf) for leaf in self.leaves]
         return [to_leaf(row | {"source": row["source"] | {"late": True}}) for row in rows]
-
-
-def check_certificate(cert: Path, node: str) -> None:
-    """Raises BadInput where this is not the certificate of a node of this name."""
-    try:
-        names = names_of(x509.load_pem_x509_certificate(cert.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"the certificate {cert} cannot be read: {error}") from error
-    if check_name(node) not in names:
-        raise BadInput(f"the certificate {cert} is for {', '.join(names) or 'no name'}, and this node is {node}")
 
 
 class NodeAuditTrail(AuditTrail):
@@ -302,7 +241,7 @@ class NodeAuditTrail(AuditTrail):
         return self._disk_trouble
 
     def _send_all(self) -> None:
-        wire: _Wire | None = None
+        wire: Wire | None = None
         pause = _PAUSE
         while True:
             with self._changed:
@@ -313,7 +252,7 @@ class NodeAuditTrail(AuditTrail):
                     break
                 batch = self._batch()
             try:
-                wire = wire or _Wire(self._to)
+                wire = wire or Wire(self._to)
                 wire.hand_over([leaf for h in batch for leaf in h.to_send()], self._clock() // 1_000_000)
             except (OSError, ReadingRoomError) as error:
                 if wire:

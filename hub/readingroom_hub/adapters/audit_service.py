@@ -6,11 +6,9 @@ import contextlib
 import secrets
 import sys
 import time
-import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,12 @@ from readingroom_hub.adapters.identities import Identities
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
 from readingroom_hub.ledger.canonical import from_leaf
 from readingroom_hub.ledger.clock import Clocks
-from readingroom_hub.ledger.leaf import ACCESS, check_envelope
+from readingroom_hub.ledger.leaf import ACCESS
 from readingroom_hub.ledger.note import split_note
 from readingroom_hub.ledger.record import check_record
-from readingroom_hub.ledger.seal import Sealed, Sealer, to_leaf
+from readingroom_hub.ledger.repeats import repeats
+from readingroom_hub.ledger.running import configuration
+from readingroom_hub.ledger.seal import Sealed, Sealer
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
 from readingroom_hub.model.ids import PersonId
 from readingroom_hub.ports.records import Filter, Found
@@ -103,9 +103,7 @@ class AuditService:
             self.record(AuditRecord(AuditEvent.INTEGRITY_FAILURE, Outcome.FAILURE, reason=reason))
         self.record(AuditRecord(AuditEvent.SERVICE_STARTED, subject={"service": PROCESS}))
         if settings is not None:
-            values = dict(settings)
-            digest = f"sha256:{sha256(to_leaf(values)).hexdigest()}"
-            self.record(AuditRecord(AuditEvent.CONFIGURATION, subject={"digest": digest, "settings": values}))
+            self.record(configuration(settings))
 
     @property
     def damage(self) -> str | None:
@@ -179,23 +177,9 @@ class AuditService:
     def _repeated(
         self, leaves: list[tuple[str, Sealed]], wanted: Mapping[str, Sealed], known: Mapping[str, Receipt]
     ) -> list[tuple[str, Sealed]]:
-        """A record for each one that another process handed over first: else the number it came with would be missing.
-
-        Sent again by the same process after a broken connection it has its old number, and leaves nothing."""
         with contextlib.closing(read_log(self._folder)) as log:
-            stored = [check_envelope(from_leaf(e.leaf)) for e in log.at([r.index for r in known.values()])]
-        first = {id: check_envelope(from_leaf(s.leaf)).source for id, s in wanted.items()}
-        first |= {envelope.id: envelope.source for envelope in stored}
-        made: dict[str, Sealed] = {}
-        for id, sealed in leaves:
-            row = from_leaf(sealed.leaf)
-            source = check_envelope(row).source
-            if source != first[id]:
-                name = f"record-repeated {id} {source.process} {source.epoch} {source.seq}"
-                marker = AuditRecord(
-                    AuditEvent.RECORD_REPEATED, subject={"repeats": id}, id=str(uuid.uuid5(uuid.NAMESPACE_OID, name))
-                )
-                made[marker.id] = self._sealer.seal(marker.to_wire() | {"source": row["source"]})
+            stored = [entry.leaf for entry in log.at([r.index for r in known.values()])]
+        made = repeats(leaves, [*(s.leaf for s in wanted.values()), *stored], self._sealer)
         there = self._receipts(list(made))
         return [(id, sealed) for id, sealed in made.items() if id not in there]
 

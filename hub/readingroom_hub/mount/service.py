@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from types import FrameType
 
 from readingroom_hub import compose, locks
-from readingroom_hub.config import Settings
+from readingroom_hub.config import Settings, running
+from readingroom_hub.ledger.running import configuration
 from readingroom_hub.mount.control import ControlServer
 from readingroom_hub.mount.daemon import MountDaemon
 from readingroom_hub.mount.library import Library
@@ -64,6 +65,8 @@ def _serve(settings: Settings) -> None:
         if settings.mount_metrics_port:
             undo.callback(publish(Counts(lambda: library.keys, daemon.counts), settings.mount_metrics_port))
         undo.callback(daemon.stop)
+        if settings.audit_remote:  # how far a node may run ahead is its own word: let the record have it
+            audit.append([configuration(running(settings))])
         daemon.start()
         control = ControlServer(settings.paths.mount_socket, daemon)
         threading.Thread(target=control.serve_forever, name="control", daemon=True).start()
