@@ -77,10 +77,12 @@ def mask_of(mask: Any, shape: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
     return found
 
 
-def segments_of(path: Path, dataset: str, instances: Sequence[str], shape: tuple[int, int, int]) -> list[Overlay]:
+def segments_of(
+    path: Path, dataset: str, images: Sequence[tuple[str, int]], shape: tuple[int, int, int]
+) -> list[Overlay]:
     """The segments of a DICOM SEG, binary, fractional or label map, each laid on the pictures that it was drawn on.
 
-    `instances`: the SOP Instance UID of each picture. Raises BadInput, AccessEnded, Damaged, NotFound."""
+    `images`: SOP Instance UID and frame (from 0) of each picture. Raises BadInput, AccessEnded, Damaged, NotFound."""
     import highdicom
 
     with reading(path, dataset):
@@ -89,14 +91,15 @@ def segments_of(path: Path, dataset: str, instances: Sequence[str], shape: tuple
         raise BadInput(f"{path.name} is no DICOM segmentation or structure set: give one, or a NumPy mask.")
     seg = highdicom.seg.Segmentation.from_dataset(found, copy=False)
     referred = {uid for _, _, uid in seg.get_source_image_uids()}
-    known = [i for i, uid in enumerate(instances) if uid in referred]
+    known = [i for i, (uid, _) in enumerate(images) if uid in referred]
     if not known:
         raise BadInput(f"{path.name} was drawn on another series: it refers to no picture of this view.")
     if (int(found.Rows), int(found.Columns)) != shape[1:]:
         raise BadInput(f"{path.name} has pictures of {found.Rows} x {found.Columns}, the view {shape[1]} x {shape[2]}.")
-    pixels = seg.get_pixels_by_source_instance(
-        [instances[i] for i in known], ignore_spatial_locations=True, assert_missing_frames_are_empty=True
-    )
+    try:
+        pixels = _pixels(seg, [images[i] for i in known])
+    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        raise BadInput(f"{path.name} could not be laid on these pictures: {error}") from error
     made = []
     # Number 0 is a label map's background.
     for at, item in enumerate(one for one in found.SegmentSequence if one.SegmentNumber):
@@ -106,6 +109,19 @@ def segments_of(path: Path, dataset: str, instances: Sequence[str], shape: tuple
         partial = weights if found.SegmentationType == "FRACTIONAL" else None
         made.append(Overlay(str(item.SegmentLabel), weights != 0, _colour(item, at), 0.4, partial))
     return made
+
+
+def _pixels(seg: Any, images: Sequence[tuple[str, int]]) -> npt.NDArray[Any]:
+    """(pictures, rows, columns, segments), nothing where a segment has no frame for a picture."""
+    options = {"ignore_spatial_locations": True, "assert_missing_frames_are_empty": True}
+    instances = [uid for uid, _ in images]
+    if len(set(instances)) == len(instances):
+        found = seg.get_pixels_by_source_instance(instances, **options)
+    elif len(set(instances)) == 1:
+        found = seg.get_pixels_by_source_frame(instances[0], [frame + 1 for _, frame in images], **options)
+    else:
+        raise ValueError("they come from several multi-frame files")
+    return np.asarray(found)
 
 
 def _colour(item: pydicom.Dataset, at: int) -> Colour:

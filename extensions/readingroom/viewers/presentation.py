@@ -13,6 +13,7 @@ from readingroom import voi
 from readingroom.errors import BadInput
 from readingroom.files import reading
 from readingroom.viewers.overlay import Colour, colour_of
+from readingroom.viewers.shutter import KNOWN, Shutter, shapes_of, shutter_of
 
 CLASS = "1.2.840.10008.5.1.4.1.1.11.1"
 _PLAIN: Colour = (255, 213, 74)
@@ -77,6 +78,7 @@ class State:
     slope: float
     intercept: float
     """From stored values to what enters its window: 1 and 0 where it has no Modality LUT (PS3.4 N.2.1)."""
+    shutter: Shutter | None
     notes: tuple[str, ...]
     """What of it this view does not follow, in words."""
 
@@ -143,6 +145,7 @@ def state_of(path: Path, dataset: str) -> State:
             curve=voi.lut_of(curves[0], 0) if curves else None,
             slope=float(found.get("RescaleSlope", 1)),
             intercept=float(found.get("RescaleIntercept", 0)),
+            shutter=shutter_of(found),
             notes=tuple(_notes(found)),
         )
     except (AttributeError, ValueError, TypeError, KeyError) as error:
@@ -238,7 +241,6 @@ def _text(item: pydicom.Dataset, colour: Colour) -> Text | None:
 
 
 _UNFOLLOWED = {
-    "ShutterShape": "a shutter: what it hides is shown",
     "ModalityLUTSequence": "a Modality LUT of its own",
     "MaskSubtractionSequence": "the subtraction of a mask",
     "CompoundGraphicSequence": "compound graphics, such as axes and rulers",
@@ -249,6 +251,8 @@ def _notes(found: pydicom.Dataset) -> Iterator[str]:
     for name, words in _UNFOLLOWED.items():
         if found.get(name):
             yield words
+    if unknown := shapes_of(found) - KNOWN:
+        yield f"a shutter ({', '.join(sorted(unknown)).lower()}): what it hides is shown"
     if any(tag.group & 0xFF00 == 0x6000 for tag in found.keys()):  # noqa: SIM118  # a Dataset iterates over elements
         yield "overlay planes"
     items: Sequence[pydicom.Dataset] = found.get("DisplayedAreaSelectionSequence") or ()

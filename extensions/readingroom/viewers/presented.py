@@ -14,7 +14,7 @@ from readingroom.files import dataset_at
 from readingroom.planes import Plane, Stored
 from readingroom.viewers import render
 from readingroom.viewers.measure import Place
-from readingroom.viewers.overlay import Colour
+from readingroom.viewers.overlay import Colour, Overlay
 from readingroom.viewers.pictures import About, FramePictures
 from readingroom.viewers.presentation import Points, Presented, State, state_of
 from readingroom.voi import VoiLut
@@ -116,6 +116,28 @@ class PresentedPictures:
             corners = self._on_screen(index, one.points, display=one.display)
             made.append({"text": one.text, "at": np.round(corners.min(axis=0), 3).tolist(), "colour": list(one.colour)})
         return made
+
+    @property
+    def stored_shape(self) -> tuple[int, int, int]:
+        """(pictures, rows, columns) before they are turned."""
+        base = FramePictures(self.frames).about
+        return base.count, base.rows, base.columns
+
+    def turned(self, overlays: Sequence[Overlay]) -> list[Overlay]:
+        """Masks that were drawn on the stored pictures, turned with them."""
+
+        def turn(array: Any) -> Any:
+            return None if array is None else np.stack([self._turn(picture) for picture in array])
+
+        return [replace(one, mask=turn(one.mask), weights=turn(one.weights)) for one in overlays]
+
+    def shutters(self) -> list[Overlay]:
+        """What the state's shutter hides, as one overlay on top of all pictures; none where it has none."""
+        if self.state.shutter is None:
+            return []
+        level = self.state.shutter.level
+        masks = np.stack([self._turn(self.state.shutter.hidden((p.rows, p.columns))) for p in self.frames.planes])
+        return [Overlay("shutter", masks, (level, level, level), 1.0)]
 
     def shown_area(self) -> dict[str, Any]:
         """Zoom and pan that fit the displayed area of the middle picture into the view."""

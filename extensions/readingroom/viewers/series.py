@@ -16,9 +16,9 @@ from readingroom.errors import AccessEnded, BadInput, ReadingRoomError
 from readingroom.files import dataset_at, reading
 from readingroom.planes import Stored
 from readingroom.viewers import contours as structure_set
+from readingroom.viewers import dose, overlay_planes, presentation, render
 from readingroom.viewers import labels as label_maps
 from readingroom.viewers import overlay as layers
-from readingroom.viewers import overlay_planes, render
 from readingroom.viewers.annotated import Annotated
 from readingroom.viewers.brush import PaintedMasks
 from readingroom.viewers.brushed import Brushed
@@ -34,6 +34,11 @@ _CT_PRESETS = [
     ["Brain", 40, 80], ["Subdural", 75, 215], ["Soft tissue", 40, 400], ["Mediastinum", 50, 350],
     ["Lung", -600, 1500], ["Bone", 400, 1800],
 ]  # fmt: skip
+
+_ELSEWHERE = {
+    dose.CLASS: "a dose: lay it over the pictures by view.dose(path)",
+    presentation.CLASS: "a presentation state: look at its images by series.present(path)",
+}
 
 # What the browser can take as it is; anything else travels as float32.
 _WIRE_TYPES = frozenset({"int8", "uint8", "int16", "uint16"})
@@ -108,6 +113,8 @@ class SeriesView(Annotated, Washed, Brushed, anywidget.AnyWidget):  # type: igno
         self.set_trait("about", self._description())
         if isinstance(self._pictures, FramePictures):
             self._show_layers(tuple(overlay_planes.planes_of(self._pictures.frames.planes)))
+        elif isinstance(self._pictures, PresentedPictures):
+            self._show_layers(tuple(self._pictures.shutters()))
         self.on_msg(self._answer)
 
     def _description(self) -> dict[str, Any]:
@@ -255,18 +262,23 @@ class SeriesView(Annotated, Washed, Brushed, anywidget.AnyWidget):  # type: igno
             if not self._about.located:
                 raise BadInput("These pictures have no place in the patient, so no label map can be laid on them.")
             return label_maps.labels_of(path, dataset_at(path), self._places, shape[1:], name)
-        if not isinstance(self._pictures, FramePictures):
-            raise BadInput("A DICOM segmentation is laid on the series that it was drawn on: use series.view().")
-        frames = self._pictures.frames
-        dataset = frames.planes[0].dataset
+        dataset = dataset_at(path)
         with reading(path, dataset):
             try:
                 kind = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]).get("SOPClassUID")
             except pydicom.errors.InvalidDicomError as error:
                 raise BadInput(f"{path.name} is no DICOM file.") from error
+        if kind in _ELSEWHERE:
+            raise BadInput(f"{path.name} is {_ELSEWHERE[kind]}.")
+        if not isinstance(self._pictures, (FramePictures, PresentedPictures)):
+            raise BadInput("A DICOM segmentation is laid on the series that it was drawn on: use series.view().")
+        frames = self._pictures.frames
         if kind == structure_set.CLASS:
             return structure_set.structures_of(path, dataset, self._places, frames.frame_of_reference)
-        return layers.segments_of(path, dataset, [p.instance for p in frames.planes], shape)
+        images = [(plane.instance, plane.frame) for plane in frames.planes]
+        if isinstance(self._pictures, FramePictures):
+            return layers.segments_of(path, dataset, images, shape)
+        return self._pictures.turned(layers.segments_of(path, dataset, images, self._pictures.stored_shape))
 
     def _named(self, name: str) -> Overlay:
         for one in self._layers:

@@ -1,5 +1,6 @@
 import itertools
 
+import highdicom
 import numpy as np
 import pydicom
 import pytest
@@ -152,6 +153,28 @@ def test_painted_masks_become_a_segmentation_and_come_back(view, tmp_path):
     # Read as the standard says, the colours are those that were chosen.
     assert [one["colour"] for one in again.overlays] == [[200, 30, 90], [0, 128, 255]]
     assert len(view.segmentation("vessel").SegmentSequence) == 1
+
+
+def test_frames_of_an_enhanced_image_keep_their_order(tmp_path):
+    more = {
+        "PatientName": "", "PatientBirthDate": "", "PatientSex": "", "StudyDate": "", "StudyTime": "", "StudyID": "",
+        "AccessionNumber": "", "ReferringPhysicianName": "", "SliceThickness": 2.5, "SeriesNumber": 1,
+        "Manufacturer": "x", "AcquisitionNumber": 1, "ContentDate": "20200101", "ContentTime": "010101",
+        "LossyImageCompression": "00", "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"], "PositionReferenceIndicator": "",
+    }  # fmt: skip
+    classic = list(ct(ARRAY, **PERSON | more))[::-1]
+    for one in classic:
+        one.SeriesInstanceUID, one.StudyInstanceUID = "1.2.3.4", "1.2.3"
+    # From head to feet, so that frames and pictures run against each other.
+    highdicom.legacy.LegacyConvertedEnhancedCTImage(
+        classic, series_instance_uid="1.2.3.5", series_number=2, sop_instance_uid="1.2.3.6", instance_number=1
+    ).save_as(tmp_path / "many.dcm")
+    frames = Frames.of_files([tmp_path / "many.dcm"], "d")
+    assert [plane.frame for plane in frames.planes] == [5, 4, 3, 2, 1, 0]
+    mask = np.random.default_rng(0).random(ARRAY.shape) > 0.5
+    mask[1] = False
+    SeriesView(frames).paint("a", mask=mask).segmentation().save_as(tmp_path / "seg.dcm")
+    np.testing.assert_array_equal(SeriesView(frames).overlay(tmp_path / "seg.dcm").mask("a"), mask)
 
 
 def test_pictures_that_no_segmentation_can_refer_to_are_refused(tmp_path):

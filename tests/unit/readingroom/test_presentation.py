@@ -168,16 +168,49 @@ def test_tables_take_the_place_of_windows(series, tmp_path):
 
 
 def test_what_is_not_followed_is_said(series, tmp_path):
-    made = state(in_order(series), [graphic("POLYLINE", np.array([[1.0, 1.0], [2.0, 2.0]]))], ShutterShape="CIRCULAR")
+    made = state(in_order(series), [graphic("POLYLINE", np.array([[1.0, 1.0], [2.0, 2.0]]))], ShutterShape="BITMAP")
     made.GraphicAnnotationSequence[0].GraphicObjectSequence[0].GraphicAnnotationUnits = "MATRIX"
     made.DisplayedAreaSelectionSequence[0].PresentationSizeMode = "TRUE SIZE"
     view = presented(series, tmp_path, made)
     assert view.about["notes"] == [
-        "a shutter: what it hides is shown",
+        "a shutter (bitmap): what it hides is shown",
         "the size true size: its area is fitted into the view",
         "1 graphics or texts whose place or kind this view does not know",
     ]
     assert view._pictures.graphics(0) == []
+
+
+@pytest.mark.parametrize(("rotation", "flip"), TURNS)
+def test_shutters_hide_what_they_are_meant_to(series, tmp_path, rotation, flip):
+    edges = {
+        "ShutterUpperHorizontalEdge": 5, "ShutterLowerHorizontalEdge": 60, "ShutterLeftVerticalEdge": 3,
+        "ShutterRightVerticalEdge": 40, "CenterOfCircularShutter": [30, 20], "RadiusOfCircularShutter": 22,
+        "VerticesOfThePolygonalShutter": [1, 1, 1, 48, 50, 48, 50, 1], "ShutterPresentationValue": 0x4000,
+    }  # fmt: skip
+    shapes = ["RECTANGULAR", "CIRCULAR", "POLYGONAL"]
+    made = state(in_order(series), ShutterShape=shapes, ImageRotation=rotation, ImageHorizontalFlip=flip, **edges)
+    view = presented(series, tmp_path, made, index=1)
+    expected = series.view(index=1).grey()
+    for row in range(1, 65):
+        for column in range(1, 49):
+            seen = 5 <= row <= 60 and 3 <= column <= 40 and np.hypot(row - 30, column - 20) <= 22 and row <= 49
+            if not seen:
+                expected[row - 1, column - 1] = 0x40
+    found = view.grey()
+    np.testing.assert_array_equal(found[..., 0], expected_turn(expected, rotation, flip))
+    assert (found == found[..., :1]).all()
+    view.clear_overlays()
+    assert view.grey().ndim == 2
+
+
+def test_a_segmentation_turns_with_the_pictures(series, tmp_path):
+    mask = np.random.default_rng(1).random(ARRAY.shape) > 0.5
+    series.view().paint("a", mask=mask).segmentation().save_as(tmp_path / "seg.dcm")
+    files = in_order(series)[1:4]
+    view = presented(series, tmp_path, state(files, ImageRotation=90, ImageHorizontalFlip="N"))
+    view.overlay(tmp_path / "seg.dcm")
+    for k in range(3):
+        np.testing.assert_array_equal(view.mask("a")[k], expected_turn(mask[k + 1], 90, "N"))
 
 
 def test_a_state_without_a_rescale_means_stored_values(series, tmp_path):
