@@ -153,7 +153,7 @@ def test_a_big_spool_is_many_files_and_they_go_away(world, node, away):
     ids=["records", "bytes", "age"],
 )
 def test_a_node_goes_only_so_far_ahead_and_then_refuses_until_the_repository_answers(world, node, away, ahead, says):
-    with node.running(ahead) as trail:
+    with node.running(ahead, timeout_ms=300) as trail:
         taken = []
 
         def run():
@@ -183,7 +183,8 @@ def _taken(trail):
 def test_the_age_counts_over_a_restart(world, node, away):
     with node.running() as trail:
         trail.append([a_record()])
-    with node.running(Ahead(1000, 64 << 20, 0)) as trail, pytest.raises(AuditUnavailable, match="no further ahead"):
+    refused = pytest.raises(AuditUnavailable, match="no further ahead")
+    with node.running(Ahead(1000, 64 << 20, 0), timeout_ms=200) as trail, refused:
         trail.append([a_record()])
     away()
 
@@ -316,9 +317,9 @@ while True:
 
 
 def test_kill_9_between_spool_and_sending_loses_nothing_that_was_confirmed(world, node):
-    """Killed six times, every other time while there is no way; then one process hands all of it over."""
+    """Killed four times, every other time while there is no way; then one process hands all of it over."""
     tls, confirmed = (node.tls.cert, node.tls.key, node.tls.ca), []
-    for turn in range(6):
+    for turn in range(4):
         port = world.port if turn % 2 else 1
         argv = [sys.executable, "-c", _WORK, str(node.folder), str(port), *map(str, tls)]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
@@ -338,7 +339,7 @@ def test_a_full_disk_refuses_while_the_repository_is_away_and_only_then(world, n
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("this machine does not let root mount a tmpfs")
     try:
-        with node.running() as trail:
+        with node.running(timeout_ms=300) as trail:
             taken = []
 
             def fill():

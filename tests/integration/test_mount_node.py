@@ -10,8 +10,12 @@ import pytest
 from tests.support.mount_process import MountProcess, soon
 from tests.support.mount_world import Published, read
 from tests.support.node_world import NodeWorld, node_world
+from tests.support.receivers import Authority
 
+from readingroom_hub import compose
 from readingroom_hub.compose import verify_log
+from readingroom_hub.config import Settings
+from readingroom_hub.errors import BadInput
 from readingroom_hub.mount import mounting
 
 pytestmark = pytest.mark.fuse
@@ -92,11 +96,21 @@ def test_reads_go_on_without_the_repository_up_to_the_limit_and_all_of_them_come
     assert verify_log(room.audit_server.paths, None, None, []).findings == []
 
 
-def test_a_daemon_with_another_node_s_certificate_does_not_start(room: Room) -> None:
-    room.stop()
-    room.settings = dataclasses.replace(room.settings, audit_node="node-2")
-    with pytest.raises(RuntimeError, match="is for node-1, and this node is node-2"):
-        room.start()
-    room.settings = dataclasses.replace(room.settings, audit_node="node-1", audit_tls_ca_file=None)
-    with pytest.raises(RuntimeError, match="certificates on both sides: set READINGROOM_AUDIT_TLS_CERT_FILE"):
-        room.start()
+def test_a_node_that_is_set_up_by_half_is_told_what_is_missing(tmp_path: Path) -> None:
+    cert, key = (authority := Authority(tmp_path / "authority")).issue("node-1", "node-1")
+    whole = Settings(
+        tmp_path / "state",
+        audit_remote="localhost:1",
+        audit_node="node-1",
+        audit_tls_cert_file=cert,
+        audit_tls_key_file=key,
+        audit_tls_ca_file=authority.ca,
+    )
+    for changed, says in (
+        ({"audit_node": "node-2"}, "is for node-1, and this node is node-2"),
+        ({"audit_node": ""}, "needs READINGROOM_AUDIT_NODE"),
+        ({"audit_tls_ca_file": None}, "certificates on both sides: set READINGROOM_AUDIT_TLS_CERT_FILE"),
+        ({"audit_remote": "localhost"}, "write host:port"),
+    ):
+        with pytest.raises(BadInput, match=says):
+            compose.trail(dataclasses.replace(whole, **changed), "mount-daemon")

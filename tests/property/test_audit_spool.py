@@ -119,4 +119,4 @@ class SpoolMachine(RuleBasedStateMachine):
 
 
 TestSpool = SpoolMachine.TestCase
-TestSpool.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestSpool.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)

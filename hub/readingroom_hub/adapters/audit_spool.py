@@ -91,6 +91,7 @@ class Spool:
         self._current = max([last, *on_disk])
         if not self.damage:
             self._write_head()
+            self._remove([n for n, f in self._files.items() if not f.waiting])
 
     def _read_head(self, head: Path, is_new: bool) -> tuple[set[int], int]:
         try:
