@@ -157,10 +157,13 @@ class Spool:
         except (OSError, StoreUnavailable):
             self._end_file()  # what a failed write left is unconfirmed; the next file has a new key
             raise
+        again = any(p.file is not None for p in parcels)
         for parcel in parcels:
             self._drop(parcel)
             parcel.file = self._current
             self._files[self._current].waiting.add(id(parcel))
+        if again:
+            self._clean()
 
     def _put(self, data: bytes) -> None:
         while data:
@@ -202,6 +205,9 @@ class Spool:
         """The repository has these: a file that holds nothing else is removed."""
         for parcel in parcels:
             self._drop(parcel)
+        self._clean()
+
+    def _clean(self) -> None:
         done = [n for n, f in self._files.items() if not f.waiting and (n != self._current or f.size > _ROTATE)]
         if self._current in done:
             self._end_file()
