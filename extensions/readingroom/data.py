@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from readingroom import settings, suv
 from readingroom.errors import NotFound
-from readingroom.files import DatasetCard, Row, dicom_files, folders, index_of
+from readingroom.files import DatasetCard, dicom_files, folders
+from readingroom.index import SeriesRow, series_of
 from readingroom.planes import Header, read_header
 from readingroom.viewers import MprView, SeriesView
 from readingroom.viewers.presented import presented
@@ -20,13 +21,13 @@ _SHOWN_ROWS = 50
 
 
 class Series:
-    """One DICOM series: its files, read when asked for. `rows`: its part of the dataset's index.csv, where there is
+    """One DICOM series: its files, read when asked for. `row`: what the dataset's index.csv says of it, where there is
     one; else the header of its first file tells the same."""
 
-    def __init__(self, folder: Path, dataset: str, rows: Sequence[Row] = ()) -> None:
+    def __init__(self, folder: Path, dataset: str, row: SeriesRow | None = None) -> None:
         self.folder = folder
         self.dataset = dataset
-        self._rows = rows
+        self._row = row
 
     @property
     def uid(self) -> str:
@@ -52,24 +53,23 @@ class Series:
     @property
     def modality(self) -> str:
         """For example CT, MR, US."""
-        return self._rows[0].modality if self._rows else self._first.modality
+        return self._row.modality if self._row else self._first.modality
 
     @property
     def description(self) -> str:
         """Series Description, or an empty text."""
-        return self._rows[0].description if self._rows else self._first.description
+        return self._row.description if self._row else self._first.description
 
     @property
     def n(self) -> int:
         """How many files (SOP Instances) it holds."""
-        return len(self._rows or self.files)
+        return self._row.n if self._row else len(self.files)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(pictures, rows, columns) as index or first header let expect; empty where the series holds no images."""
-        if self._rows:
-            first = self._rows[0]
-            return (sum(r.frames for r in self._rows), first.rows, first.columns) if first.frames else ()
+        if self._row:
+            return self._row.shape
         planes = self._first.planes
         return (self.n * len(planes), planes[0].rows, planes[0].columns) if planes else ()
 
@@ -78,8 +78,8 @@ class Series:
         """Pixel Spacing (between rows, between columns) in mm by index or first header, or None.
 
         The distance between slices follows from all positions: see `volume().spacing`."""
-        if self._rows:
-            row, _, column = self._rows[0].spacing.partition("\\")
+        if self._row:
+            row, _, column = self._row.spacing.partition("\\")
             return (float(row), float(column)) if column else None
         planes = self._first.planes
         return planes[0].spacing if planes else None
@@ -140,11 +140,8 @@ class Dataset:
         return DatasetCard.read(self.folder.parent, self.name)
 
     @cached_property
-    def _index(self) -> dict[tuple[str, str], list[Row]]:
-        found: dict[tuple[str, str], list[Row]] = {}
-        for row in index_of(self.folder, self.name) or ():
-            found.setdefault((row.study, row.series), []).append(row)
-        return found
+    def _index(self) -> list[SeriesRow] | None:
+        return series_of(self.folder, self.name)
 
     @property
     def version(self) -> str:
@@ -159,11 +156,7 @@ class Dataset:
     def series(self) -> "Listing[Series]":
         """Its series, sorted by study and series UID. Reads index.csv, and no image."""
         if self._index:
-            return Listing(
-                [Series(self.folder / study / uid, self.name, rows) for (study, uid), rows in self._index.items()],
-                "series",
-                _SERIES_COLUMNS,
-            )
+            return Listing(_Indexed(self.folder, self.name, self._index), "series", _SERIES_COLUMNS)
         studies = folders(self.folder, self.name)
         return Listing(
             [Series(folder, self.name) for study in studies for folder in folders(study, self.name)],
@@ -176,6 +169,24 @@ class Dataset:
 
     def _repr_html_(self) -> str:
         return Listing([self], "datasets", _DATASET_COLUMNS)._repr_html_()
+
+
+@dataclass(frozen=True, slots=True)
+class _Indexed(Sequence[Series]):
+    """The series of an index, each made when it is asked for."""
+
+    folder: Path
+    dataset: str
+    rows: Sequence[SeriesRow]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return _Indexed(self.folder, self.dataset, self.rows[index])
+        row = self.rows[index]
+        return Series(self.folder / row.study / row.series, self.dataset, row)
 
 
 @dataclass(frozen=True)

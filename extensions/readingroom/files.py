@@ -1,6 +1,5 @@
 """DICOM files below /data, read with errors that say in a sentence what happened."""
 
-import csv
 import errno
 import json
 from collections.abc import Iterator
@@ -85,41 +84,6 @@ class DatasetCard:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{path} could not be understood: {error!r}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What index.csv says about one instance, as far as tables of series need it."""
-
-    path: str
-    study: str
-    series: str
-    modality: str
-    description: str
-    rows: int
-    columns: int
-    frames: int
-    spacing: str
-    """Pixel Spacing as DICOM writes it: row\\column in mm, or empty."""
-
-
-def index_of(folder: Path, dataset: str) -> list[Row] | None:
-    """The rows of `folder`/index.csv, or None where there is none. Raises AccessEnded, Damaged, BadInput."""
-    path = folder / "index.csv"
-    try:
-        with reading(path, dataset), path.open(encoding="utf-8", newline="") as file:
-            return [_index_row(row) for row in csv.DictReader(file)]
-    except NotFound:
-        return None
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise BadInput(f"{path} could not be understood: {error!r}") from error
-
-
-def _index_row(row: dict[str, str]) -> Row:
-    return Row(
-        row["path"], row["study"], row["series"], row["modality"], row["description"],
-        int(row["rows"]), int(row["columns"]), int(row["frames"]), row["spacing"],
-    )  # fmt: skip
 
 
 def folders(path: Path, dataset: str) -> list[Path]:
