@@ -8,8 +8,6 @@ from readingroom.errors import BadInput
 from readingroom.index import series_of
 
 HEAD = "path,patient,study_date,modality,description,body_part,rows,columns,frames,spacing,study,series,instance,new\n"
-    "path,patient,study_date,modality,description,body_part,rows,columns,frames,spacing,study,series,instance,later\n"
-)
 
 
 def write(folder, rows, head=HEAD):
