@@ -114,8 +114,10 @@ def _offsets(found: pydicom.Dataset, count: int, path: Path) -> npt.NDArray[np.f
 
 def codes(doses: npt.NDArray[np.float32], highest: float) -> npt.NDArray[np.uint16]:
     """What travels: 0 outside the grid and below 0, else 1 + dose / highest * STEPS, rounded half up."""
-    share = np.nan_to_num(doses.astype(np.float64), nan=-1.0) / highest
-    return np.where(share < 0, 0, np.floor(np.clip(share, 0, 1) * STEPS + 0.5) + 1).astype(np.uint16)
+    steps = np.nan_to_num(doses, nan=-1.0) * np.float32(STEPS / highest)
+    coded: npt.NDArray[np.uint16] = (np.clip(steps, 0, STEPS) + np.float32(1.5)).astype(np.uint16)
+    coded[steps < 0] = 0
+    return coded
 
 
 def washed(

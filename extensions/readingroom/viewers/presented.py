@@ -63,6 +63,7 @@ class PresentedPictures:
         return (
             *self.state.notes,
             *(["windows and areas that differ from picture to picture"] if differ else []),
+            *([] if all(one.windows or one.luts for one in self.said) else ["no window: that of the images is used"]),
             *(
                 ["the images' own values: windows and values are those of the state's rescale"]
                 if self._rescaled

@@ -373,6 +373,10 @@ class SeriesView(Annotated, Washed, Brushed, anywidget.AnyWidget):  # type: igno
         drawn = [line for one in self.drawings if one["index"] == self.index for line in one["lines"]]
         return [*found, *((line, None) for line in drawn)]
 
+    def _words(self) -> str:
+        notes = self._pictures.notes if isinstance(self._pictures, PresentedPictures) else ()
+        return self.describe() + (f"; not as the presentation state says: {'; '.join(notes)}" if notes else "")
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live view, and a still picture with its words for wherever no kernel runs: saved pages, nbconvert."""
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -380,9 +384,9 @@ class SeriesView(Annotated, Washed, Brushed, anywidget.AnyWidget):  # type: igno
             return None
         data, metadata = bundle
         if self._static == "none":
-            return {**data, "text/plain": self.describe()}, metadata
+            return {**data, "text/plain": self._words()}, metadata
         try:
-            still = {"image/png": base64.b64encode(self.snapshot()).decode(), "text/plain": self.describe()}
+            still = {"image/png": base64.b64encode(self.snapshot()).decode(), "text/plain": self._words()}
         except ReadingRoomError as error:
             still = {"text/plain": str(error)}
         return {**data, **still}, metadata

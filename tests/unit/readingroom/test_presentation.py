@@ -4,6 +4,7 @@ import pydicom
 import pytest
 from tests.support.dicom_series import ct, instance, phantom, write_series
 from tests.support.presentation import graphic, state, text
+from tests.support.structures import box, structure_set
 
 from readingroom.data import Series
 from readingroom.errors import BadInput
@@ -171,13 +172,16 @@ def test_what_is_not_followed_is_said(series, tmp_path):
     made = state(in_order(series), [graphic("POLYLINE", np.array([[1.0, 1.0], [2.0, 2.0]]))], ShutterShape="BITMAP")
     made.GraphicAnnotationSequence[0].GraphicObjectSequence[0].GraphicAnnotationUnits = "MATRIX"
     made.DisplayedAreaSelectionSequence[0].PresentationSizeMode = "TRUE SIZE"
+    del made.SoftcopyVOILUTSequence
     view = presented(series, tmp_path, made)
     assert view.about["notes"] == [
         "a shutter (bitmap): what it hides is shown",
         "the size true size: its area is fitted into the view",
         "1 graphics or texts whose place or kind this view does not know",
+        "no window: that of the images is used",
     ]
     assert view._pictures.graphics(0) == []
+    assert view._repr_mimebundle_()[0]["text/plain"].endswith("; no window: that of the images is used")
 
 
 @pytest.mark.parametrize(("rotation", "flip"), TURNS)
@@ -201,6 +205,15 @@ def test_shutters_hide_what_they_are_meant_to(series, tmp_path, rotation, flip):
     assert (found == found[..., :1]).all()
     view.clear_overlays()
     assert view.grey().ndim == 2
+
+
+def test_contours_turn_with_the_pictures(series, tmp_path):
+    made = structure_set([("lung", None, [box(20, 10, 60, 30, 102.5)])], "1.2.3.9")
+    made.save_as(tmp_path / "rt.dcm", enforce_file_format=True)
+    view = presented(series, tmp_path, state(in_order(series), ImageRotation=270, ImageHorizontalFlip="N"))
+    mask = np.zeros((64, 48), bool)
+    mask[20:60, 10:30] = True
+    np.testing.assert_array_equal(view.overlay(tmp_path / "rt.dcm").mask("lung")[1], expected_turn(mask, 270, "N"))
 
 
 def test_a_segmentation_turns_with_the_pictures(series, tmp_path):

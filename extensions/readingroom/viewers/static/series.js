@@ -171,11 +171,12 @@ function makeLoader(source, count, fills, onFrame, onError) {
 
   function keep(index, frame) {
     cache.set(index, frame);
-    held += frame.data.byteLength;
+    frame.weighs = [frame.data, frame.labels, frame.weights, frame.dose].reduce((sum, one) => sum + (one ? one.byteLength : 0), 0);
+    held += frame.weighs;
     for (const [old, dropped] of cache) {
       if (held <= CACHE_BYTES || old === wish) break;
       cache.delete(old);
-      held -= dropped.data.byteLength;
+      held -= dropped.weighs;
     }
   }
   function consider(index) {
