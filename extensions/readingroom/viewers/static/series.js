@@ -374,11 +374,10 @@ function render({ model, el }) {
   };
   let frame = null;
   let waitingTimer = null;
-  const wash = makeWash(model, () => {
+  const wash = makeWash(model, page, () => {
     state.wash = wash.wash();
     draw();
   }, () => loader.forget());
-  page.legend.after(wash.root);
   const presented = makePresented(model, about, page);
   const save = throttled(50, () => model.save_changes());
 

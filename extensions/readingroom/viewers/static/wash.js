@@ -12,14 +12,14 @@ function washOver(bytes, codes, { highest, colours, threshold, opacity }) {
 }
 
 // `changed` is called when the picture has to be drawn again, `renewed` when another dose has come, or none.
-function makeWash(model, changed, renewed) {
+function makeWash(model, page, changed, renewed) {
   const bar = element("span", { class: "rr-dose-bar", "aria-hidden": "true" });
   const ends = element("span", { class: "rr-dose-ends" });
   const title = element("span", {});
   const least = element("input", { type: "number", min: "0", step: "any", class: "rr-rate" });
   const opacity = element("input", { type: "range", min: "0", max: "1", step: "0.05" });
   const unit = element("span", {});
-  const root = element("div", { class: "rr-bar rr-dose", role: "group", "aria-label": "Dose", hidden: "" },
+  const root = element("div", { class: "rr-bar rr-dose", role: "group", "aria-label": "Dose" },
     title, element("span", { class: "rr-dose-scale" }, bar, ends),
     element("label", {}, "From ", least, " ", unit), element("label", {}, "Opacity ", opacity));
   function wash() {
@@ -34,8 +34,9 @@ function makeWash(model, changed, renewed) {
   }
   function renew() {
     const found = wash();
-    root.hidden = found === null;
-    if (found) {
+    if (!found) root.remove();
+    else {
+      page.legend.after(root);
       title.textContent = `Dose ${found.title}`.trim();
       unit.textContent = found.unit;
       ends.replaceChildren(...[0, found.highest / 2, found.highest].map((dose) => element("span", {}, `${Number(dose.toPrecision(3))}`)));
@@ -57,7 +58,7 @@ function makeWash(model, changed, renewed) {
   const followed = { "change:wash": renew, "change:dose_threshold": follow, "change:dose_opacity": follow };
   for (const [event, action] of Object.entries(followed)) model.on(event, action);
   return {
-    root, wash, renew,
+    wash, renew,
     stop() {
       for (const [event, action] of Object.entries(followed)) model.off(event, action);
     },
