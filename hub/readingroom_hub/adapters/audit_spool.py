@@ -1,7 +1,7 @@
 """A node's spool: audit records on its own disk, sealed, until the repository has them.
 
     lock         held by the process that uses the spool
-    head         a sealed word: the first and last file that must be there
+    head         a sealed word: the files that must be there, and the sizes of those that nobody writes to any more
     00000001     a sealed chain of records, up to about a megabyte; gone once the repository has all of it
     *.damaged    what could not be opened, set aside after the repository was told
 
@@ -83,9 +83,9 @@ class Spool:
             write_new(key, os.urandom(_SECRET))
         self._secret = read_secret(key, "the spool's key")
         listed, last = self._read_head(head, is_new)
-        for number in sorted(on_disk | listed):
+        for number in sorted(on_disk | listed.keys()):
             if number in listed or number > last:
-                self._read(number)
+                self._read(number, listed.get(number))
             else:  # handed over; a kill came before it was removed
                 self._path(number).unlink()
         self._current = max([last, *on_disk])
@@ -93,21 +93,21 @@ class Spool:
             self._write_head()
             self._remove([n for n, f in self._files.items() if not f.waiting])
 
-    def _read_head(self, head: Path, is_new: bool) -> tuple[set[int], int]:
+    def _read_head(self, head: Path, is_new: bool) -> tuple[dict[int, int | None], int]:
         try:
             file = head.read_bytes()
         except FileNotFoundError:
             if not is_new:
                 self.damage.append(f"{head} is gone: records that this node had not handed over may be lost")
-            return set(), 0
+            return {}, 0
         opened = open_chain(self._secret, f"{self._node}/head", file)
         if not opened.entries:
             self.damage.append(f"{head} was changed, or is another node's: {opened.damage or 'it is cut short'}")
-            return set(), 0
+            return {}, 0
         found = json.loads(opened.entries[0])
-        return set(found["files"]), int(found["last"])
+        return dict(found["files"]), int(found["last"])
 
-    def _read(self, number: int) -> None:
+    def _read(self, number: int, ended: int | None) -> None:
         path, file = self._path(number), _File()
         try:
             data = path.read_bytes()
@@ -123,15 +123,20 @@ class Spool:
             self.left.append(parcel)
         file.size = len(data)
         self._files[number] = file
-        if opened.damage:
-            self.damage.append(f"{path}: {opened.damage}; {len(opened.entries)} entries before it are whole")
+        damage = opened.damage
+        if damage is None and ended is not None and len(data) != ended:
+            damage = f"it was left with {ended} bytes and has {len(data)}"
+        if damage:
+            self.damage.append(f"{path}: {damage}; its first {len(opened.entries)} entries are whole")
             self._damaged.append(number)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:08}"
 
     def _write_head(self) -> None:
-        word = json.dumps({"files": sorted(self._files), "last": self._current})
+        written = self._current if self._fd >= 0 else None
+        files = [(n, None if n == written else f.size) for n, f in sorted(self._files.items())]
+        word = json.dumps({"files": files, "last": self._current})
         chain = Chain(self._secret, f"{self._node}/head")
         with whole_file(self.folder / "head") as file:
             file.write(chain.header + chain.seal(word.encode()))
@@ -214,20 +219,21 @@ class Spool:
         self._remove([n for n in done if n in self._files])
 
     def _remove(self, numbers: list[int]) -> None:
-        """Out of the head first. Where the disk is too full for that, they are emptied, and removed another time."""
+        """Out of the head first; where the disk is too full for that, they are emptied before."""
         if not numbers or self.damage:  # while damaged, the head stays as evidence, and all that it names
             return
         gone = {n: self._files.pop(n) for n in numbers}
         try:
-            self._write_head()
+            try:
+                self._write_head()
+            except (OSError, StoreUnavailable):
+                for number in numbers:
+                    os.truncate(self._path(number), 0)
+                self._write_head()
             for number in numbers:
                 self._path(number).unlink(missing_ok=True)
         except (OSError, StoreUnavailable):
             self._files |= gone
-            with contextlib.suppress(OSError):
-                for number in numbers:
-                    os.truncate(self._path(number), 0)
-                    gone[number].size = 0
 
     def settle(self) -> None:
         """The repository knows of the damage: set it aside. Raises StoreUnavailable, OSError."""
