@@ -38,6 +38,17 @@ class SeriesRow:
     middle: str
     """SOP Instance UID of the instance in the middle, by Instance Number."""
 
+    thickness: str
+    """Slice Thickness in mm."""
+    kernel: str
+    """Convolution Kernel."""
+    sex: str
+    """M, F or O."""
+    age: str
+    """Band of ten years: 0-9 and so on, 90+."""
+    model: str
+    """Manufacturer's Model Name."""
+
     @property
     def shape(self) -> tuple[int, ...]:
         """(pictures, rows, columns); empty where the series holds no images."""
@@ -45,8 +56,11 @@ class SeriesRow:
 
 
 _NEEDED = ("study", "series", "modality", "description", "rows", "columns", "frames", "spacing")
-# As indices of older mounts lack some of the others, so may these.
-_TEXTS = ("patient", "study_date", "modality", "description", "body_part", "spacing")
+# What an index lacks of these is empty.
+_TEXTS = (
+    "patient", "study_date", "modality", "description", "body_part", "spacing", "thickness", "kernel", "sex", "age",
+    "model",
+)  # fmt: skip
 
 
 def series_of(folder: Path, dataset: str) -> list[SeriesRow] | None:

@@ -44,12 +44,31 @@ class Instance:
     """Pictures in it; 0, like rows and columns, where it is no image."""
     spacing: str = ""
     """Pixel Spacing as DICOM writes it: row\\column in mm."""
+    thickness: str = ""
+    """Slice Thickness in mm."""
+    kernel: str = ""
+    """Convolution Kernel; several are joined by a backslash."""
+    sex: str = ""
+    """Patient's Sex: M, F or O."""
+    age: str = ""
+    """Ten-year band of Patient's Age: 0-9 and so on, 90+."""
+    model: str = ""
+    """Manufacturer's Model Name."""
 
     @property
     def object_name(self) -> str:
         """The object's name below its data key's folder: spread over 256 folders by the SOP Instance UID's hash."""
         h = hashlib.sha256(self.instance.encode()).hexdigest()
         return f"{h[:2]}/{h}"
+
+
+_OMITTED = ("thickness", "kernel", "sex", "age", "model")
+"""Not written where they are empty: versions that were published before there were such fields keep their bytes."""
+
+
+def fields_of(instance: Instance) -> dict[str, Any]:
+    """An instance's fields as its line in the manifest has them; `instance_of` reads them back."""
+    return {name: value for name, value in asdict(instance).items() if value or name not in _OMITTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +95,7 @@ class Manifest:
             "profile": self.profile,
             "instances": len(self.instances),
         }
-        for row in (head, *(asdict(i) for i in sorted(self.instances))):
+        for row in (head, *(fields_of(i) for i in sorted(self.instances))):
             yield json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
     def digest(self) -> VersionDigest:
@@ -114,7 +133,7 @@ def instance_of(row: dict[str, Any]) -> Instance:
     They are only ever appended: an older manifest lacks the later ones. What repeats is kept once in memory."""
     for name in ("study", "series", "sop_class"):
         row[name] = _uid(row[name])
-    for name in ("modality", "patient", "study_date", "description", "body_part", "spacing"):
+    for name in ("modality", "patient", "study_date", "description", "body_part", "spacing", *_OMITTED):
         if name in row:
             row[name] = intern(row[name])
     row["instance"] = UID(row["instance"])

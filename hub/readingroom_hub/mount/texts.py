@@ -28,6 +28,11 @@ COLUMNS = (
     "study",
     "series",
     "instance",
+    "thickness",
+    "kernel",
+    "sex",
+    "age",
+    "model",
 )
 """Of index.csv and index.parquet, format 1: columns are only ever appended."""
 
@@ -89,6 +94,11 @@ def _row(i: Instance, path: str) -> tuple[object, ...]:
         i.study,
         i.series,
         i.instance,
+        i.thickness,
+        i.kernel,
+        i.sex,
+        i.age,
+        i.model,
     )
 
 
@@ -106,7 +116,9 @@ Dataset version `{version.label}` ({version.digest}), de-identified for project 
 - de-identification: {manifest.profile}
 
 `index.csv` has one row for each instance, so you need not open the images to find what you look for. `path` starts
-here, at this folder. `patient` is a pseudonym, dates are shifted. `spacing` is row\\column in mm, as DICOM writes it.
+here, at this folder. `patient` is a pseudonym, dates are shifted. `spacing` is row\\column in mm, as DICOM writes it,
+`thickness` that of slices in mm, `age` a band of ten years. What de-identification took away is empty, and so are
+`thickness`, `kernel`, `sex`, `age` and `model` in versions from before they were listed.
 
     import pandas, pydicom
     index = pandas.read_csv("/data/{version.dataset}/index.csv", dtype={{"patient": str, "study_date": str}})

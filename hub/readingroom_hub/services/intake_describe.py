@@ -1,13 +1,18 @@
 """An instance's line in the manifest, from its de-identified header only: what is listed is what is stored."""
 
 import hashlib
+import re
 import warnings
+from math import isfinite
+from typing import Any
 
 import pydicom
 
 from readingroom_hub.deid.engine import Deidentified
 from readingroom_hub.model.dataset import Instance
 from readingroom_hub.model.ids import UID
+
+_PER_YEAR = {"D": 365, "W": 52, "M": 12, "Y": 1}
 
 
 def describe(done: Deidentified, *, digest: bool = True) -> Instance:
@@ -35,6 +40,11 @@ def describe(done: Deidentified, *, digest: bool = True) -> Instance:
             columns=columns,
             frames=(_whole(header, "NumberOfFrames") or 1) if rows and columns else 0,
             spacing=_spacing(header),
+            thickness=_thickness(header),
+            kernel=_kernel(header),
+            sex=_sex(_text(header, "PatientSex")),
+            age=age_band(_text(header, "PatientAge")),
+            model=_text(header, "ManufacturerModelName"),
         )
 
 
@@ -44,6 +54,10 @@ def _text(header: pydicom.Dataset, keyword: str) -> str:
         value = str(header.get(keyword) or "")
     except (ValueError, TypeError, NotImplementedError):
         return ""
+    return _line(value)
+
+
+def _line(value: str) -> str:
     return " ".join(value.encode(errors="replace").decode().split())
 
 
@@ -54,13 +68,49 @@ def _whole(header: pydicom.Dataset, keyword: str) -> int:
         return 0
 
 
+def _sex(value: str) -> str:
+    return value if value in {"M", "F", "O"} else ""
+
+
+def age_band(age: str) -> str:
+    """The band of ten years that a Patient's Age (VR AS: 045Y, 018M, 003W, 002D) lies in; empty where it is none.
+
+    90 and more is one band, as 45 CFR 164.514(b)(2)(i)(C) has it."""
+    found = re.fullmatch(r"(\d{3})([DWMY])", age)
+    if not found:
+        return ""
+    decade = int(found[1]) // _PER_YEAR[found[2]] // 10
+    return "90+" if decade >= 9 else f"{decade * 10}-{decade * 10 + 9}"
+
+
+def _group(header: pydicom.Dataset, keyword: str, sequence: str, item: str) -> Any:
+    """Of the object, or of all its frames (Shared Functional Groups, PS3.3 C.7.6.16)."""
+    value = header.get(keyword)
+    if value is None:
+        value = header.SharedFunctionalGroupsSequence[0][sequence][0][item].value
+    return value
+
+
 def _spacing(header: pydicom.Dataset) -> str:
-    """Of the object, or of all its frames (Pixel Measures Sequence, PS3.3 C.7.6.16.2.1)."""
     try:
-        value = header.get("PixelSpacing")
-        if value is None:
-            value = header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing
-        row, column = (float(v) for v in value)
-    except (AttributeError, IndexError, ValueError, TypeError):
+        row, column = (float(v) for v in _group(header, "PixelSpacing", "PixelMeasuresSequence", "PixelSpacing"))
+    except (AttributeError, IndexError, KeyError, ValueError, TypeError):
         return ""
     return f"{row:.6g}\\{column:.6g}"
+
+
+def _thickness(header: pydicom.Dataset) -> str:
+    try:
+        value = float(_group(header, "SliceThickness", "PixelMeasuresSequence", "SliceThickness"))
+    except (AttributeError, IndexError, KeyError, ValueError, TypeError):
+        return ""
+    return f"{value:.6g}" if isfinite(value) and value > 0 else ""
+
+
+def _kernel(header: pydicom.Dataset) -> str:
+    try:
+        value = _group(header, "ConvolutionKernel", "CTReconstructionSequence", "ConvolutionKernel")
+    except (AttributeError, IndexError, KeyError, ValueError, TypeError, NotImplementedError):
+        return ""
+    parts = [value] if isinstance(value, str) else list(value or ())
+    return "\\".join(_line(str(part)) for part in parts)
