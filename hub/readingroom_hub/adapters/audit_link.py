@@ -19,8 +19,6 @@ from readingroom_hub.model.audit import Receipt
 
 _FRAME_RECORDS = 500
 _FRAME_BYTES = 1 << 19
-_FRAMES_UNDER_WAY = 2
-"""One is committed while the next is on its way; more would only make the frames smaller."""
 _GATHER_SECONDS = 0.025
 """How long posted records may wait for others. A frame costs both processes more than a record does: a thread to wake,
 a write, a commit, a reply. A kill loses what waited, which a durable intent covers."""
@@ -108,7 +106,8 @@ class Link:
         """Queue records. `wake=False` is for a caller who goes on to `pump`; else the sending thread collects them.
 
         Without a waiter they stay for `_GATHER_SECONDS`, or until something more urgent is queued behind them. While
-        two frames are under way, the queue grows; the thread that reads the next reply sends all of it."""
+        a frame is under way, the queue grows; the thread that reads its reply sends all of it. A second frame would
+        only wait for the first one's commit, and each commit costs as much as twenty records."""
         with self._changed:
             if group.waiters:
                 self._due = 0.0
@@ -125,7 +124,7 @@ class Link:
         if isinstance(self._queue[0], bytes):
             return True
         ripe = len(self._queue) >= _GATHER_GROUPS or time.monotonic() >= self._due
-        return ripe and len(self._sent) < _FRAMES_UNDER_WAY
+        return ripe and not self._sent
 
     def _patience(self) -> float | None:
         """Seconds until the sending thread looks again by itself. With the lock held."""
@@ -218,11 +217,11 @@ class Link:
         with self._changed:
             groups = self._sent.pop(reply["n"], None)
             answers = self._calls.pop(reply["n"], None)
+        self.pump()  # first: the repository then works while those who waited are woken
         if answers:
             answers.put(reply)
         elif groups is not None:
             self._acknowledged(groups, reply)
-        self.pump()
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:
