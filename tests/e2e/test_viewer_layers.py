@@ -72,7 +72,8 @@ def room(tmp_path_factory):
     with running_lab(home, home / "data") as lab, chromium_page() as (page, guard):
         files = write_all(home)
         load = "import readingroom\nseries = readingroom.dataset('layers').series()[0]"
-        load += "\nview = series.view(index=2)\nview"
+        load += "\nview, asked = series.view(index=2), []"
+        load += "\nview.on_msg(lambda _view, content, _buffers: asked.append(content.get('z')))\nview"
         open_notebook(page, lab, "layers.ipynb", load, "shown = series.present('gsps.dcm', index=2)\nshown")
         views = [Viewer(page, len(ARRAY), page.locator(".rr-view").nth(n)) for n in (0, 1)]
         views[0].root.scroll_into_view_if_needed()
@@ -98,6 +99,8 @@ def test_overlay_planes_lie_on_their_pixels(room):
     expected = greys(2)
     expected[20:50, 10:50][BITS] = COLOURS[0]
     np.testing.assert_array_equal(view.colours(), expected)
+    # Each read of a file is on the record: the slice on the screen comes first, and only those ahead of it follow.
+    in_kernel(page, "assert asked[0] == 2 and min(asked) == 2, asked")
     view.stage.focus()
     page.keyboard.press("ArrowDown")
     view.arrive(3)

@@ -633,7 +633,7 @@ function render({ model, el }) {
   followed["change:invert"]();
   placeCross();
   nameOverlays();
-  wash.renew();
+  wash.build();
   controls.brush.follow();
   controls.measure.listAll();
   // Who asked for less motion starts it by hand.

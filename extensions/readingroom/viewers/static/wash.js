@@ -32,7 +32,7 @@ function makeWash(model, page, changed, renewed) {
     opacity.value = String(model.get("dose_opacity"));
     changed();
   }
-  function renew() {
+  function build() {
     const found = wash();
     if (!found) root.remove();
     else {
@@ -45,6 +45,10 @@ function makeWash(model, page, changed, renewed) {
       bar.style.background = `linear-gradient(to right, ${stops.join()})`;
     }
     follow();
+  }
+  // At first no picture is there to come again: to ask for one would read a slice that nobody looks at.
+  function renew() {
+    build();
     renewed();
   }
   function write(name, value) {
@@ -58,7 +62,7 @@ function makeWash(model, page, changed, renewed) {
   const followed = { "change:wash": renew, "change:dose_threshold": follow, "change:dose_opacity": follow };
   for (const [event, action] of Object.entries(followed)) model.on(event, action);
   return {
-    wash, renew,
+    wash, build,
     stop() {
       for (const [event, action] of Object.entries(followed)) model.off(event, action);
     },
