@@ -3,10 +3,12 @@
 import contextlib
 import dataclasses
 import signal
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.hub_room import free_ports
 from tests.support.mount_process import MountProcess, soon
 from tests.support.mount_world import Published, read
 from tests.support.node_world import NodeWorld, node_world
@@ -37,7 +39,15 @@ class Room(MountProcess):
             audit_tls_key_file=tls.key,
             audit_tls_ca_file=tls.ca,
             audit_spool_seconds=2,
+            mount_metrics_port=free_ports(1),
         )
+
+    def metric(self, name: str) -> float:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.settings.mount_metrics_port}/metrics", timeout=5
+        ) as answer:
+            lines = answer.read().decode().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
 @pytest.fixture
@@ -75,6 +85,8 @@ def test_reads_go_on_without_the_repository_up_to_the_limit_and_all_of_them_come
     soon(lambda: len(room.records("read-intent")) == 1)
     room.audit_server.stop(signal.SIGKILL)
     assert opens(second)  # its intent is durable on the node
+    assert room.metric("readingroom_mount_audit_records") >= 1
+    soon(lambda: room.metric("readingroom_mount_audit_seconds") > 0.5)
     soon(lambda: not opens(third) and not opens(fourth))  # the oldest waits for two seconds: no further
     assert b"may go no further ahead: audit records wait for the repository" in read(folder / "data/README.txt")
     room.stop(signal.SIGKILL)

@@ -171,10 +171,18 @@ class NodeAuditTrail(AuditTrail):
         self._new.append(held)
         return held
 
+    def behind(self) -> tuple[int, float]:
+        """See the port."""
+        with self._changed:
+            return self._records, self._age()
+
+    def _age(self) -> float:
+        oldest = next(iter(self._out or self._new), None)
+        return _boot() - oldest.since if oldest else 0.0
+
     def _too_far(self, more: int) -> str:
         """Why the node may not run ahead by so many records more; "" where it may. With the lock held."""
-        oldest = next(iter(self._out or self._new), None)
-        age = _boot() - oldest.since if oldest else 0.0
+        age = self._age()
         if self._debt:
             return "its audit spool was damaged, and the repository does not know yet"
         if self._records + more > self._ahead.records:

@@ -43,19 +43,28 @@ def timed(request: str, act: Callable[[A, B], R]) -> Callable[[A, B], R]:
 
 
 class Counts(Collector):
-    """`keys` gives the data keys in memory, `sessions` the counts of each attached session by (session, project)."""
+    """`keys` gives the data keys in memory, `sessions` the counts of each attached session by (session, project),
+    `behind`, on a node, how many audit records wait for the repository and the age of the oldest."""
 
     def __init__(
-        self, keys: Callable[[], int], sessions: Callable[[], Mapping[tuple[str, str], Mapping[str, int]]]
+        self,
+        keys: Callable[[], int],
+        sessions: Callable[[], Mapping[tuple[str, str], Mapping[str, int]]],
+        behind: Callable[[], tuple[int, float] | None],
     ) -> None:
         self._keys = keys
         self._sessions = sessions
+        self._behind = behind
 
     def collect(self) -> Iterable[Metric]:
         """As of now."""
         sessions = self._sessions()
         yield GaugeMetricFamily("readingroom_mount_sessions", "Attached sessions.", len(sessions))
         yield GaugeMetricFamily("readingroom_mount_keys", "Data keys in memory.", self._keys())
+        if (behind := self._behind()) is not None:
+            text = "Audit records that the repository has not confirmed"
+            yield GaugeMetricFamily("readingroom_mount_audit_records", f"{text}.", behind[0])
+            yield GaugeMetricFamily("readingroom_mount_audit_seconds", f"{text}: age of the oldest.", behind[1])
         files = GaugeMetricFamily("readingroom_mount_open_files", "Files that a session holds open.", labels=_LABELS)
         counters = {
             "opens": CounterMetricFamily("readingroom_mount_opens", "Files opened.", labels=_LABELS),

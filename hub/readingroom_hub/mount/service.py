@@ -63,7 +63,8 @@ def _serve(settings: Settings) -> None:
         signal.signal(number, ask_to_stop)
     with contextlib.ExitStack() as undo:
         if settings.mount_metrics_port:
-            undo.callback(publish(Counts(lambda: library.keys, daemon.counts), settings.mount_metrics_port))
+            counts = Counts(lambda: library.keys, daemon.counts, audit.behind)
+            undo.callback(publish(counts, settings.mount_metrics_port))
         undo.callback(daemon.stop)
         if settings.audit_remote:  # how far a node may run ahead is its own word: let the record have it
             audit.append([configuration(running(settings))])

@@ -65,6 +65,10 @@ class AuditTrail(ABC):
     def flush(self) -> None:
         """Return once everything posted before is durable."""
 
+    def behind(self) -> tuple[int, float] | None:
+        """On a node: records that the repository has not confirmed, and the age of the oldest (seconds)."""
+        return None
+
 
 class AuditRepository(AuditTrail):
     """The repository itself, for processes of its machine."""
