@@ -12,7 +12,7 @@ from readingroom.errors import NotFound
 from readingroom.files import DatasetCard, dicom_files, folders
 from readingroom.index import SeriesRow, series_of
 from readingroom.planes import Header, read_header
-from readingroom.viewers import MprView, SeriesView
+from readingroom.viewers import MprView, SeriesView, kinds
 from readingroom.viewers.presented import presented
 from readingroom.volume import Frames, Volume
 
@@ -100,9 +100,14 @@ class Series:
         missing; NotAVolume."""
         return suv.volume(self.files, self.dataset, kind)
 
-    def view(self, **traits: Any) -> SeriesView:
-        """A viewer that decodes the slice on the screen, and holds no volume. `traits`: index, window, invert;
-        static="none" keeps no picture in a saved page."""
+    def view(self, **traits: Any) -> Any:
+        """A SeriesView: it decodes the slice on the screen, and holds no volume. `traits`: index, window, invert;
+        static="none" keeps no picture in a saved page.
+
+        A series without pictures: a StructuredReport, a TraceView of waveforms, or a PagesView of documents.
+        Raises NotAVolume for what has no viewer; AccessEnded, Damaged, NotFound."""
+        if not self.shape and self.files and (found := kinds.view_of(self.files, self.dataset, **traits)) is not None:
+            return found
         return SeriesView(self.frames(), **traits)
 
     def present(self, path: str | Path, **traits: Any) -> SeriesView:

@@ -11,8 +11,8 @@ import pydicom
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 
-from readingroom.errors import Damaged
 from readingroom.files import reading
+from readingroom.objects import undecodable
 from readingroom.voi import NamedWindow, VoiLut, Window, flipped, function_of, unit_of, voi_luts, windows_of
 
 Vector = tuple[float, ...]
@@ -133,7 +133,7 @@ def read_header(path: Path, dataset: str) -> Header:
             found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_KEYWORDS + _OVERLAY_NAMES)
         return _header(found, path, dataset)
     except (pydicom.errors.InvalidDicomError, ValueError, TypeError, EOFError) as error:
-        raise _undecodable(path, dataset) from error
+        raise undecodable(path, dataset) from error
 
 
 def _header(found: pydicom.Dataset, path: Path, dataset: str) -> Header:
@@ -237,7 +237,7 @@ def decode(plane: Plane) -> Stored:
                 return _looked_up(plane)
             pixels = pixel_array(plane.path, index=plane.frame)
     except (pydicom.errors.InvalidDicomError, ValueError, TypeError, AttributeError, EOFError, RuntimeError) as error:
-        raise _undecodable(plane.path, plane.dataset) from error
+        raise undecodable(plane.path, plane.dataset) from error
     if plane.coloured:
         return Stored(_eight_bits(pixels))
     return Stored(pixels, plane.slope, plane.intercept, plane.luts)
@@ -253,10 +253,3 @@ def _looked_up(plane: Plane) -> Stored:
 
 def _eight_bits(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return (pixels >> (8 * pixels.dtype.itemsize - 8)).astype(np.uint8)
-
-
-def _undecodable(path: Path, dataset: str) -> Damaged:
-    return Damaged(
-        f"{path.name} of {dataset} could not be decoded: its content is damaged or in a form that pydicom cannot read; "
-        "tell your data steward."
-    )

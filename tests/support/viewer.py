@@ -1,5 +1,6 @@
 """The viewer in a page of JupyterLab, as its user sees it, and notebooks to put it in."""
 
+import importlib.resources
 import json
 import re
 
@@ -149,11 +150,30 @@ def in_each_theme(page):
         yield theme
 
 
+def serious(page, root):
+    """What axe-core finds wrong with `root`, seriously or worse, by theme and rule."""
+    page.add_script_tag(content=(importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text())
+    found = {}
+    for theme in in_each_theme(page):
+        result = page.evaluate("root => window.axe.run(root)", root.element_handle())
+        assert result["passes"]
+        found |= {
+            (theme, one["id"]): [node["html"] + node["failureSummary"] for node in one["nodes"]]
+            for one in result["violations"]
+            if one["impact"] in {"serious", "critical"}
+        }
+    return found
+
+
 def themes(page, root, folder, name):
     """Pictures of `root` in light and in dark, small enough for the documentation; the page stays light."""
     for theme in in_each_theme(page):
-        path = folder / f"{name}-{theme.lower()}.png"
-        root.screenshot(path=path)
-        with Image.open(path) as taken:
-            small = taken.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        small.save(path, optimize=True)
+        photograph(root, folder / f"{name}-{theme.lower()}.png")
+
+
+def photograph(root, path):
+    """A picture of `root`, small enough for the documentation."""
+    root.screenshot(path=path)
+    with Image.open(path) as taken:
+        small = taken.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)

@@ -1,0 +1,113 @@
+// A drawing made in Python, and its sliders: one request under way, and the last state is what is asked for next.
+const PATIENCE_MS = 15000;
+
+function dark() {
+  const light = document.body.dataset.jpThemeLight;
+  return light ? light === "false" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+function render({ model, el }) {
+  const make = (tag, props = {}, ...children) => {
+    const made = Object.assign(document.createElement(tag), props);
+    made.append(...children);
+    return made;
+  };
+  const { title, controls } = model.get("about");
+  const picture = make("img", { className: "rr-drawn", alt: "" });
+  const stage = make("div", { className: "rr-sheet-stage", tabIndex: 0 }, picture);
+  const status = make("div", { className: "rr-sheet-status" });
+  const bar = make("div", { className: "rr-sheet-bar" });
+  const root = make("div", { className: "rr-sheet" }, stage, bar, status);
+  root.dataset.lmSuppressShortcuts = "true";
+  stage.setAttribute("role", "group");
+  stage.setAttribute("aria-label", `${title}. ${controls.map((c) => `${c.label}: ${c.keys.join(" and ")}`).join("; ")}`);
+  status.setAttribute("role", "status");
+  el.append(root);
+
+  let asked = 0;
+  let underWay = null;
+  let stale = false;
+  let url = "";
+
+  function show(blob, text) {
+    URL.revokeObjectURL(url);
+    url = blob ? URL.createObjectURL(blob) : "";
+    if (url) picture.src = url;
+    else picture.removeAttribute("src");
+    picture.alt = text;
+    status.textContent = text;
+  }
+
+  function settled() {
+    clearTimeout(underWay);
+    underWay = null;
+    root.removeAttribute("aria-busy");
+    if (stale) ask();
+  }
+
+  function ask() {
+    stale = underWay !== null;
+    if (stale) return;
+    asked += 1;
+    root.setAttribute("aria-busy", "true");
+    underWay = setTimeout(() => {
+      show(null, "The kernel does not answer. Restart it and run the cell again, or wait until it is idle.");
+      settled();
+    }, PATIENCE_MS);
+    const at = Object.fromEntries(controls.map(({ trait }) => [trait, model.get(trait)]));
+    model.send({ k: "draw", n: asked, at, dark: dark() });
+  }
+
+  const answered = (content, buffers) => {
+    if (content.n !== asked) return;
+    if (content.k === "drawn") show(new Blob([buffers[0]], { type: content.mime }), content.text);
+    else show(null, content.text);
+    settled();
+  };
+  model.on("msg:custom", answered);
+
+  function set(control, value) {
+    model.set(control.trait, Math.min(Math.max(value, control.least), control.most));
+    model.save_changes();
+  }
+
+  const heard = [];
+  for (const control of controls) {
+    const input = make("input", { type: "range", min: control.least, max: control.most, step: control.step });
+    const told = make("output");
+    const follow = () => {
+      const value = model.get(control.trait);
+      input.value = value;
+      told.textContent = Number.isInteger(control.step) ? `${value + 1} of ${control.most + 1}` : value;
+      ask();
+    };
+    input.addEventListener("input", () => set(control, Number(input.value)));
+    model.on(`change:${control.trait}`, follow);
+    heard.push([`change:${control.trait}`, follow]);
+    bar.append(make("label", {}, `${control.label} `, input, told));
+    follow();
+  }
+  if (!controls.length) ask();
+
+  stage.addEventListener("keydown", (event) => {
+    for (const control of controls) {
+      const way = control.keys.indexOf(event.key);
+      if (way < 0 || event.ctrlKey || event.metaKey || event.altKey) continue;
+      event.preventDefault();
+      set(control, model.get(control.trait) + (way ? control.step : -control.step));
+    }
+  });
+
+  const theme = new MutationObserver(ask);
+  theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+
+  return () => {
+    theme.disconnect();
+    clearTimeout(underWay);
+    URL.revokeObjectURL(url);
+    model.off("msg:custom", answered);
+    for (const [name, follow] of heard) model.off(name, follow);
+  };
+}
+
+export default { render };
