@@ -72,7 +72,8 @@ class StructuredReport:
         return "\n\n".join("\n".join(f"{'  ' * item.level}{_said(item)}" for item in items) for items in self.documents)
 
     def _repr_html_(self) -> str:
-        return f'{_STYLE}<div class="rr-sr" data-lm-suppress-shortcuts="true">{"".join(map(_tree, self.documents))}</div>'
+        trees = "".join(map(_tree, self.documents))
+        return f'{_STYLE}<div class="rr-sr" data-lm-suppress-shortcuts="true">{trees}</div>'
 
 
 def _items(document: pydicom.Dataset) -> Iterator[Item]:
