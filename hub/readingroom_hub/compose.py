@@ -141,12 +141,12 @@ def serve_audit(settings: Settings) -> None:
 def _node_door(settings: Settings) -> "NodeDoor | None":
     if not settings.audit_listen:
         return None
-    from readingroom_hub.adapters.audit_nodes import NodeDoor, Nodes, server_context
+    from readingroom_hub.adapters.audit_nodes import NodeDoor, Nodes
 
     if settings.audit_nodes_file is None:
         raise BadInput("READINGROOM_AUDIT_LISTEN needs READINGROOM_AUDIT_NODES_FILE")
     host, port = _address("READINGROOM_AUDIT_LISTEN", settings.audit_listen)
-    return NodeDoor(host, port, Nodes(settings.audit_nodes_file), server_context(_audit_tls(settings)))
+    return NodeDoor(host, port, Nodes(settings.audit_nodes_file), _audit_tls(settings))
 
 
 def _audit_tls(settings: Settings) -> TlsFiles:

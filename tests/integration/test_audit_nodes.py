@@ -197,6 +197,21 @@ def test_without_a_certificate_or_with_another_authority_s_or_an_older_tls_there
             node.ask("append", records=[a_row()])
 
 
+def test_the_repository_shows_an_exchanged_certificate_without_a_restart(world, one):
+    def shown():
+        with Raw(world, client_context(one)) as node:
+            assert "receipts" in node.ask("append", records=[a_row()])
+            return node.socket.getpeercert(binary_form=True)
+
+    old = shown()
+    cert, key = world.authority.issue("renewed", "localhost")
+    key.replace(world.settings.audit_tls_key_file)  # by half: the old pair goes on
+    until(lambda: "goes on with its old certificate" in world.server.said())
+    assert shown() == old
+    cert.replace(world.settings.audit_tls_cert_file)
+    until(lambda: shown() != old)
+
+
 def test_a_node_refuses_another_authority_s_repository(world, tmp_path):
     stranger = Authority(tmp_path / "other")
     cert, key = stranger.issue("node-1", "node-1")

@@ -4,6 +4,7 @@ A node is known by one certificate, which the operator lists by its fingerprint;
 too, but is no proof of a name: it may sign for more machines than these."""
 
 import asyncio
+import os
 import re
 import ssl
 import time
@@ -115,7 +116,10 @@ class Nodes:
     def admit(self, der: bytes) -> tuple[str, str]:
         """Name and fingerprint of the node with this certificate, which the TLS layer checked. Raises UnknownNode."""
         fingerprint = sha256(der).hexdigest()
-        names = names_of(x509.load_der_x509_certificate(der))
+        try:
+            names = names_of(x509.load_der_x509_certificate(der))
+        except ValueError as error:
+            raise UnknownNode(fingerprint, f"the certificate {fingerprint} cannot be read: {error}") from error
         name = self._pins.get(fingerprint)
         if name is None:
             called = ", ".join(names) or "no name"
@@ -143,14 +147,33 @@ def _parse(text: str) -> dict[str, str]:
     return pins
 
 
-@dataclass(frozen=True, slots=True)
 class NodeDoor:
-    """Where nodes come in."""
+    """Where nodes come in, and who they are."""
 
-    host: str
-    port: int
-    nodes: Nodes
-    tls: ssl.SSLContext
+    def __init__(self, host: str, port: int, nodes: Nodes, files: TlsFiles) -> None:
+        """Raises BadInput where the certificates cannot be used."""
+        self.host, self.port, self.nodes = host, port, nodes
+        self.tls = server_context(files)
+        self._files, self._seen = files, _stamps(files)
+
+    def renew(self) -> None:
+        """Show an exchanged certificate to connections from now on. Raises BadInput, once, for one that is no good."""
+        seen = _stamps(self._files)
+        if seen != self._seen:
+            self._seen = seen
+            server_context(self._files)  # half exchanged files would spoil the context in use
+            self.tls.load_cert_chain(self._files.cert, self._files.key)
+
+
+def _stamps(files: TlsFiles) -> list[tuple[int, int] | None]:
+    return [(s.st_mtime_ns, s.st_ino) if (s := _stat(p)) else None for p in (files.cert, files.key)]
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

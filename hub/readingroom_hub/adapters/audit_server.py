@@ -200,6 +200,10 @@ class AuditServer:
                 self._service.watch_clock()
             if self._door:
                 self._watch_nodes(self._door)
+                try:
+                    self._door.renew()
+                except BadInput as error:
+                    sys.stderr.write(f"audit record repository: goes on with its old certificate: {error}\n")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _WATCH_SECONDS)
 
