@@ -11,6 +11,7 @@ from readingroom import settings, suv
 from readingroom.errors import NotFound
 from readingroom.files import DatasetCard, dicom_files, folders
 from readingroom.index import SeriesRow, series_of
+from readingroom.phases import Phase, phases_of
 from readingroom.planes import Header, read_header
 from readingroom.viewers import MprView, SeriesView, kinds
 from readingroom.viewers.presented import presented
@@ -91,6 +92,12 @@ class Series:
     def volume(self) -> Volume:
         """The whole series as one array with its place in the patient. Raises NotAVolume, which says why not."""
         return self.frames().volume()
+
+    def phases(self) -> list[Phase]:
+        """Where images share their places: by time, echo, diffusion weighting or the like, one image a place in each.
+
+        Raises NotAVolume, which says why they cannot be told apart; AccessEnded, Damaged, NotFound."""
+        return phases_of(self.frames())
 
     def suv(self, kind: str = "bw") -> Volume:
         """A PET series as standardised uptake values, by QIBA's vendor-neutral pseudo-code.

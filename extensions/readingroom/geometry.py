@@ -111,7 +111,7 @@ def _step(planes: Sequence[Plane], positions: Array, normal: Array) -> Array:
         same = int((steps <= 1e-3).sum())
         raise NotAVolume(
             f"{same + 1} images share their place with another one (several times, echoes or reconstructions in one "
-            "series?); choose among series.frames()."
+            "series?); take them apart by series.phases()."
         )
     if np.abs(steps - typical).max() > _STEP_TOLERANCE * typical:
         worst = int(np.abs(steps - typical).argmax())

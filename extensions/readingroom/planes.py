@@ -1,7 +1,8 @@
 """One plane of pixels: what its header says (classic and multi-frame, PS3.3 C.7.6.16), and how it is decoded."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 
 from readingroom.files import reading
+from readingroom.marks import ATTRIBUTES, Mark, marks_of
 from readingroom.objects import undecodable
 from readingroom.voi import NamedWindow, VoiLut, Window, flipped, function_of, unit_of, voi_luts, windows_of
 
@@ -24,7 +26,7 @@ _KEYWORDS = [
     "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction", "VOILUTSequence", "PresentationLUTShape",
     "RescaleType", "Units", "BitsStored", "PixelRepresentation", "CineRate", "RecommendedDisplayFrameRate",
     "FrameTime", "FrameOfReferenceUID", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    "SpecificCharacterSet",
+    "SpecificCharacterSet", *ATTRIBUTES,
 ]  # fmt: skip
 # Overlay Rows and Overlay Type of each group that may hold an overlay plane (PS3.5 7.6).
 _OVERLAYS = [(group << 16) + element for group in range(0x6000, 0x6020, 2) for element in (0x0010, 0x0040)]
@@ -61,6 +63,8 @@ class Plane:
     """Group and Overlay Type (G graphics, R region of interest) of each overlay plane in its file."""
     least: float = 0.0
     """The lowest modality value that the stored type allows."""
+    marks: Mapping[str, Mark] = field(default_factory=dict, hash=False)
+    """Those of marks.ATTRIBUTES that it has."""
 
     @property
     def window(self) -> Window | None:
@@ -192,6 +196,7 @@ def _plane(found: pydicom.Dataset, path: Path, dataset: str, frame: int) -> Plan
         coloured=photometric == "PALETTE COLOR" or int(found.get("SamplesPerPixel") or 1) > 1,
         overlaid=_overlaid(found),
         least=_least(found, slope, intercept),
+        marks=marks_of(found, partial(_macro, found, frame)),
     )
 
 
