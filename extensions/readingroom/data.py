@@ -7,13 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from readingroom import settings, suv
-from readingroom.errors import NotFound
+from readingroom import headers, settings, suv
+from readingroom.errors import BadInput, NotFound
 from readingroom.files import DatasetCard, dicom_files, folders
 from readingroom.index import SeriesRow, series_of
 from readingroom.phases import Phase, phases_of
 from readingroom.planes import Header, read_header
 from readingroom.viewers import MprView, SeriesView, kinds
+from readingroom.viewers.header_table import HeaderTable
 from readingroom.viewers.presented import presented
 from readingroom.volume import Frames, Volume
 
@@ -124,6 +125,20 @@ class Series:
         Raises BadInput, which says why it cannot be shown here; AccessEnded, Damaged, NotFound."""
         pictures = presented(self.frames(), Path(path))
         return SeriesView(pictures, **pictures.shown_area() | traits)
+
+    def header(self, other: "Series | None" = None, file: int = 0) -> HeaderTable:
+        """All that one file says but its pixels, as a table to search in; with `other`, beside the same file of another
+        series, and what differs. `file`: its number in `files`, from 0.
+
+        Raises BadInput where there is no such file, AccessEnded, Damaged, NotFound."""
+        both = [self] if other is None else [self, other]
+        for one in both:
+            if not 0 <= file < len(one.files):
+                raise BadInput(f"There is no file {file}: series {one.uid} has {len(one.files)}, counted from 0.")
+        found = [headers.read_whole(one.files[file], one.dataset) for one in both]
+        return HeaderTable(
+            headers.rows_of(*found), [f"{one.modality} {one.description} ...{one.uid[-12:]}" for one in both]
+        )
 
     def mpr(self, slab: float = 0.0, how: str = "max", static: str = "png") -> MprView:
         """Axial, coronal and sagittal with a linked crosshair: reads the whole series.

@@ -12,6 +12,7 @@ from pydicom.uid import generate_uid
 
 from readingroom.errors import BadInput
 from readingroom.files import reading
+from readingroom.headers import read_whole
 from readingroom.planes import Plane
 from readingroom.viewers import measure
 
@@ -86,8 +87,7 @@ def header(plane: Plane) -> pydicom.Dataset:
     """All of a file's header, with empty values for what reports need of patient and study and de-identification took.
 
     Raises AccessEnded, Damaged, NotFound."""
-    with reading(plane.path, plane.dataset):
-        found = pydicom.dcmread(plane.path, stop_before_pixels=True)
+    found = read_whole(plane.path, plane.dataset)
     for keyword in _NEEDED:
         if keyword not in found:
             setattr(found, keyword, "")
