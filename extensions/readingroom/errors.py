@@ -21,6 +21,10 @@ class Damaged(ReadingRoomError):
     """A file cannot be read or decoded, or its read could not be recorded (EIO)."""
 
 
+class NotNow(ReadingRoomError):
+    """The mount refuses for a while (EMFILE, EDQUOT, EAGAIN): a limit of the session, or the hub does not answer."""
+
+
 class NotAVolume(ReadingRoomError):
     """The images of a series do not form one regular grid. The message says why."""
 

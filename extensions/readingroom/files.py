@@ -9,14 +9,21 @@ from pathlib import Path
 from typing import Any, Self
 
 from readingroom import settings
-from readingroom.errors import AccessEnded, BadInput, Damaged, NotFound, ReadingRoomError
+from readingroom.errors import AccessEnded, BadInput, Damaged, NotFound, NotNow, ReadingRoomError
 
 DATASET_FORMAT = "readingroom-dataset/1"
 
 
+_LATER = {
+    errno.EMFILE: "this session holds as many files open as it may. Close some, for example with `with`.",
+    errno.EDQUOT: "this session has read as much within a minute as it may. Go on in a minute; or ask the operator.",
+    errno.EAGAIN: "the catalogue or the audit record does not answer. Try again in some seconds; see /data/README.txt.",
+}
+
+
 @contextmanager
 def reading(path: Path, dataset: str) -> Iterator[None]:
-    """Turn an OSError on `path` into AccessEnded, Damaged or NotFound with a plain sentence, the cause chained."""
+    """Turn an OSError on `path` into AccessEnded, Damaged, NotFound or NotNow with a plain sentence."""
     try:
         yield
     except OSError as error:
@@ -43,6 +50,8 @@ def explained(error: OSError, path: Path, dataset: str) -> ReadingRoomError:
         return Damaged(
             "/data is being mounted again. Wait some seconds and try again; then stop and start your server."
         )
+    if error.errno in _LATER:
+        return NotNow(f"{path.name} of {dataset} was not given out: {_LATER[error.errno]}")
     return Damaged(
         f"{path.name} of {dataset} could not be read: damaged or the audit record is unavailable; "
         "see /data/README.txt; tell your data steward."

@@ -7,7 +7,7 @@ import pytest
 from tests.support.dicom_series import VERSION, ct, instance, phantom, write_index, write_series
 
 from readingroom.data import dataset, datasets
-from readingroom.errors import AccessEnded, BadInput, Damaged, NotAVolume, NotFound
+from readingroom.errors import AccessEnded, BadInput, Damaged, NotAVolume, NotFound, NotNow
 from readingroom.files import DatasetCard, reading
 
 
@@ -88,6 +88,9 @@ def test_an_unknown_dataset_names_those_there_are(root):
         (errno.EIO, Damaged, "damaged or the audit record is unavailable; see /data/README.txt"),
         (errno.ENOENT, NotFound, "is not there"),
         (errno.ENOTCONN, Damaged, "mounted again"),
+        (errno.EMFILE, NotNow, r"x\.dcm of chest was not given out: this session holds as many files open as it may"),
+        (errno.EDQUOT, NotNow, r"Go on in a minute; or ask the operator"),
+        (errno.EAGAIN, NotNow, r"does not answer. Try again in some seconds"),
     ],
 )
 def test_refusals_of_the_mount_are_plain_sentences(tmp_path, number, kind, says):
