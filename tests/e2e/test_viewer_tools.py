@@ -8,6 +8,7 @@ from tests.support.lab import chromium_page, running_lab
 from tests.support.viewer import Viewer, in_kernel, open_notebook, serious, themes, until_in_kernel
 
 from readingroom.viewers import SeriesView
+from readingroom.viewers.colours import PALETTES
 from readingroom.volume import Frames
 
 pytestmark = pytest.mark.browser
@@ -78,6 +79,33 @@ def test_sigmoid_and_lut_equal_pythons(world, tmp_path):
     here.window = (135, 700)
     np.testing.assert_array_equal(view.pixels(), here.grey())
     until_in_kernel(page, "view.lut is None and view.window == (135, 700)")
+
+
+def test_colours_equal_pythons(world, pictures):
+    folder = write_series(world[0], "colours", list(ct(RAMP[:4])))
+    here = SeriesView(Frames.of_files(sorted(folder.iterdir()), "colours"), index=1)
+    page, view = opened(world, "colours", 4, 1)
+    view.stage.focus()
+    page.keyboard.press("m")
+    view.says("colours Hot iron")
+    until_in_kernel(page, "view.colours == 'HOT_IRON'")
+    for name in PALETTES:
+        in_kernel(page, f"view.colours = {name!r}")
+        view.says(f"colours {name.capitalize().replace('_', ' ')}")
+        here.colours = name
+        np.testing.assert_array_equal(view.colours(), here.grey())
+    view.root.get_by_role("combobox", name="Colours").select_option("HOT_IRON")
+    view.says("colours Hot iron")
+    themes(page, view.root, pictures, "colours")
+    in_kernel(page, "view.invert = True; view.window = (100, 300)")
+    view.says("W 300 L 100, inverted, colours Hot iron")
+    here.colours, here.invert, here.window = "HOT_IRON", True, (100, 300)
+    np.testing.assert_array_equal(view.colours(), here.grey())
+    page.keyboard.press("Escape")
+    in_kernel(page, "view.colours = ''")
+    view.says("inverted")
+    here.colours = ""
+    np.testing.assert_array_equal(view.pixels(), here.grey())
 
 
 def test_measuring_by_mouse_and_by_keys(world, pictures):

@@ -22,6 +22,7 @@ from readingroom.viewers import overlay as layers
 from readingroom.viewers.annotated import Annotated
 from readingroom.viewers.brush import PaintedMasks
 from readingroom.viewers.brushed import Brushed
+from readingroom.viewers.colours import PALETTES, Coloured
 from readingroom.viewers.overlay import COLOURS, Colour, Overlay
 from readingroom.viewers.pictures import FramePictures, Pictures, pictures_of
 from readingroom.viewers.presented import PresentedPictures
@@ -44,13 +45,13 @@ _ELSEWHERE = {
 _WIRE_TYPES = frozenset({"int8", "uint8", "int16", "uint16"})
 
 
-class SeriesView(Annotated, Washed, Brushed, anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
+class SeriesView(Annotated, Washed, Brushed, Coloured, anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     """Show pictures one at a time. `index`, `window`, `invert`, `zoom` and `pan` can be set and observed."""
 
     # Several files, one module: the browser gets it whole.
     _esm = "\n".join(
         (_STATIC / name).read_text("utf-8")
-        for name in ("measure.js", "wash.js", "brush.js", "presented.js", "series.js")
+        for name in ("measure.js", "wash.js", "brush.js", "presented.js", "colours.js", "series.js")
     )
     _css = _STATIC / "series.css"
 
@@ -92,6 +93,7 @@ class SeriesView(Annotated, Washed, Brushed, anywidget.AnyWidget):  # type: igno
             "pan",
             "cross",
             "outline",
+            "colours",
             "playing",
             "rate",
             "annotations",
@@ -133,6 +135,7 @@ class SeriesView(Annotated, Washed, Brushed, anywidget.AnyWidget):  # type: igno
             "luts": [name or f"VOI LUT {n}" for n, name in enumerate(about.luts, 1)],
             "flipped": about.flipped,
             "held": about.held,
+            "palettes": list(PALETTES),
             "notes": list(self._pictures.notes) if isinstance(self._pictures, PresentedPictures) else None,
             "presets": presets + (_CT_PRESETS if about.modality == "CT" else []),
         }
@@ -327,6 +330,7 @@ class SeriesView(Annotated, Washed, Brushed, anywidget.AnyWidget):  # type: igno
         """What is on the screen in words: title, slice, window."""
         centre, width = self.window
         inverted = ", inverted" if self.invert else ""
+        inverted += f", colours {self.colours}" if self.colours else ""
         shown = f"W {width:g} L {centre:g}" if self.lut is None else self.about["luts"][self.lut]
         return (
             f"{self._about.title}: slice {self.index + 1} of {self._about.count}, {shown}{inverted}{self._dose_words()}"
@@ -341,7 +345,7 @@ class SeriesView(Annotated, Washed, Brushed, anywidget.AnyWidget):  # type: igno
             lut=self.lut,
             inverted=self.invert != self._about.flipped,
         )
-        grey = self._wash_over(grey, self.index)
+        grey = self._wash_over(self._tinted(grey), self.index)
         labels = layers.labels_at(self._layers, self.index)
         if labels is None:
             return grey

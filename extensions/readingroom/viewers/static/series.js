@@ -32,12 +32,14 @@ function makePainter() {
   let key = "";
   let table = null;
   let lut = null;
+  let palette = null;
   // One entry for every bit pattern of a stored value: 65536 divisions a window, not one a pixel.
   function tableFor(frame, state) {
     const wanted = [frame.dtype, frame.slope, frame.intercept, ...state.window, state.kind, state.inverted].join();
     const chosen = frame.luts[state.lut] ?? null;
-    if (wanted === key && chosen === lut) return table;
+    if (wanted === key && chosen === lut && palette === state.palette) return table;
     lut = chosen;
+    palette = state.palette;
     const bytes = frame.data.BYTES_PER_ELEMENT;
     const patterns = bytes === 1 ? new Uint8Array(256) : new Uint16Array(65536);
     for (let i = 0; i < patterns.length; i++) patterns[i] = i;
@@ -51,7 +53,8 @@ function makePainter() {
     const value = stored * frame.slope + frame.intercept;
     const own = frame.luts[state.lut];
     const grey = own ? lookedUp(value, own) : greyOf(value, state.window[0], state.window[1], state.kind);
-    return packed(state.inverted ? 255 - grey : grey);
+    const shown = state.inverted ? 255 - grey : grey;
+    return state.palette ? state.palette[shown] : packed(shown);
   }
   let image = null;
   return function paint(canvas, frame, state) {
@@ -282,7 +285,7 @@ function element(tag, attributes, ...children) {
 
 const HELP =
   "Scroll: wheel, arrow keys, Page Up/Down, Home, End. Window: drag, or Shift with arrow keys. " +
-  "Crosshair, where there is one: click, or Alt with arrow keys. Zoom: Ctrl with wheel, + and −. Move: Shift with drag. Presets: 1 to 9. Invert: I. Outlines of overlays: O. Graphics of a presentation state: G. Cine: space bar. Reset: 0. " +
+  "Crosshair, where there is one: click, or Alt with arrow keys. Zoom: Ctrl with wheel, + and −. Move: Shift with drag. Presets: 1 to 9. Invert: I. Colours: M. Outlines of overlays: O. Graphics of a presentation state: G. Cine: space bar. Reset: 0. " +
   "Measure: L length, A angle, C Cobb angle, E ellipse, R rectangle, F freehand; arrow keys and Enter place points, Backspace takes the last one back, Delete the last measurement of the slice. " +
   "Paint a mask: B, then draw, or arrow keys and Enter; X erases, [ and ] change the radius, Backspace takes the last stroke back. " +
   "Back to the notebook: Escape. The wheel works once the picture has the focus.";
@@ -379,6 +382,10 @@ function render({ model, el }) {
     draw();
   }, () => loader.forget());
   const presented = makePresented(model, about, page);
+  const colours = makeColours(model, about, page, (palette) => {
+    state.palette = palette;
+    draw();
+  });
   const save = throttled(50, () => model.save_changes());
 
   const loader = makeLoader(commSource(model), about.count, about.held, (arrived) => {
@@ -420,7 +427,7 @@ function render({ model, el }) {
     page.invert.setAttribute("aria-pressed", String(model.get("invert")));
     if (page.error.hidden) {
       page.status.textContent =
-        `slice ${state.index + 1} of ${about.count}${loading}, ${shown}${inverted}${cross}`;
+        `slice ${state.index + 1} of ${about.count}${loading}, ${shown}${inverted}${colours.words()}${cross}`;
     }
   }
   function place() {
@@ -558,6 +565,7 @@ function render({ model, el }) {
 
   const controls = { state, page, about, go, setWindow, commitWindow, setZoom, setPan, setCross, setInvert, setOutline, setPlaying, setRate, preset, resetView, model };
   controls.presented = presented;
+  controls.colours = colours;
   controls.measure = makeMeasure(controls);
   controls.brush = makeBrush(controls, {
     shown: () => frame,
@@ -634,6 +642,7 @@ function render({ model, el }) {
   placeCross();
   nameOverlays();
   wash.build();
+  colours.follow();
   controls.brush.follow();
   controls.measure.listAll();
   // Who asked for less motion starts it by hand.
@@ -647,6 +656,7 @@ function render({ model, el }) {
     controls.measure.stop();
     controls.brush.stop();
     wash.stop();
+    colours.stop();
     presented.stop();
     listening.abort();
     resized.disconnect();
@@ -736,6 +746,7 @@ function listenToKeys(c, signal) {
     " ": () => c.setPlaying(!c.model.get("playing")),
     o: () => c.setOutline(!c.model.get("outline")),
     g: () => c.presented.toggle(),
+    m: () => c.colours.next(),
   };
   // The notebook takes the focus away at any key that reaches it; Escape is the way back to it.
   c.page.root.addEventListener("keydown", (event) => {
