@@ -13,7 +13,7 @@ from readingroom.files import DatasetCard, dicom_files, folders
 from readingroom.index import SeriesRow, series_of
 from readingroom.phases import Phase, phases_of
 from readingroom.planes import Header, read_header
-from readingroom.viewers import MprView, SeriesView, kinds
+from readingroom.viewers import DatasetBrowser, MprView, SeriesView, kinds
 from readingroom.viewers.header_table import HeaderTable
 from readingroom.viewers.presented import presented
 from readingroom.volume import Frames, Volume
@@ -183,13 +183,25 @@ class Dataset:
     def series(self) -> "Listing[Series]":
         """Its series, sorted by study and series UID. Reads index.csv, and no image."""
         if self._index:
-            return Listing(_Indexed(self.folder, self.name, self._index), "series", _SERIES_COLUMNS)
+            return self._listed(self._index)
         studies = folders(self.folder, self.name)
         return Listing(
             [Series(folder, self.name) for study in studies for folder in folders(study, self.name)],
             "series",
             _SERIES_COLUMNS,
         )
+
+    def browse(self, static: str = "png") -> DatasetBrowser:
+        """A grid of thumbnails with filters, which opens a series below it. Reads index.csv, and the middle image of
+        each series that comes to rest on the screen. `static`: see Series.view.
+
+        Raises NotFound where the dataset has no index, AccessEnded, Damaged, BadInput."""
+        if self._index is None:
+            raise NotFound(f"{self.name} has no index.csv to browse by: use series().")
+        return DatasetBrowser(self.folder, self.name, self.label, self._index, self._listed, static)
+
+    def _listed(self, rows: Sequence[SeriesRow]) -> "Listing[Series]":
+        return Listing(_Indexed(self.folder, self.name, rows), "series", _SERIES_COLUMNS)
 
     def __repr__(self) -> str:
         return f"Dataset({self.label}, {self.card.series} series, {self.card.instances} instances)"

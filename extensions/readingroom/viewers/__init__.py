@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from readingroom.viewers.browse import DatasetBrowser
 from readingroom.viewers.mpr import MprView
 from readingroom.viewers.pictures import pictures_of
 from readingroom.viewers.series import SeriesView
 
-__all__ = ["MprView", "SeriesView", "view"]
+__all__ = ["DatasetBrowser", "MprView", "SeriesView", "view"]
 
 
 def view(source: Any, spacing: tuple[float, ...] | None = None, **traits: Any) -> SeriesView:

@@ -1,0 +1,465 @@
+// The grid of a dataset's series. Only tiles on the screen are in the page, and only their words and pictures are asked for.
+
+const WIDE = 148;
+const HIGH = 176;
+const SPARE_ROWS = 1;
+const PAGE = 200;
+const PAGES = 100;
+const PAGES_IN_FLIGHT = 2;
+const THUMBS_IN_FLIGHT = 4;
+const CACHE_BYTES = 32 * 1024 * 1024;
+// What is only scrolled past is not read: each read is on the record.
+const SETTLED_MS = 150;
+const STILL_MS = 2000;
+
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+// ---- What came back: requests by number, a cache by bytes ----
+
+function makeWire(model) {
+  const waiting = new Map();
+  // Every view of a model hears every answer: a view's own requests carry its own random number.
+  const own = Math.random().toString(36).slice(2);
+  let serial = 0;
+  let onError = () => {};
+  function hear(message, buffers) {
+    if (message.k === "error" && message.ended) onError(message.text);
+    const request = waiting.get(message.n);
+    if (!request) return;
+    waiting.delete(message.n);
+    if (message.k === "error") request.reject(message);
+    else request.resolve({ message, buffers });
+  }
+  model.on("msg:custom", hear);
+  return {
+    ask(content) {
+      return new Promise((resolve, reject) => {
+        const n = `${own}-${serial++}`;
+        waiting.set(n, { resolve, reject });
+        model.send({ ...content, n });
+      });
+    },
+    tell: (content) => model.send(content),
+    onEnded(call) { onError = call; },
+    close() {
+      model.off("msg:custom", hear);
+      waiting.clear();
+    },
+  };
+}
+
+function makeCache() {
+  const kept = new Map();
+  let held = 0;
+  return {
+    get(id) {
+      const found = kept.get(id);
+      if (found) {
+        // Used last, dropped last.
+        kept.delete(id);
+        kept.set(id, found);
+      }
+      return found;
+    },
+    put(id, picture) {
+      kept.set(id, picture);
+      held += picture.data.byteLength;
+      for (const [old, dropped] of kept) {
+        if (held <= CACHE_BYTES || old === id) break;
+        kept.delete(old);
+        held -= dropped.data.byteLength;
+      }
+    },
+    clear() {
+      kept.clear();
+      held = 0;
+    },
+  };
+}
+
+function pictureOf({ message, buffers }) {
+  const [rows, columns, samples = 1] = message.shape;
+  const grey = new Uint8Array(buffers[0].buffer, buffers[0].byteOffset, buffers[0].byteLength);
+  const data = new Uint8ClampedArray(rows * columns * 4);
+  for (let i = 0, j = 0; i < data.length; i += 4, j += samples) {
+    data[i] = grey[j];
+    data[i + 1] = grey[samples === 3 ? j + 1 : j];
+    data[i + 2] = grey[samples === 3 ? j + 2 : j];
+    data[i + 3] = 255;
+  }
+  return new ImageData(data, columns, rows);
+}
+
+// ---- The page ----
+
+let pages = 0;
+
+function makePage(about) {
+  const name = `rr-browse-${pages++}`;
+  const page = { name };
+  page.search = element("input", { type: "search", placeholder: "Search ( / )", "aria-label": "Search description, patient, UID" });
+  page.clear = element("button", { type: "button" }, "Clear filters");
+  page.open = element("button", { type: "button" }, "Open");
+  page.status = element("span", { class: "rr-browse-status", role: "status" });
+  page.facets = element("div", { class: "rr-facets" });
+  page.list = element("div", { class: "rr-tiles", role: "listbox", tabindex: "0", "aria-label": `Series of ${about.label}` });
+  page.space = element("div", { class: "rr-space", role: "presentation" });
+  page.list.append(page.space);
+  page.error = element("p", { class: "rr-browse-error", role: "alert", hidden: "" });
+  page.said = element("p", { class: "rr-browse-said", role: "status" });
+  page.note = element("p", { class: "rr-browse-note" },
+    "Each thumbnail reads the middle image of its series, which is on the record like any other read. "
+    + "What you only scroll past is not read. Arrow keys move, Enter opens, / searches.");
+  page.root = element("div", { class: "rr-browse", "data-lm-suppress-shortcuts": "true" },
+    element("div", { class: "rr-browse-bar" }, page.search, page.clear, page.open, page.status),
+    page.facets, page.error, page.list, page.said, page.note);
+  return page;
+}
+
+function makeTile() {
+  const canvas = element("canvas", { width: "96", height: "96", "aria-hidden": "true" });
+  const title = element("div", { class: "rr-tile-title" });
+  const line = element("div", { class: "rr-tile-line" });
+  const missing = element("div", { class: "rr-tile-missing" });
+  const root = element("div", { class: "rr-tile", role: "option" }, element("div", { class: "rr-tile-picture" }, canvas, missing), title, line);
+  return { root, canvas, title, line, missing, at: -1, drawn: null };
+}
+
+function paint(tile, picture) {
+  if (tile.drawn === picture) return;
+  tile.drawn = picture;
+  tile.canvas.width = picture?.width ?? 96;
+  tile.canvas.height = picture?.height ?? 96;
+  if (picture) tile.canvas.getContext("2d").putImageData(picture, 0, 0);
+  tile.root.toggleAttribute("data-pictured", Boolean(picture));
+}
+
+// ---- Filters: what may be chosen, and how many series each choice would leave ----
+
+function makeFacets(model, page) {
+  const about = model.get("about");
+  function choose(facet, value, on) {
+    const filters = { ...model.get("filters") };
+    const rest = (filters[facet] ?? []).filter((one) => one !== value);
+    filters[facet] = on ? [...rest, value] : rest;
+    if (filters[facet].length === 0) delete filters[facet];
+    model.set("filters", filters);
+    model.save_changes();
+  }
+  const made = Object.entries(about.facets).map(([facet, title]) => {
+    const summary = element("summary");
+    const group = element("fieldset", {}, element("legend", {}, title));
+    const root = element("details", { class: "rr-facet", "data-facet": facet }, summary, group);
+    page.facets.append(root);
+    return { facet, title, summary, group, boxes: new Map() };
+  });
+  return function show() {
+    const { counts } = model.get("found");
+    const filters = model.get("filters");
+    for (const one of made) {
+      const chosen = filters[one.facet] ?? [];
+      one.summary.textContent = chosen.length ? `${one.title}: ${chosen.map((v) => v || "not told").join(", ")}` : one.title;
+      if (!about.known[one.facet]) {
+        one.group.replaceChildren(element("legend", {}, one.title), "not known in this version");
+        continue;
+      }
+      const seen = new Set();
+      for (const [value, count] of counts[one.facet]) {
+        seen.add(value);
+        let box = one.boxes.get(value);
+        if (!box) {
+          const input = element("input", { type: "checkbox" });
+          const number = element("span", { class: "rr-count" });
+          box = { input, number, root: element("label", {}, input, ` ${value || "not told"} `, number) };
+          input.addEventListener("change", () => choose(one.facet, value, input.checked));
+          one.boxes.set(value, box);
+        }
+        box.input.checked = chosen.includes(value);
+        box.number.textContent = count.toLocaleString("en");
+        // Moving a box takes the focus from it.
+        if (!box.root.isConnected) one.group.append(box.root);
+      }
+      for (const [value, box] of one.boxes) {
+        if (seen.has(value)) continue;
+        box.root.remove();
+        one.boxes.delete(value);
+      }
+    }
+  };
+}
+
+// ---- The grid ----
+
+function makeGrid(model, page, wire) {
+  const cache = makeCache();
+  const failed = new Map();
+  const rows = new Map(); // page of places -> rows
+  const asked = new Set();
+  const reading = new Set();
+  const tiles = new Map(); // place -> tile
+  const spare = [];
+  let found = model.get("found");
+  let at = 0;
+  let first = 0;
+  let last = -1;
+  let ended = false;
+  let stopped = false;
+  let frame = 0;
+  let settled = 0;
+  // Enter may be faster than the words of the series.
+  let opens = -1;
+
+  const across = () => Math.max(Math.floor(page.list.clientWidth / WIDE), 1);
+  const rowAt = (place) => rows.get(Math.floor(place / PAGE))?.[place % PAGE];
+
+  function fill(tile, place) {
+    const row = rowAt(place);
+    const columns = across();
+    tile.at = place;
+    tile.root.id = `${page.name}-${place}`;
+    tile.root.style.transform = `translate(${(place % columns) * WIDE}px, ${Math.floor(place / columns) * HIGH}px)`;
+    tile.root.setAttribute("aria-posinset", String(place + 1));
+    tile.root.setAttribute("aria-setsize", String(found.total));
+    tile.root.setAttribute("aria-selected", String(place === at));
+    const [id, title, pictured, line, n] = row ?? [null, "…", true, "", 0];
+    tile.title.textContent = title;
+    tile.line.textContent = row ? `${n} ${n === 1 ? "image" : "images"}${line ? `, ${line}` : ""}` : "";
+    tile.root.title = row ? `${title}\n${tile.line.textContent}` : "";
+    tile.root.setAttribute("aria-label", row ? `${title}, ${tile.line.textContent}` : "loading");
+    paint(tile, id === null ? null : (cache.get(id) ?? null));
+    tile.missing.textContent = !pictured ? "no picture" : (failed.get(id) ?? "");
+  }
+
+  function draw() {
+    frame = 0;
+    // Hidden, as while JupyterLab changes its theme: what is there stays until it has a size again.
+    if (stopped || ended || page.list.clientHeight === 0) return;
+    const columns = across();
+    const height = Math.ceil(found.total / columns) * HIGH;
+    page.space.style.height = `${height}px`;
+    const top = Math.max(Math.floor(page.list.scrollTop / HIGH) - SPARE_ROWS, 0);
+    const bottom = Math.ceil((page.list.scrollTop + page.list.clientHeight) / HIGH) + SPARE_ROWS;
+    first = Math.min(top * columns, Math.max(found.total - 1, 0));
+    last = Math.min(bottom * columns, found.total) - 1;
+    for (const [place, tile] of tiles) {
+      if (place >= first && place <= last) continue;
+      tiles.delete(place);
+      spare.push(tile);
+    }
+    for (let place = first; place <= last; place++) {
+      let tile = tiles.get(place);
+      if (!tile) {
+        tile = spare.pop() ?? makeTile();
+        tiles.set(place, tile);
+        if (!tile.root.isConnected) page.space.append(tile.root);
+      }
+      fill(tile, place);
+    }
+    for (const tile of spare.splice(0)) tile.root.remove();
+    if (tiles.has(at)) page.list.setAttribute("aria-activedescendant", `${page.name}-${at}`);
+    else page.list.removeAttribute("aria-activedescendant");
+    askRows();
+  }
+  function soon() {
+    frame ||= requestAnimationFrame(draw);
+  }
+  // Pictures only when the grid has come to rest, and words as they come on the screen; what left it is not asked for.
+  function moved() {
+    soon();
+    clearTimeout(settled);
+    settled = setTimeout(askThumbs, SETTLED_MS);
+  }
+
+  function askRows() {
+    if (last < first) return;
+    for (let number = Math.floor(first / PAGE); number <= Math.floor(last / PAGE); number++) {
+      if (rows.has(number) || asked.has(number) || asked.size >= PAGES_IN_FLIGHT) continue;
+      asked.add(number);
+      const { answer } = found;
+      wire.ask({ k: "rows", from: number * PAGE, answer }).then(({ message }) => {
+        if (stopped || answer !== found.answer) return;
+        asked.delete(number);
+        if (message.rows) rows.set(number, message.rows.slice(0, PAGE));
+        if (rows.size > PAGES) rows.delete(rows.keys().next().value);
+        if (opens === at) open();
+        moved();
+      }, () => asked.delete(number));
+    }
+  }
+
+  function askThumbs() {
+    if (stopped || ended) return;
+    for (let place = first; place <= last && reading.size < THUMBS_IN_FLIGHT; place++) {
+      const [id, , pictured] = rowAt(place) ?? [null, "", false];
+      if (id === null || !pictured || cache.get(id) || reading.has(id) || failed.has(id)) continue;
+      reading.add(id);
+      wire.ask({ k: "thumb", id }).then((answer) => {
+        reading.delete(id);
+        if (stopped || ended) return;
+        cache.put(id, pictureOf(answer));
+        soon();
+        askThumbs();
+      }, (error) => {
+        reading.delete(id);
+        failed.set(id, "not readable");
+        if (!error.ended) page.said.textContent = error.text;
+        soon();
+        askThumbs();
+      });
+    }
+  }
+
+  // Nothing that was read before stays.
+  function end(text) {
+    ended = true;
+    cache.clear();
+    rows.clear();
+    for (const tile of tiles.values()) tile.root.remove();
+    tiles.clear();
+    spare.length = 0;
+    page.list.removeAttribute("aria-activedescendant");
+    page.list.hidden = true;
+    page.facets.hidden = true;
+    page.open.disabled = true;
+    page.said.textContent = "";
+    page.status.textContent = "";
+    page.error.textContent = `${text} Run the cell again once you have access.`;
+    page.error.hidden = false;
+  }
+  wire.onEnded(end);
+  const still = setInterval(() => {
+    if (!ended && !document.hidden && page.list.offsetParent) wire.tell({ k: "still" });
+  }, STILL_MS);
+
+  function reveal() {
+    const top = Math.floor(at / across()) * HIGH;
+    if (top < page.list.scrollTop) page.list.scrollTop = top;
+    else if (top + HIGH > page.list.scrollTop + page.list.clientHeight) page.list.scrollTop = top + HIGH - page.list.clientHeight;
+    moved();
+  }
+  function open() {
+    const row = rowAt(at);
+    opens = row ? -1 : at;
+    if (!row || ended) return;
+    page.said.textContent = `Opening ${row[1]} …`;
+    wire.ask({ k: "open", id: row[0] }).then(
+      () => { page.said.textContent = `${row[1]} is open below.`; },
+      (error) => { if (!error.ended) page.said.textContent = error.text; },
+    );
+  }
+  return {
+    moved,
+    across,
+    perScreen: () => across() * Math.max(Math.floor(page.list.clientHeight / HIGH), 1),
+    go(place) {
+      at = Math.min(Math.max(place, 0), Math.max(found.total - 1, 0));
+      reveal();
+    },
+    at: () => at,
+    last: () => found.total - 1,
+    open,
+    show() {
+      found = model.get("found");
+      rows.clear();
+      asked.clear();
+      at = 0;
+      opens = -1;
+      page.list.scrollTop = 0;
+      if (ended) return;
+      const all = model.get("about").count.toLocaleString("en");
+      page.status.textContent = `${found.total.toLocaleString("en")} of ${all} series`;
+      page.clear.disabled = !model.get("search") && Object.keys(model.get("filters")).length === 0;
+      moved();
+    },
+    close() {
+      stopped = true;
+      clearInterval(still);
+      clearTimeout(settled);
+      cancelAnimationFrame(frame);
+    },
+  };
+}
+
+function listen(page, grid, model, signal) {
+  page.list.addEventListener("scroll", grid.moved, { signal, passive: true });
+  page.list.addEventListener("click", (event) => {
+    const tile = event.target.closest(".rr-tile");
+    if (tile) grid.go(Number(tile.getAttribute("aria-posinset")) - 1);
+  }, { signal });
+  page.list.addEventListener("dblclick", () => grid.open(), { signal });
+  page.open.addEventListener("click", () => grid.open(), { signal });
+  page.clear.addEventListener("click", () => {
+    page.search.value = "";
+    model.set("search", "");
+    model.set("filters", {});
+    model.save_changes();
+    page.list.focus();
+  }, { signal });
+  let typing = 0;
+  page.search.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => {
+      model.set("search", page.search.value);
+      model.save_changes();
+    }, 200);
+  }, { signal });
+  const keys = {
+    ArrowRight: () => grid.go(grid.at() + 1),
+    ArrowLeft: () => grid.go(grid.at() - 1),
+    ArrowDown: () => grid.go(Math.min(grid.at() + grid.across(), grid.last())),
+    ArrowUp: () => grid.go(grid.at() - grid.across()),
+    PageDown: () => grid.go(grid.at() + grid.perScreen()),
+    PageUp: () => grid.go(grid.at() - grid.perScreen()),
+    Home: () => grid.go(0),
+    End: () => grid.go(grid.last()),
+    Enter: () => grid.open(),
+    "/": () => page.search.focus(),
+  };
+  page.list.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
+    keys[event.key]();
+    event.preventDefault();
+  }, { signal });
+  // The notebook takes the focus away at any key that reaches it; Escape is the way back to it.
+  page.root.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") {
+      event.stopPropagation();
+    } else if (event.target !== page.list) {
+      page.list.focus();
+      event.stopPropagation();
+    }
+  }, { signal });
+}
+
+function render({ model, el }) {
+  const page = makePage(model.get("about"));
+  const wire = makeWire(model);
+  const grid = makeGrid(model, page, wire);
+  const showFacets = makeFacets(model, page);
+  const over = new AbortController();
+  const found = () => {
+    showFacets();
+    if (document.activeElement !== page.search) page.search.value = model.get("search");
+    grid.show();
+  };
+  el.append(page.root);
+  listen(page, grid, model, over.signal);
+  model.on("change:found", found);
+  const watch = new ResizeObserver(() => grid.moved());
+  watch.observe(page.list);
+  found();
+  return () => {
+    over.abort();
+    watch.disconnect();
+    model.off("change:found", found);
+    grid.close();
+    wire.close();
+  };
+}
+
+export default { render };
