@@ -1,11 +1,18 @@
 """Whole DICOM objects below /data that are no pictures."""
 
+import struct
 from pathlib import Path
 
 import pydicom
 
-from readingroom.errors import Damaged
+from readingroom.errors import BadInput, Damaged
 from readingroom.files import reading
+
+UNREADABLE: tuple[type[Exception], ...] = (
+    pydicom.errors.InvalidDicomError, pydicom.errors.BytesLengthException, struct.error, ArithmeticError,
+    AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What pydicom, NumPy and highdicom raise for content that makes no sense, when it is read or when it is first used."""
 
 
 def read_object(path: Path, dataset: str, only: list[str] | None = None) -> pydicom.Dataset:
@@ -13,8 +20,27 @@ def read_object(path: Path, dataset: str, only: list[str] | None = None) -> pydi
     try:
         with reading(path, dataset):
             return pydicom.dcmread(path, specific_tags=only, stop_before_pixels=only is not None)
-    except (pydicom.errors.InvalidDicomError, ValueError, TypeError, EOFError, RecursionError) as error:
+    except UNREADABLE as error:
         raise undecodable(path, dataset) from error
+
+
+def object_given(path: Path, dataset: str, only: list[str] | None = None) -> pydicom.Dataset:
+    """Read a file that its user names. Raises BadInput where it is no DICOM file, or a damaged one; AccessEnded,
+    Damaged, NotFound."""
+    try:
+        with reading(path, dataset):
+            return pydicom.dcmread(path, specific_tags=only, stop_before_pixels=only is not None)
+    except UNREADABLE as error:
+        raise BadInput(f"{path.name} is no DICOM file, or a damaged one.") from error
+
+
+def class_of(path: Path, dataset: str) -> str:
+    """The SOP Class UID of a file that its user names. Raises as `object_given` does."""
+    found = object_given(path, dataset, ["SOPClassUID"])
+    try:
+        return str(found.get("SOPClassUID"))
+    except UNREADABLE as error:
+        raise BadInput(f"{path.name} is no DICOM file, or a damaged one.") from error
 
 
 def undecodable(path: Path, dataset: str) -> Damaged:

@@ -14,7 +14,7 @@ from pydicom.pixels.utils import pixel_array
 
 from readingroom.files import reading
 from readingroom.marks import ATTRIBUTES, Mark, marks_of
-from readingroom.objects import undecodable
+from readingroom.objects import UNREADABLE, undecodable
 from readingroom.voi import NamedWindow, VoiLut, Window, flipped, function_of, unit_of, voi_luts, windows_of
 
 Vector = tuple[float, ...]
@@ -136,7 +136,7 @@ def read_header(path: Path, dataset: str) -> Header:
         with reading(path, dataset):
             found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_KEYWORDS + _OVERLAY_NAMES)
         return _header(found, path, dataset)
-    except (pydicom.errors.InvalidDicomError, ValueError, TypeError, EOFError) as error:
+    except UNREADABLE as error:
         raise undecodable(path, dataset) from error
 
 
@@ -241,7 +241,7 @@ def decode(plane: Plane) -> Stored:
             if plane.looked_up:
                 return _looked_up(plane)
             pixels = pixel_array(plane.path, index=plane.frame)
-    except (pydicom.errors.InvalidDicomError, ValueError, TypeError, AttributeError, EOFError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise undecodable(plane.path, plane.dataset) from error
     if plane.coloured:
         return Stored(_eight_bits(pixels))

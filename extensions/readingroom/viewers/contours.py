@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 
 from readingroom.errors import BadInput
-from readingroom.files import reading
+from readingroom.objects import UNREADABLE, object_given
 from readingroom.viewers import measure
 from readingroom.viewers.overlay import COLOURS, Colour, Contours, Overlay
 
@@ -20,13 +20,12 @@ def structures_of(path: Path, dataset: str, places: measure.Places, reference: s
 
     Each contour is laid where it lies, whatever picture it says it was drawn on. Raises BadInput, AccessEnded, Damaged,
     NotFound."""
-    with reading(path, dataset):
-        found = pydicom.dcmread(path)
-    if found.get("SOPClassUID") != CLASS:
-        raise BadInput(f"{path.name} is no RT structure set.")
+    found = object_given(path, dataset)
     try:
+        if found.get("SOPClassUID") != CLASS:
+            raise BadInput(f"{path.name} is no RT structure set.")
         made = _structures(found, places, reference)
-    except (AttributeError, ValueError, TypeError) as error:
+    except UNREADABLE as error:
         raise BadInput(f"{path.name} could not be understood: {error}") from error
     if not any(one.contours for one in made):
         raise BadInput(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pydicom
 
 from readingroom.errors import BadInput
-from readingroom.files import reading
+from readingroom.objects import UNREADABLE, object_given
 from readingroom.viewers.grids import on_picture
 from readingroom.viewers.measure import Place
 from readingroom.viewers.overlay import coloured
@@ -44,11 +44,15 @@ def dose_of(path: Path, dataset: str, reference: str) -> Dose:
     """Read an RTDOSE for pictures of the same Frame of Reference UID, `reference`.
 
     Raises BadInput, which says why it cannot be laid there, AccessEnded, Damaged, NotFound."""
-    with reading(path, dataset):
-        try:
-            found = pydicom.dcmread(path)
-        except pydicom.errors.InvalidDicomError as error:
-            raise BadInput(f"{path.name} is no DICOM file.") from error
+    found = object_given(path, dataset)
+    try:
+        _check(found, path, reference)
+        return _dose(found, path)
+    except UNREADABLE as error:
+        raise BadInput(f"{path.name} could not be understood: {error}") from error
+
+
+def _check(found: pydicom.Dataset, path: Path, reference: str) -> None:
     if found.get("SOPClassUID") != CLASS or "PixelData" not in found:
         raise BadInput(f"{path.name} is no RT dose with a grid.")
     if not reference or str(found.get("FrameOfReferenceUID") or "") != reference:
@@ -56,10 +60,6 @@ def dose_of(path: Path, dataset: str, reference: str) -> Dose:
             f"{path.name} lies in other patient coordinates than these pictures (Frame of Reference UID): show it "
             "on the series that the plan was made on, or register the two first."
         )
-    try:
-        return _dose(found, path)
-    except (AttributeError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise BadInput(f"{path.name} could not be understood: {error}") from error
 
 
 def _dose(found: pydicom.Dataset, path: Path) -> Dose:

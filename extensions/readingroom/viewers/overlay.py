@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pydicom
 
 from readingroom.errors import BadInput
-from readingroom.files import reading
+from readingroom.objects import UNREADABLE, object_given
 
 Colour = tuple[int, int, int]
 Labels = npt.NDArray[np.uint8]
@@ -83,12 +83,20 @@ def segments_of(
     """The segments of a DICOM SEG, binary, fractional or label map, each laid on the pictures that it was drawn on.
 
     `images`: SOP Instance UID and frame (from 0) of each picture. Raises BadInput, AccessEnded, Damaged, NotFound."""
+    found = object_given(path, dataset)
+    try:
+        if str(found.get("SegmentationType")) not in {"BINARY", "FRACTIONAL", "LABELMAP"}:
+            raise BadInput(f"{path.name} is no DICOM segmentation or structure set: give one, or a NumPy mask.")
+        return _segments(found, path, images, shape)
+    except UNREADABLE as error:
+        raise BadInput(f"{path.name} could not be understood: {error}") from error
+
+
+def _segments(
+    found: pydicom.Dataset, path: Path, images: Sequence[tuple[str, int]], shape: tuple[int, int, int]
+) -> list[Overlay]:
     import highdicom
 
-    with reading(path, dataset):
-        found = pydicom.dcmread(path)
-    if found.get("SegmentationType") not in {"BINARY", "FRACTIONAL", "LABELMAP"}:
-        raise BadInput(f"{path.name} is no DICOM segmentation or structure set: give one, or a NumPy mask.")
     seg = highdicom.seg.Segmentation.from_dataset(found, copy=False)
     referred = {uid for _, _, uid in seg.get_source_image_uids()}
     known = [i for i, (uid, _) in enumerate(images) if uid in referred]
@@ -96,10 +104,7 @@ def segments_of(
         raise BadInput(f"{path.name} was drawn on another series: it refers to no picture of this view.")
     if (int(found.Rows), int(found.Columns)) != shape[1:]:
         raise BadInput(f"{path.name} has pictures of {found.Rows} x {found.Columns}, the view {shape[1]} x {shape[2]}.")
-    try:
-        pixels = _pixels(seg, [images[i] for i in known])
-    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        raise BadInput(f"{path.name} could not be laid on these pictures: {error}") from error
+    pixels = _pixels(seg, [images[i] for i in known])
     made = []
     # Number 0 is a label map's background.
     for at, item in enumerate(one for one in found.SegmentSequence if one.SegmentNumber):

@@ -8,6 +8,7 @@ import pydicom
 
 from readingroom.errors import Damaged
 from readingroom.files import reading
+from readingroom.objects import UNREADABLE
 from readingroom.planes import Plane
 from readingroom.viewers.overlay import COLOURS, Overlay
 
@@ -42,7 +43,7 @@ class PlaneMasks:
                     plane.path, stop_before_pixels=True, specific_tags=[(self.group << 16) + e for e in _ELEMENTS]
                 )
             _lay(mask, found, self.group, plane.frame)
-        except (pydicom.errors.InvalidDicomError, ValueError, TypeError, AttributeError, EOFError) as error:
+        except UNREADABLE as error:
             raise Damaged(
                 f"{plane.path.name} of {plane.dataset} has an overlay plane (group {self.group:04X}) that could not be "
                 "decoded; view.clear_overlays() shows the pictures without it; tell your data steward."

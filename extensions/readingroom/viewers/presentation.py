@@ -11,7 +11,7 @@ import pydicom
 
 from readingroom import voi
 from readingroom.errors import BadInput
-from readingroom.files import reading
+from readingroom.objects import UNREADABLE, object_given
 from readingroom.viewers.overlay import Colour, colour_of
 from readingroom.viewers.shutter import KNOWN, Shutter, shapes_of, shutter_of
 
@@ -124,14 +124,10 @@ _SHAPES = ("POINT", "POLYLINE", "INTERPOLATED", "CIRCLE", "ELLIPSE")
 
 def state_of(path: Path, dataset: str) -> State:
     """Read a presentation state. Raises BadInput where it is none, AccessEnded, Damaged, NotFound."""
-    with reading(path, dataset):
-        try:
-            found = pydicom.dcmread(path)
-        except pydicom.errors.InvalidDicomError as error:
-            raise BadInput(f"{path.name} is no DICOM file.") from error
-    if found.get("SOPClassUID") != CLASS:
-        raise BadInput(f"{path.name} is no Grayscale Softcopy Presentation State.")
+    found = object_given(path, dataset)
     try:
+        if found.get("SOPClassUID") != CLASS:
+            raise BadInput(f"{path.name} is no Grayscale Softcopy Presentation State.")
         rotation = int(found.get("ImageRotation") or 0)
         if rotation % 90:
             raise BadInput(f"{path.name} turns its images by {rotation} degrees: a view turns by 90, 180 or 270.")
@@ -148,7 +144,7 @@ def state_of(path: Path, dataset: str) -> State:
             shutter=shutter_of(found),
             notes=tuple(_notes(found)),
         )
-    except (AttributeError, ValueError, TypeError, KeyError) as error:
+    except UNREADABLE as error:
         raise BadInput(f"{path.name} could not be understood: {error}") from error
 
 

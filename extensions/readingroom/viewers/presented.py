@@ -11,6 +11,7 @@ import numpy.typing as npt
 from readingroom import geometry
 from readingroom.errors import BadInput
 from readingroom.files import dataset_at
+from readingroom.objects import UNREADABLE
 from readingroom.planes import Plane, Stored
 from readingroom.viewers import render
 from readingroom.viewers.measure import Place
@@ -236,7 +237,7 @@ def presented(frames: Frames, path: Path) -> PresentedPictures:
     state = state_of(path, dataset_at(path))
     try:
         said = [state.of(plane.instance, plane.frame, plane.least) for plane in frames.planes]
-    except (AttributeError, ValueError, TypeError, KeyError, IndexError) as error:
+    except UNREADABLE as error:
         raise BadInput(f"{path.name} could not be understood: {error}") from error
     kept: Sequence[tuple[Plane, Presented]] = [
         (plane, one) for plane, one in zip(frames.planes, said, strict=True) if one is not None

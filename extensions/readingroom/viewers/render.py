@@ -112,6 +112,9 @@ def still(
         ImageDraw.Draw(shown).line([v for p in placed(line) for v in p], fill=colour or _ink(shown))
     for one in texts:
         x, y = placed([one["at"]])[0]
+        # Pillow fails on words that lie very far outside.
+        if max(abs(x), abs(y)) > 4 * _SIDE:
+            continue
         ImageDraw.Draw(shown).text(
             (x, y), one["text"], fill=tuple(one["colour"]), stroke_width=1, stroke_fill=_paper(shown)
         )

@@ -11,8 +11,8 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from readingroom.errors import BadInput
-from readingroom.files import reading
 from readingroom.headers import read_whole
+from readingroom.objects import UNREADABLE, object_given
 from readingroom.planes import Plane
 from readingroom.viewers import measure
 
@@ -134,11 +134,7 @@ def annotations_of(path: Path, dataset: str, reference: str, locate: Locate) -> 
         "1.2.840.10008.5.1.4.1.1.88.33": sr.ComprehensiveSR,
         "1.2.840.10008.5.1.4.1.1.88.34": sr.Comprehensive3DSR,
     }
-    with reading(path, dataset):
-        try:
-            found = pydicom.dcmread(path)
-        except pydicom.errors.InvalidDicomError as error:
-            raise BadInput(f"{path.name} is no DICOM file.") from error
+    found = object_given(path, dataset)
     if found.get("SOPClassUID") not in kinds:
         raise BadInput(f"{path.name} is no Enhanced, Comprehensive or Comprehensive 3D SR.")
     try:
@@ -147,7 +143,7 @@ def annotations_of(path: Path, dataset: str, reference: str, locate: Locate) -> 
             raise BadInput(f"{path.name} is no measurement report (TID 1500).")
         shapes = _shapes(content)
         made = [one for item, name in shapes if (one := _annotation(item, name, reference, locate))]
-    except (ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
+    except UNREADABLE as error:
         raise BadInput(f"{path.name} could not be understood: {error}") from error
     if not shapes:
         raise BadInput(f"{path.name} holds no lengths, angles or areas.")

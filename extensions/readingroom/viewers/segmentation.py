@@ -11,6 +11,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from readingroom.errors import BadInput
+from readingroom.objects import UNREADABLE
 from readingroom.planes import Plane
 from readingroom.viewers.overlay import Colour
 from readingroom.viewers.report import header
@@ -58,7 +59,7 @@ def segmentation(masks: Sequence[Named], planes: Sequence[Plane]) -> Any:
             device_serial_number="1",
             content_label="PAINTED",
         )
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
+    except UNREADABLE as error:
         raise BadInput(f"No segmentation can be written for these pictures: {error}") from error
 
 

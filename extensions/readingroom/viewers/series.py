@@ -9,11 +9,11 @@ from typing import Any
 import anywidget
 import numpy as np
 import numpy.typing as npt
-import pydicom
 import traitlets
 
 from readingroom.errors import AccessEnded, BadInput, ReadingRoomError
-from readingroom.files import dataset_at, reading
+from readingroom.files import dataset_at
+from readingroom.objects import class_of
 from readingroom.planes import Stored
 from readingroom.viewers import contours as structure_set
 from readingroom.viewers import dose, overlay_planes, presentation, render
@@ -266,11 +266,7 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, anywidget.AnyWidget):  # 
                 raise BadInput("These pictures have no place in the patient, so no label map can be laid on them.")
             return label_maps.labels_of(path, dataset_at(path), self._places, shape[1:], name)
         dataset = dataset_at(path)
-        with reading(path, dataset):
-            try:
-                kind = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]).get("SOPClassUID")
-            except pydicom.errors.InvalidDicomError as error:
-                raise BadInput(f"{path.name} is no DICOM file.") from error
+        kind = class_of(path, dataset)
         if kind in _ELSEWHERE:
             raise BadInput(f"{path.name} is {_ELSEWHERE[kind]}.")
         if not isinstance(self._pictures, (FramePictures, PresentedPictures)):
