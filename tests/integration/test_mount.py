@@ -22,6 +22,8 @@ import pytest
 from tests.support.fakes import MemoryAuditRepository
 from tests.support.mount_world import RESEARCHER, STEWARD, Published, World, read
 
+from readingroom.data import dataset
+from readingroom.errors import AccessEnded, Damaged
 from readingroom_hub.errors import Denied, NotFound, StoreUnavailable
 from readingroom_hub.model.ids import SessionId
 from readingroom_hub.model.session import Session
@@ -156,6 +158,28 @@ def test_the_parquet_index_holds_the_same_rows_typed_and_looking_at_it_is_on_the
     assert [s["path"] for s in room.subjects("read-intent")] == ["index.parquet", "index.csv"]
     assert [{k: str(v) for k, v in row.items()} for row in found] == rows
     assert [row["bytes"] for row in found] == list(listed(lung).values())
+
+
+def test_a_thumbnail_is_one_read_on_the_record_and_ends_with_the_grant(room: Room) -> None:
+    lung = room.publish(room.project("lung"), "lung-ct", ((3000, 4000, 5000),))
+    grant = room.grant(lung.version.project, lung.version)
+    data = room.attach(room.session(lung.version.project))
+    grid = dataset("lung-ct", data).browse(static="none").grid
+    grid.check()
+    assert [s.get("path") for s in room.subjects("read-intent")] == ["index.csv"], "to look costs no image"
+    series = [i for i in lung.manifest.instances if i.series == grid.row(0).series]
+    middle = sorted(series, key=lambda i: i.number)[len(series) // 2]
+    with pytest.raises(Damaged, match=f"{middle.instance}.dcm of lung-ct"):  # it is random bytes, and no image
+        grid.thumbnail(0)
+    soon(lambda: room.subjects("instance-opened"))
+    assert {s["instance"] for s in room.subjects("instance-opened")} == {middle.instance}
+
+    room.revoke(grant)
+    room.daemon.refresh()
+    with pytest.raises(AccessEnded, match="Access to lung-ct was withdrawn"):
+        grid.check()
+    with pytest.raises(AccessEnded, match="Access to lung-ct was withdrawn"):
+        grid.thumbnail(0)
 
 
 def test_a_revocation_takes_an_image_under_both_its_names(room: Room, lung: Published) -> None:
