@@ -262,6 +262,9 @@ def test_thumbnails_vanish_when_access_is_withdrawn(world):
     page, grid = opened(world, "ended", "older")
     grid.says("60 of 60 series")
     grid.pictured(0)
+    grid.list.focus()
+    page.keyboard.press("Enter")
+    page.locator(f"{PANEL} .rr-view").wait_for()
     assert "not known in this version" in grid.root.locator("details[data-facet='age']").text_content()
     in_kernel(
         page,
@@ -271,5 +274,6 @@ def test_thumbnails_vanish_when_access_is_withdrawn(world):
     grid.root.get_by_role("alert").wait_for()
     assert "Access to older was withdrawn or has ended" in grid.root.get_by_role("alert").inner_text()
     assert grid.root.locator(".rr-tile").count() == 0
-    assert grid.root.locator("canvas").count() == 0
+    page.locator(f"{PANEL} .rr-view").wait_for(state="detached")
+    assert page.locator(f"{PANEL} canvas").count() == 0
     in_kernel(page, "pathlib.Path.iterdir = kept")

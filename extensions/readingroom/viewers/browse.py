@@ -46,12 +46,15 @@ class SeriesGrid(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
         sync=True
     )
 
-    def __init__(self, folder: Path, dataset: str, label: str, rows: Sequence[SeriesRow], opener: Any) -> None:
+    def __init__(
+        self, folder: Path, dataset: str, label: str, rows: Sequence[SeriesRow], opener: Any, ended: Any
+    ) -> None:
         self._folder = folder
         self._dataset = dataset
         self._label = label
         self._findable = Findable(rows)
         self._opener = opener
+        self._ended = ended
         self._kept = thumbnails.Kept(_KEPT_BYTES)
         # ipykernel runs comm handlers on other threads than cells; the decoders are not all made for that.
         self._lock = threading.Lock()
@@ -93,10 +96,12 @@ class SeriesGrid(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
                 self.send({"k": "opened", "n": number})
             elif kind == "still":
                 self.check()
+                self.send({"k": "still", "n": number})
         except ReadingRoomError as error:
             ended = isinstance(error, AccessEnded)
             if ended:
                 self._kept.clear()
+                self._ended()
             self.send({"k": "error", "n": number, "text": str(error), "ended": ended})
 
     def _send_rows(self, number: Any, first: int, answer: int) -> None:
@@ -192,7 +197,7 @@ class DatasetBrowser(ipywidgets.VBox):  # type: ignore[misc,unused-ignore]
             raise BadInput(f"static={static!r}: give 'png' to keep a picture in the saved page, or 'none'.")
         self._make = make
         self._static = static
-        self.grid = SeriesGrid(folder, dataset, label, rows, self.show)
+        self.grid = SeriesGrid(folder, dataset, label, rows, self.show, self.close_series)
         self.opened: Any = None
         """What `series.view()` gave for the series that was opened last."""
         self._open = ""
@@ -210,13 +215,19 @@ class DatasetBrowser(ipywidgets.VBox):  # type: ignore[misc,unused-ignore]
 
         Raises AccessEnded, Damaged, NotFound, BadInput, NotAVolume for what has no viewer."""
         view = self._make([self.grid.row(number)])[0].view(static=self._static)
+        self.close_series()
+        self.opened = view
         self._open = view.describe() if isinstance(view, SeriesView) else _title(self.grid.row(number))
-        self.opened, before = view, self._shown
         # A report is a page, and no widget.
         self._shown = view if isinstance(view, ipywidgets.Widget) else ipywidgets.HTML(view._repr_html_())
-        self.children = (self.grid, self._shown)
-        if before is not None:
-            before.close()
+        self.set_trait("children", (self.grid, self._shown))
+
+    def close_series(self) -> None:
+        """Take the series below the grid away, as when access to it has ended."""
+        shown, self._shown, self.opened, self._open = self._shown, None, None, ""
+        self.set_trait("children", (self.grid,))
+        if shown is not None:
+            shown.close()
 
     def describe(self) -> str:
         """Grid and open series in words."""

@@ -44,7 +44,6 @@ function makeWire(model) {
         model.send({ ...content, n });
       });
     },
-    tell: (content) => model.send(content),
     onEnded(call) { onError = call; },
     close() {
       model.off("msg:custom", hear);
@@ -332,8 +331,13 @@ function makeGrid(model, page, wire) {
     page.error.hidden = false;
   }
   wire.onEnded(end);
+  // One question at a time: a busy kernel finds one when it has done, and not hundreds.
+  let asking = false;
   const still = setInterval(() => {
-    if (!ended && !document.hidden && page.list.offsetParent) wire.tell({ k: "still" });
+    if (asking || ended || document.hidden || !page.list.offsetParent) return;
+    asking = true;
+    const done = () => { asking = false; };
+    wire.ask({ k: "still" }).then(done, done);
   }, STILL_MS);
 
   function reveal() {
