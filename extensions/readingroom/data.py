@@ -140,7 +140,7 @@ class Series:
             headers.rows_of(*found), [f"{one.modality} {one.description} ...{one.uid[-12:]}" for one in both]
         )
 
-    def mpr(self, slab: float = 0.0, how: str = "max", static: str = "png") -> MprView:
+    def mpr(self, slab: float = 0.0, how: str = "max", static: str | None = None) -> MprView:
         """Axial, coronal and sagittal with a linked crosshair: reads the whole series.
 
         `slab`: mm of thickness that each picture shows at once, as `how`: max, min or mean. `static`: see view.

@@ -17,6 +17,8 @@ from jupyter_server.serverapp import ServerApp
 from jupyterhub.singleuser.extension import JupyterHubSingleUser
 from traitlets.config import Config
 
+from readingroom import saved, settings
+
 TUTORIALS = Path("/opt/readingroom/notebooks")
 LAB_SETTINGS = Path(__file__).with_name("lab_settings")
 """Holds `overrides.json`: what JupyterLab does here unless the user says otherwise."""
@@ -67,6 +69,7 @@ def configuration(token: str) -> Config:
                 "terminals_enabled": True,
                 "allow_root": False,
             },
+            "FileContentsManager": {"pre_save_hook": keep_no_pictures} if settings.pictures() == "none" else {},
             "ZMQChannelsWebsocketConnection": {"iopub_data_rate_limit": IMAGE_BYTES_PER_SECOND},
             # These would ask the internet, and start npm.
             "LanguageServerManager": {"autodetect": False},
@@ -78,6 +81,12 @@ def configuration(token: str) -> Config:
             },
         }
     )
+
+
+def keep_no_pictures(model: dict[str, Any], **_: Any) -> None:
+    """Jupyter's hook before a notebook is saved."""
+    if model.get("type") == "notebook":
+        saved.without_pictures(model.get("content"))
 
 
 def furnish(home: Path, tutorials: Path = TUTORIALS) -> None:

@@ -16,6 +16,12 @@ def hub_socket() -> Path:
     return Path(os.environ.get("READINGROOM_HUB_SOCKET", "/run/readingroom/door/hub.sock"))
 
 
+def pictures() -> str:
+    """What a saved notebook keeps of a picture where its user does not say: `png`, or `none` where the project forbids
+    them (READINGROOM_PICTURES)."""
+    return "none" if os.environ.get("READINGROOM_PICTURES") == "none" else "png"
+
+
 def search_path() -> str:
     """PATH, for a sealed kernel, which inherits nothing by itself."""
     return os.environ.get("PATH", os.defpath)

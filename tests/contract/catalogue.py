@@ -37,6 +37,17 @@ class CatalogueContract:
             catalogue.projects.create(project())
         assert catalogue.projects.all() == [project()]
 
+    def test_pictures_are_allowed_until_a_project_forbids_them(self, catalogue):
+        catalogue.projects.create(project())
+        catalogue.projects.create(project("other"))
+        assert catalogue.projects.get(PROJECT).pictures is True
+        catalogue.projects.allow_pictures(PROJECT, False)
+        assert [p.pictures for p in catalogue.projects.all()] == [False, True]
+        catalogue.projects.allow_pictures(PROJECT, True)
+        assert catalogue.projects.get(PROJECT).pictures is True
+        with pytest.raises(NotFound, match="never"):
+            catalogue.projects.allow_pictures(ProjectId("never"), False)
+
     def test_a_missing_project_is_named(self, catalogue):
         with pytest.raises(NotFound, match="chest-ct"):
             catalogue.projects.get(PROJECT)

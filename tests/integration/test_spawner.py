@@ -16,6 +16,7 @@ from contextlib import ExitStack, closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 import requests
@@ -331,9 +332,21 @@ def test_home_stays_and_nothing_else_does(hub):
     session = open_catalogue(hub.settings).sessions.get(first.running.session)
     assert session.closed_at is not None
     assert hub.records("session-closed")[-1]["session"] == first.running.session
-    second = hub.spawn()
-    assert second.execute("import os; print(os.path.exists('kept'), os.path.exists('/tmp/gone'))") == "True False\n"
-    hub.stop()
+    projects = open_catalogue(hub.settings).projects
+    projects.allow_pictures(PROJECT, False)
+    try:
+        second = hub.spawn()
+        assert second.execute("import os; print(os.path.exists('kept'), os.path.exists('/tmp/gone'))") == "True False\n"
+        # This project forbids pictures in saved notebooks, and the server obeys.
+        output = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo=", "text/plain": "slice 3"})
+        made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("view", outputs=[output])])
+        answer = second.ask("PUT", "/api/contents/seen.ipynb", json={"type": "notebook", "content": made})
+        assert answer.status_code == 201, answer.text
+        look = "text = open('seen.ipynb').read(); print('image/png' in text, 'slice 3' in text)"
+        assert second.execute(look) == "False True\n"
+        hub.stop()
+    finally:
+        projects.allow_pictures(PROJECT, True)
 
 
 def test_server_that_dies_takes_its_door_along_and_is_tidied(hub):

@@ -101,7 +101,8 @@ def configure(c, state: Path, hub_port: int, portal_port: int) -> None:
     def backend() -> Backend:
         audit = FileAudit(state / "audit.jsonl")
         mounts, sessions = FolderMounts(made.paths.mounts), compose.sessions(made, audit)
-        return Backend(sessions, mounts, Servers(made), audit, door_key(made), portal_port)
+        projects = compose.open_catalogue(made).projects
+        return Backend(sessions, mounts, Servers(made), audit, door_key(made), portal_port, projects)
 
     c.JupyterHub.spawner_class = SandboxSpawner
     c.SandboxSpawner.make_backend = backend

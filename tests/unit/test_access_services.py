@@ -50,6 +50,20 @@ def test_an_unchanged_membership_is_no_event(room):
     assert len(room.audit.records) == before
 
 
+def test_forbidding_pictures_is_on_record_before_it_holds(room):
+    room.projects.allow_pictures(PROJECT, False, room.steward)
+    assert room.catalogue.projects.get(PROJECT).pictures is False
+    assert room.audit.records[-1]["subject"] == {
+        "what": "pictures-in-notebooks",
+        "before": "allowed",
+        "after": "forbidden",
+    }
+    room.audit.available = False
+    with pytest.raises(AuditUnavailable):
+        room.projects.allow_pictures(PROJECT, True, room.steward)
+    assert room.catalogue.projects.get(PROJECT).pictures is False
+
+
 def test_a_grant_is_issued_recorded_and_told_to_the_daemon(room):
     grant = room.grants.issue(PROJECT, "lung", room.tomorrow, room.steward)
     assert room.catalogue.grants.get(grant.id) == grant

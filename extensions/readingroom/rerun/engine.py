@@ -53,6 +53,7 @@ class SealedRun:
             "MPLCONFIGDIR": str(self.room / "home"),
             "JUPYTER_RUNTIME_DIR": str(self.room),
             "READINGROOM_DATA": str(self.room / "data"),
+            "READINGROOM_PICTURES": settings.pictures(),
             "PYTHONHASHSEED": "0",
             "PYTHONNOUSERSITE": "1",
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",

@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 import papermill
 
-from readingroom import settings
+from readingroom import saved, settings
 from readingroom.errors import RerunRefused
 from readingroom.files import DatasetCard
 from readingroom.rerun import compare, parameters
@@ -47,6 +47,8 @@ def rerun(
     output.mkdir(parents=True)
     started, clock = datetime.now(UTC), time.monotonic()
     executed, outcome = _run(content, given, output, (root / card.name).resolve(), card.name, timeout)
+    if settings.pictures() == "none":
+        saved.without_pictures(executed)
     # The record of what happened, whatever happened: no metadata in it claims more.
     written = _written(executed)
     (output / "executed.ipynb").write_bytes(written)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import traitlets
 from PIL import Image
 
-from readingroom import geometry
+from readingroom import geometry, settings
 from readingroom.errors import BadInput
 from readingroom.planes import Stored
 from readingroom.viewers.measure import Place
@@ -139,21 +139,23 @@ class MprView(ipywidgets.HBox):  # type: ignore[misc,unused-ignore]
     crosshair = traitlets.Tuple(traitlets.Float(), traitlets.Float(), traitlets.Float(), help="mm, LPS")
 
     def __init__(
-        self, volume: Volume, slab: float = 0.0, how: str = "max", window: Any = None, static: str = "png"
+        self, volume: Volume, slab: float = 0.0, how: str = "max", window: Any = None, static: str | None = None
     ) -> None:
         made = {plane: pictures_of_plane(volume, plane, slab, how) for plane in _PLANES}
         self._cuts = {plane: seen for plane, (seen, _) in made.items()}
         first = self._cuts["axial"]
         middle = first.place(tuple(n // 2 for n in first.array.shape))
+        self._static = static or settings.pictures()
         # The window of all three is that of the axial plane: two pictures of one volume are compared by their grey.
         views: dict[str, SeriesView] = {}
         for plane, (seen, pictures) in made.items():
             index, *cross = seen.voxel(middle)
             chosen = window or (views["axial"].window if views else None)
             traits = {"index": index, "cross": cross} | ({"window": chosen} if chosen else {})
-            views[plane] = SeriesView(pictures, static=static, layout={"flex": "1 1 0", "min_width": "0"}, **traits)
+            views[plane] = SeriesView(
+                pictures, static=self._static, layout={"flex": "1 1 0", "min_width": "0"}, **traits
+            )
         self.views = views
-        self._static = static
         super().__init__(list(views.values()), crosshair=middle, layout={"width": "100%"})
         for plane, view in views.items():
             view.observe(lambda _change, plane=plane: self._moved(plane), ["index", "cross"])

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import traitlets
 
+from readingroom import settings
 from readingroom.errors import AccessEnded, BadInput, ReadingRoomError
 from readingroom.files import dataset_at
 from readingroom.objects import class_of
@@ -79,7 +80,7 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, anywidget.AnyWidget):  # 
         self._pictures: Pictures = source if hasattr(source, "about") else pictures_of(source)
         self._about = self._pictures.about
         self._layers: tuple[Overlay, ...] = ()
-        self._static = traits.pop("static", "png")
+        self._static = traits.pop("static", settings.pictures())
         if self._static not in {"png", "none"}:
             raise BadInput(f"static={self._static!r}: give 'png' to keep a picture in the saved page, or 'none'.")
         # ipykernel runs comm handlers on other threads than cells; the decoders are not all made for that.

@@ -11,6 +11,7 @@ import anywidget
 import ipywidgets
 import traitlets
 
+from readingroom import settings
 from readingroom.errors import BadInput, ReadingRoomError
 
 _STATIC = Path(__file__).with_name("static")
@@ -48,7 +49,7 @@ class Sheet(anywidget.AnyWidget, ipywidgets.DOMWidget):  # type: ignore[misc,unu
     about = traitlets.Dict(read_only=True, help="Title and controls.").tag(sync=True)
 
     def __init__(self, title: str, controls: list[Control], **traits: Any) -> None:
-        self._static = traits.pop("static", "png")
+        self._static = traits.pop("static", settings.pictures())
         if self._static not in {"png", "none"}:
             raise BadInput(f"static={self._static!r}: give 'png' to keep a picture in the saved page, or 'none'.")
         self._controls = {control.trait: control for control in controls if control.most > control.least}

@@ -53,7 +53,7 @@ class _Table:
 
 
 def _project(r: Row[Any]) -> Project:
-    return Project(ProjectId(r.id), r.title, r.owner, r.created_at, r.ends_at)
+    return Project(ProjectId(r.id), r.title, r.owner, r.created_at, r.ends_at, r.pictures)
 
 
 def _member(r: Row[Any]) -> Member:
@@ -100,6 +100,12 @@ class SqlProjects(_Table, Projects):
         """See the port."""
         with self._begin(f"project {project.id}") as c:
             c.execute(insert(t.projects).values(asdict(project)))
+
+    def allow_pictures(self, id: ProjectId, allowed: bool) -> None:
+        """See the port."""
+        self.get(id)
+        with self._begin(f"project {id}") as c:
+            c.execute(update(t.projects).where(t.projects.c.id == id).values(pictures=allowed))
 
     def get(self, id: ProjectId) -> Project:
         """See the port."""

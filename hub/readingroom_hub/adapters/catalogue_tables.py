@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     Column,
     Dialect,
     Engine,
@@ -21,10 +22,11 @@ from sqlalchemy import (
     event,
     inspect,
     text,
+    true,
 )
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in `migrations/versions`; a test holds it to what Alembic finds there."""
 
 
@@ -57,6 +59,7 @@ projects = Table(
     Column("owner", Text, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("ends_at", Moment),
+    Column("pictures", Boolean, nullable=False, server_default=true()),
 )
 members = Table(
     "member",

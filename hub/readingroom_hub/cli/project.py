@@ -31,6 +31,21 @@ def create(
     )
 
 
+@app.command()
+@command
+def pictures(
+    project: Annotated[str, typer.Argument(help="The project.")],
+    allowed: Annotated[bool, typer.Option("--allow/--forbid", help="In notebooks that are saved.")],
+) -> None:
+    """Say whether saved notebooks of a project may keep pictures. Servers that start from now on obey."""
+    settings = load()
+    audit = record(settings)
+    compose.projects(settings, audit).allow_pictures(ProjectId(project), allowed, operator(audit))
+    typer.echo(
+        f"Saved notebooks of {project} keep {'their' if allowed else 'no'} pictures, in servers started from now on."
+    )
+
+
 @app.command("list")
 @command
 def list_(as_json: AsJson = False) -> None:
@@ -44,6 +59,7 @@ def list_(as_json: AsJson = False) -> None:
             "members": len(catalogue.projects.members(p.id)),
             "created": p.created_at,
             "ends": p.ends_at,
+            "pictures": p.pictures,
         }
         for p in catalogue.projects.all()
     ]
@@ -58,7 +74,13 @@ def show_(project: str, as_json: AsJson = False) -> None:
     catalogue = compose.open_catalogue(settings)
     home = catalogue.projects.get(ProjectId(project))
     names = {i.person: i.name for i in record(settings).people("")}
-    about = {"project": home.id, "title": home.title, "owner": home.owner, "ends": home.ends_at}
+    about = {
+        "project": home.id,
+        "title": home.title,
+        "owner": home.owner,
+        "ends": home.ends_at,
+        "pictures": home.pictures,
+    }
     members = [
         {"member": names.get(m.person, m.person), "role": m.role.value, "since": m.since}
         for m in catalogue.projects.members(home.id)

@@ -21,6 +21,7 @@ from readingroom_hub.jhub.stored import door_key
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.ids import PersonId, ProjectId, SessionId
 from readingroom_hub.model.session import Session
+from readingroom_hub.ports.catalogue import Projects
 from readingroom_hub.ports.mounts import Mounts
 from readingroom_hub.ports.records import AuditRepository
 from readingroom_hub.sandbox.bubblewrap import DOOR
@@ -44,6 +45,7 @@ class Backend:
     audit: AuditRepository
     vouch_key: bytes
     portal_port: int
+    projects: Projects
 
 
 @cache
@@ -53,7 +55,10 @@ def embedded() -> Backend:
     record = compose.audit(settings, "jupyterhub")
     sessions = compose.sessions(settings, record)
     portal_port = settings.internal_port + 2
-    return Backend(sessions, compose.mounts(settings), Servers(settings), record, door_key(settings), portal_port)
+    projects = compose.open_catalogue(settings).projects
+    return Backend(
+        sessions, compose.mounts(settings), Servers(settings), record, door_key(settings), portal_port, projects
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,8 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # untyped
         api = f"http+unix://{DOOR.replace('/', '%2F')}%2Fhub.sock{self.hub.base_url}api"
         public = {n: v for n, v in env.items() if n.startswith("JUPYTERHUB_") and n not in SECRET and v}
         public |= {"JUPYTERHUB_API_URL": api, "JUPYTERHUB_ACTIVITY_URL": f"{api}/users/{self.user.name}/activity"}
+        if not backend.projects.get(session.project).pictures:
+            public["READINGROOM_PICTURES"] = "none"
         portal = {SESSION_HEADER: session.id, VOUCH_HEADER: vouch(backend.vouch_key, session.id)}
         return Order(
             user=self.user.name,

@@ -30,6 +30,8 @@ class Project:
     created_at: datetime
     ends_at: datetime | None = None
     """After this moment no session opens and no grant is current."""
+    pictures: bool = True
+    """Whether notebooks that are saved may keep pictures. What a researcher's server does by itself, not a barrier."""
 
 
 @dataclass(frozen=True, slots=True)

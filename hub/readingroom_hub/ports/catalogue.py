@@ -22,6 +22,10 @@ class Projects(ABC):
         """Raises Conflict where the id is taken."""
 
     @abstractmethod
+    def allow_pictures(self, id: ProjectId, allowed: bool) -> None:
+        """Whether saved notebooks may keep pictures. Raises NotFound."""
+
+    @abstractmethod
     def get(self, id: ProjectId) -> Project:
         """Raises NotFound."""
 

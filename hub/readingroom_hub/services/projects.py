@@ -28,6 +28,15 @@ class ProjectService:
         self._projects.create(project)
         return project
 
+    def allow_pictures(self, id: ProjectId, allowed: bool, by: PersonId) -> None:
+        """Whether notebooks that are saved may keep pictures; for servers that start from now on. Recorded before.
+
+        Raises NotFound."""
+        before = self._projects.get(id).pictures
+        subject = {"what": "pictures-in-notebooks", "before": _allowed(before), "after": _allowed(allowed)}
+        self._audit.append([AuditRecord(AuditEvent.CONFIGURATION, person=by, project=id, subject=subject)])
+        self._projects.allow_pictures(id, allowed)
+
     def sync_memberships(self, person: PersonId, stated: Mapping[ProjectId, Role]) -> set[ProjectId]:
         """Make the person's memberships equal to what the identity provider states, and record each change.
 
@@ -64,3 +73,7 @@ class ProjectService:
             f"you are not a member of the project {project}: ask its information asset owner for the group of the "
             "project, then sign in again"
         )
+
+
+def _allowed(pictures: bool) -> str:
+    return "allowed" if pictures else "forbidden"

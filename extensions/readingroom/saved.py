@@ -1,0 +1,44 @@
+"""Notebooks as they are saved: without pictures, where a project forbids them.
+
+What the server does for those who forget. It holds nobody off who wants to keep a picture: that is for who checks what
+leaves the project."""
+
+from typing import Any
+
+_KINDS = ("image/", "video/", "audio/", "application/pdf")
+_TOLD = "a picture was left out: this project keeps none in saved notebooks"
+
+
+def without_pictures(notebook: Any) -> None:
+    """Take pictures out of a notebook (nbformat 4), in place: those of outputs, of widgets' states, those pasted into
+    texts. Anything that is no such notebook stays as it is."""
+    if not isinstance(notebook, dict):
+        return
+    metadata = notebook.get("metadata")
+    if isinstance(metadata, dict):
+        metadata.pop("widgets", None)
+    for cell in _dicts(notebook.get("cells")):
+        attachments = cell.get("attachments")
+        if isinstance(attachments, dict):
+            for data in attachments.values():
+                _clear(data)
+        for output in _dicts(cell.get("outputs")):
+            _clear(output.get("data"))
+
+
+def _dicts(found: Any) -> list[dict[str, Any]]:
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _clear(data: Any) -> None:
+    if not isinstance(data, dict):
+        return
+    pictured = [kind for kind, value in data.items() if kind.startswith(_KINDS) or "data:image" in _text(value)]
+    for kind in pictured:
+        del data[kind]
+    if pictured and not data:
+        data["text/plain"] = _TOLD
+
+
+def _text(value: Any) -> str:
+    return "".join(map(str, value)) if isinstance(value, list) else str(value)
