@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from readingroom.client import session
     from readingroom.data import dataset, datasets
-    from readingroom.viewers import view
+    from readingroom.viewers import hang, view
 
-__all__ = ["dataset", "datasets", "session", "view"]
+__all__ = ["dataset", "datasets", "hang", "session", "view"]
 
-_HOME = {"dataset": "data", "datasets": "data", "session": "client", "view": "viewers"}
+_HOME = {"dataset": "data", "datasets": "data", "hang": "viewers", "session": "client", "view": "viewers"}
 
 
 def __getattr__(name: str) -> Any:

@@ -227,6 +227,51 @@ def test_a_cine_shows_every_picture_in_turn_at_its_rate(world):
     until_in_kernel(page, "view.playing is False")
 
 
+def test_series_hang_side_by_side(world, pictures):
+    frame = {"FrameOfReferenceUID": "1.2.3.9"}
+    prior = write_series(world[0], "prior", list(ct(RAMP, **frame)))
+    current = write_series(world[0], "current", list(ct(RAMP[:6, ::2, ::2], 5.0, **frame)))
+    here = [SeriesView(Frames.of_files(sorted(f.iterdir()), "here")) for f in (prior, current)]
+    _data, lab, page = world
+    load = """import readingroom
+hung = readingroom.hang([readingroom.dataset(name).series()[0] for name in ('prior', 'current')])
+hung"""
+    open_notebook(page, lab, "hang.ipynb", load)
+    roots = page.locator(f"{PANEL} .rr-view")
+    first, second = Viewer(page, 12, roots.nth(0)), Viewer(page, 6, roots.nth(1))
+    first.root.scroll_into_view_if_needed()
+
+    def shown(*indices):
+        for view, one, index in zip((first, second), here, indices, strict=True):
+            one.index = index
+            np.testing.assert_array_equal(view.wait(index), one.grey())
+
+    shown(6, 3)
+    # Two slices of 2.5 mm are one of 5 mm.
+    first.stage.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    shown(8, 4)
+    second.stage.focus()
+    page.keyboard.press("Home")
+    shown(0, 0)
+    themes(page, page.locator(f"{PANEL} .jp-OutputArea-output", has=page.locator(".rr-view")), pictures, "hang")
+
+    # By keyboard: one window for both, and one series at a time.
+    page.get_by_role("button", name="Same window").focus()
+    page.keyboard.press("Enter")
+    until_in_kernel(page, "hung.window")
+    first.stage.focus()
+    page.keyboard.press("i")
+    second.says("inverted")
+    page.get_by_role("button", name="Blink").focus()
+    page.keyboard.press("Enter")
+    second.root.wait_for(state="hidden")
+    in_kernel(page, "hung.front = 1")
+    first.root.wait_for(state="hidden")
+    second.root.wait_for(state="visible")
+
+
 def test_axe_finds_nothing_serious(world, tmp_path):
     write_series(world[0], "axe", list(ct(RAMP[:4])))
     page, view = opened(world, "axe", 4, 0)

@@ -1,7 +1,6 @@
 """Three planes through one volume with a linked crosshair. Every pixel is a voxel: nothing is interpolated."""
 
 import base64
-import io
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,11 +8,11 @@ import ipywidgets
 import numpy as np
 import numpy.typing as npt
 import traitlets
-from PIL import Image
 
 from readingroom import geometry, settings
 from readingroom.errors import BadInput
 from readingroom.planes import Stored
+from readingroom.viewers import render
 from readingroom.viewers.measure import Place
 from readingroom.viewers.pictures import About, Pictures, pictures_of, placed
 from readingroom.viewers.series import SeriesView
@@ -191,16 +190,7 @@ class MprView(ipywidgets.HBox):  # type: ignore[misc,unused-ignore]
 
     def snapshot(self) -> bytes:
         """A PNG of the three pictures, side by side."""
-        parts = [Image.open(io.BytesIO(view.snapshot())) for view in self.views.values()]
-        size = (sum(p.width for p in parts) + 8 * (len(parts) - 1), max(p.height for p in parts))
-        page = Image.new("RGB" if any(p.mode == "RGB" for p in parts) else "L", size, "white")
-        left = 0
-        for part in parts:
-            page.paste(part, (left, 0))
-            left += part.width + 8
-        out = io.BytesIO()
-        page.save(out, "PNG", compress_level=1)
-        return out.getvalue()
+        return render.side_by_side([view.snapshot() for view in self.views.values()])
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live view, and a still picture with its words for wherever no kernel runs."""

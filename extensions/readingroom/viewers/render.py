@@ -133,6 +133,20 @@ def still(
     return out.getvalue()
 
 
+def side_by_side(stills: Sequence[bytes]) -> bytes:
+    """One PNG of several, from left to right."""
+    parts = [Image.open(io.BytesIO(still)) for still in stills]
+    size = (sum(p.width for p in parts) + 8 * (len(parts) - 1), max(p.height for p in parts))
+    page = Image.new("RGB" if any(p.mode == "RGB" for p in parts) else "L", size, "white")
+    left = 0
+    for part in parts:
+        page.paste(part, (left, 0))
+        left += part.width + 8
+    out = io.BytesIO()
+    page.save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
 def _with_bar(page: Any, colours: Grey, least: str, most: str) -> Any:
     wide = Image.new("RGB", (page.width + 84, page.height), (_PAPER,) * 3)
     wide.paste(page)
