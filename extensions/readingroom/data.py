@@ -191,7 +191,7 @@ class Dataset:
             _SERIES_COLUMNS,
         )
 
-    def browse(self, static: str = "png") -> DatasetBrowser:
+    def browse(self, static: str | None = None) -> DatasetBrowser:
         """A grid of thumbnails with filters, which opens a series below it. Reads index.csv, and the middle image of
         each series that comes to rest on the screen. `static`: see Series.view.
 

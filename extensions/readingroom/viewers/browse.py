@@ -12,6 +12,7 @@ import ipywidgets
 import numpy as np
 import traitlets
 
+from readingroom import settings
 from readingroom.errors import AccessEnded, BadInput, NotFound, ReadingRoomError
 from readingroom.files import reading
 from readingroom.index import SeriesRow
@@ -191,8 +192,9 @@ class DatasetBrowser(ipywidgets.VBox):  # type: ignore[misc,unused-ignore]
     search = traitlets.Unicode("")
 
     def __init__(
-        self, folder: Path, dataset: str, label: str, rows: Sequence[SeriesRow], make: Make, static: str = "png"
+        self, folder: Path, dataset: str, label: str, rows: Sequence[SeriesRow], make: Make, static: str | None = None
     ) -> None:
+        static = static or settings.pictures()
         if static not in {"png", "none"}:
             raise BadInput(f"static={static!r}: give 'png' to keep a picture in the saved page, or 'none'.")
         self._make = make

@@ -101,12 +101,17 @@ def test_what_has_no_viewer_says_so_and_a_report_is_a_page(browser):
     assert "Open: CT Phantom: slice 3 of 5" in browser.describe()
 
 
-def test_a_saved_page_keeps_words_or_a_picture(browser):
+def test_a_saved_page_keeps_words_or_a_picture(browser, monkeypatch):
     kept = browser._repr_mimebundle_()
     assert "image/png" not in kept
     assert "<td>SR Report &lt;b&gt;</td>" in kept["text/html"]
     root = browser.grid._folder.parent
+    monkeypatch.delenv("READINGROOM_PICTURES", raising=False)
     assert "image/png" in dataset("chest", root).browse()._repr_mimebundle_()
+    monkeypatch.setenv("READINGROOM_PICTURES", "none")
+    obeying = dataset("chest", root).browse()
+    obeying.show(0)
+    assert "image/png" not in {*obeying._repr_mimebundle_(), *obeying.opened._repr_mimebundle_()[0]}
     with pytest.raises(BadInput, match="static='gif'"):
         dataset("chest", root).browse(static="gif")
 
