@@ -114,3 +114,22 @@ class KeyId(_RandomId):
     pattern = re.compile(r"k-[0-9a-f]{24}")
     what = "data key"
     form = "k- followed by 24 hexadecimal digits"
+
+
+class VaultId(_Id):
+    """One encrypted folder: a person's home in a project, or the folder that a project's members share."""
+
+    __slots__ = ()
+    pattern = re.compile(r"(home\.u-[0-9a-f]{20}|project)\.[a-z][a-z0-9-]{0,28}[a-z0-9]")
+    what = "vault"
+    form = "home., a person's hub name, a dot and a project name; or project. and a project name"
+
+    @classmethod
+    def home(cls, person: PersonId, project: ProjectId) -> Self:
+        """The vault of the person's home in the project."""
+        return cls(f"home.{person.hub_name}.{project}")
+
+    @classmethod
+    def shared(cls, project: ProjectId) -> Self:
+        """The vault of the project's shared folder."""
+        return cls(f"project.{project}")

@@ -82,9 +82,18 @@ def unmount(target: Path) -> None:
 
     No request to the file system is made, so a dead or hung daemon does not matter. Not mounted is no error."""
     if os.geteuid():
-        subprocess.run(["fusermount3", "-u", "-z", "--", str(target)], capture_output=True, check=False)
+        leave(target)
     else:
         _libc.umount2(bytes(target), _MNT_FORCE | _MNT_DETACH)
+
+
+def leave(target: Path) -> None:
+    """Take the mount of a file system that is written to away, without aborting it: who has a file open keeps it, and
+    nothing written is lost. Not mounted is no error."""
+    if os.geteuid():
+        subprocess.run(["fusermount3", "-u", "-z", "--", str(target)], capture_output=True, check=False)
+    else:
+        _libc.umount2(bytes(target), _MNT_DETACH)
 
 
 def set_readahead(target_device: int, kibibytes: int) -> None:
