@@ -11,6 +11,7 @@ from readingroom import headers, settings, suv
 from readingroom.errors import BadInput, NotFound
 from readingroom.files import DatasetCard, dicom_files, folders
 from readingroom.index import SeriesRow, series_of
+from readingroom.objects import read_object
 from readingroom.phases import Phase, phases_of
 from readingroom.planes import Header, read_header
 from readingroom.viewers import DatasetBrowser, MprView, SeriesView, kinds
@@ -135,7 +136,7 @@ class Series:
         for one in both:
             if not 0 <= file < len(one.files):
                 raise BadInput(f"There is no file {file}: series {one.uid} has {len(one.files)}, counted from 0.")
-        found = [headers.read_whole(one.files[file], one.dataset) for one in both]
+        found = [read_object(one.files[file], one.dataset, pixels=False) for one in both]
         return HeaderTable(
             headers.rows_of(*found), [f"{one.modality} {one.description} ...{one.uid[-12:]}" for one in both]
         )

@@ -4,21 +4,14 @@ side. Pixels are not read."""
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pydicom
 from pydicom.multival import MultiValue
 
-from readingroom.errors import Damaged
-from readingroom.files import reading
+from readingroom.objects import UNREADABLE
 
 _SHOWN_BYTES = 32
-# What pydicom raises where a value is not what its VR says.
-_UNREADABLE = (
-    pydicom.errors.BytesLengthException, ValueError, TypeError, NotImplementedError, AttributeError, KeyError, EOFError,
-    RecursionError,
-)  # fmt: skip
 
 Key = tuple[int, ...]
 """Where an element stands: its tag; in a sequence: tag, item from 0, tag, and so on."""
@@ -72,17 +65,6 @@ class Row:
         return any(one != self.elements[0] for one in self.elements)
 
 
-def read_whole(path: Path, dataset: str) -> pydicom.Dataset:
-    """All of a file's header, not its pixels. Raises AccessEnded, Damaged, NotFound."""
-    try:
-        with reading(path, dataset):
-            return pydicom.dcmread(path, stop_before_pixels=True)
-    except (pydicom.errors.InvalidDicomError, ValueError, TypeError, EOFError, RecursionError) as error:
-        raise Damaged(
-            f"{path.name} of {dataset} could not be understood: it is damaged or no DICOM file; tell your data steward."
-        ) from error
-
-
 def rows_of(*files: pydicom.Dataset) -> list[Row]:
     """Rows of one header, or of several beside each other, in the order of their tags; file meta information first."""
     found = [dict(_elements(file)) for file in files]
@@ -113,7 +95,7 @@ def _within(items: pydicom.Dataset, above: Key) -> Iterator[tuple[Key, Element]]
                 yield key, Element(printable(element.name), element.VR, *_value(element.value))
                 continue
             inner = list(element.value)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             stored = items.get_item(tag)
             raw = stored.value if isinstance(stored.value, bytes) else b""
             said = f"cannot be understood ({printable(str(error))}), {_bytes(raw)}"

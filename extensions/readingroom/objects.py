@@ -1,4 +1,4 @@
-"""Whole DICOM objects below /data that are no pictures."""
+"""DICOM objects below /data, read whole or in part, with errors that say in a sentence what happened."""
 
 import struct
 from pathlib import Path
@@ -15,23 +15,28 @@ UNREADABLE: tuple[type[Exception], ...] = (
 """What pydicom, NumPy and highdicom raise for content that makes no sense, when it is read or when it is first used."""
 
 
-def read_object(path: Path, dataset: str, only: list[str] | None = None) -> pydicom.Dataset:
-    """Read one object, whole, or the attributes `only`, by keyword. Raises AccessEnded, Damaged, NotFound."""
+def read_object(path: Path, dataset: str, only: list[str] | None = None, *, pixels: bool = True) -> pydicom.Dataset:
+    """Read one object, whole, or the attributes `only`, by keyword; without `pixels`, what comes before them.
+
+    Raises AccessEnded, Damaged, NotFound, NotNow."""
     try:
-        with reading(path, dataset):
-            return pydicom.dcmread(path, specific_tags=only, stop_before_pixels=only is not None)
+        return _read(path, dataset, only, pixels)
     except UNREADABLE as error:
         raise undecodable(path, dataset) from error
 
 
 def object_given(path: Path, dataset: str, only: list[str] | None = None) -> pydicom.Dataset:
     """Read a file that its user names. Raises BadInput where it is no DICOM file, or a damaged one; AccessEnded,
-    Damaged, NotFound."""
+    Damaged, NotFound, NotNow."""
     try:
-        with reading(path, dataset):
-            return pydicom.dcmread(path, specific_tags=only, stop_before_pixels=only is not None)
+        return _read(path, dataset, only, True)
     except UNREADABLE as error:
         raise BadInput(f"{path.name} is no DICOM file, or a damaged one.") from error
+
+
+def _read(path: Path, dataset: str, only: list[str] | None, pixels: bool) -> pydicom.Dataset:
+    with reading(path, dataset):
+        return pydicom.dcmread(path, specific_tags=only, stop_before_pixels=only is not None or not pixels)
 
 
 def class_of(path: Path, dataset: str) -> str:

@@ -11,8 +11,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from readingroom.errors import BadInput
-from readingroom.headers import read_whole
-from readingroom.objects import UNREADABLE, object_given
+from readingroom.objects import UNREADABLE, object_given, read_object
 from readingroom.planes import Plane
 from readingroom.viewers import measure
 
@@ -87,7 +86,7 @@ def header(plane: Plane) -> pydicom.Dataset:
     """All of a file's header, with empty values for what reports need of patient and study and de-identification took.
 
     Raises AccessEnded, Damaged, NotFound."""
-    found = read_whole(plane.path, plane.dataset)
+    found = read_object(plane.path, plane.dataset, pixels=False)
     for keyword in _NEEDED:
         if keyword not in found:
             setattr(found, keyword, "")

@@ -93,7 +93,7 @@ def test_what_is_no_header_is_named(pair):
     with pytest.raises(BadInput, match=r"no file 1: series .* has 1"):
         pair[0].header(file=1)
     pair[0].files[0].write_bytes(b"no DICOM")
-    with pytest.raises(Damaged, match=r"\.dcm of one could not be understood"):
+    with pytest.raises(Damaged, match=r"\.dcm of one could not be decoded"):
         pair[0].header()
 
 
