@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import secrets
+import time
 from datetime import datetime
 from threading import Barrier, Thread
 
@@ -12,9 +13,11 @@ from moto.server import ThreadedMotoServer
 from tests.contract.key_custody import KeyCustodyContract
 from tests.support.fakes import MemoryAuditRepository
 from tests.support.mount_world import RESEARCHER, STEWARD, World
+from tests.support.silent import SilentService
 from typer.testing import CliRunner
 
 from readingroom_hub import compose
+from readingroom_hub.adapters import aws
 from readingroom_hub.adapters.aws import client
 from readingroom_hub.adapters.keys_kms import KmsKeyCustody
 from readingroom_hub.cli.key import app
@@ -73,6 +76,20 @@ def test_a_wrapped_key_is_bound_to_its_id(custody):
     wrapped = custody.wrap(KeyId.new(), secrets.token_bytes(32))
     with pytest.raises(IntegrityError):
         custody.unwrap(dataclasses.replace(wrapped, id=KeyId.new()))
+
+
+def test_a_service_that_hangs_is_given_up(custody, prefix, monkeypatch):
+    wrapped = custody.wrap(KeyId.new(), secrets.token_bytes(32))
+    monkeypatch.setattr(aws, "_READ_SECONDS", 0.2)
+    monkeypatch.setattr(aws, "_ATTEMPTS", 2)
+    with SilentService() as service:
+        hanging = opened(service.endpoint, prefix)
+        for ask in (lambda: hanging.unwrap(wrapped), lambda: hanging.wrap(KeyId.new(), b"k" * 32), hanging.current_kek):
+            begun = time.monotonic()
+            with pytest.raises(KeyUnavailable, match=r"does not answer \(ReadTimeoutError\); try again in a minute"):
+                ask()
+            assert time.monotonic() - begun < 20  # the library's own limit is a minute for each attempt
+            assert service.attempts() == 2
 
 
 def test_two_processes_that_come_first_share_one_key(endpoint, prefix):

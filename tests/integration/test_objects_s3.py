@@ -2,15 +2,17 @@
 
 import contextlib
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import pytest
 from tests.contract.object_store import ObjectStoreContract
 from tests.support.seaweed import BUCKET, KEYS, Seaweed, seaweed
+from tests.support.silent import SilentService
 
 from readingroom_hub import compose
-from readingroom_hub.adapters import objects_s3
+from readingroom_hub.adapters import aws, objects_s3
 from readingroom_hub.adapters.aws import credentials
 from readingroom_hub.adapters.objects_s3 import S3ObjectStore
 from readingroom_hub.config import load
@@ -98,6 +100,23 @@ def test_a_service_that_drips_is_given_up(monkeypatch):
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda s: s.read("k/x"), lambda s: s.put("k/x", b"1"), lambda s: s.size("k/x")],
+    ids=["read", "put", "size"],
+)
+def test_a_service_that_is_silent_is_given_up(monkeypatch, ask):
+    monkeypatch.setattr(aws, "_READ_SECONDS", 0.2)
+    monkeypatch.setattr(aws, "_ATTEMPTS", 2)
+    with SilentService() as service:
+        store = S3ObjectStore(service.endpoint, BUCKET, REGION, KEYS)
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable, match=r"k/x: the S3 store does not answer .*try again in a minute"):
+            ask(store)
+        assert time.monotonic() - begun < 20  # the library's own limit is a minute for each attempt
+        assert service.attempts() == 2
 
 
 def test_settings_choose_it(tmp_path):
