@@ -84,7 +84,7 @@ def test_sigmoid_and_lut_equal_pythons(world, tmp_path):
 def test_colours_equal_pythons(world, pictures):
     folder = write_series(world[0], "colours", list(ct(RAMP[:4])))
     here = SeriesView(Frames.of_files(sorted(folder.iterdir()), "colours"), index=1)
-    page, view = opened(world, "colours", 4, 1)
+    page, view = opened(world, "colours", 4, 1, "view.histogram()")
     view.stage.focus()
     page.keyboard.press("m")
     view.says("colours Hot iron")
@@ -101,7 +101,12 @@ def test_colours_equal_pythons(world, pictures):
     view.says("W 300 L 100, inverted, colours Hot iron")
     here.colours, here.invert, here.window = "HOT_IRON", True, (100, 300)
     np.testing.assert_array_equal(view.colours(), here.grey())
-    page.keyboard.press("Escape")
+    chart = page.get_by_role("img", name="Histogram: 7680 pixels")
+    chart.scroll_into_view_if_needed()
+    assert "window from -50 to 250" in chart.get_attribute("aria-label")
+    assert chart.locator("rect:not(.rr-within)").count() == len(here.histogram().chart["counts"])
+    output = page.locator(f"{PANEL} .jp-OutputArea-output", has=page.locator("svg.rr-histogram"))
+    themes(page, output, pictures, "histogram")
     in_kernel(page, "view.colours = ''")
     view.says("inverted")
     here.colours = ""

@@ -24,6 +24,7 @@ from readingroom.viewers.annotated import Annotated
 from readingroom.viewers.brush import PaintedMasks
 from readingroom.viewers.brushed import Brushed
 from readingroom.viewers.colours import PALETTES, Coloured
+from readingroom.viewers.histogram import Charted
 from readingroom.viewers.overlay import COLOURS, Colour, Overlay
 from readingroom.viewers.pictures import FramePictures, Pictures, pictures_of
 from readingroom.viewers.presented import PresentedPictures
@@ -46,7 +47,7 @@ _ELSEWHERE = {
 _WIRE_TYPES = frozenset({"int8", "uint8", "int16", "uint16"})
 
 
-class SeriesView(Annotated, Washed, Brushed, Coloured, anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
+class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     """Show pictures one at a time. `index`, `window`, `invert`, `zoom` and `pan` can be set and observed."""
 
     # Several files, one module: the browser gets it whole.
