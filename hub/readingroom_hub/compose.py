@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from readingroom_hub.adapters import catalogue_sql
 from readingroom_hub.adapters.audit_feeds import Feeds
 from readingroom_hub.adapters.catalogue_tables import open_database
+from readingroom_hub.adapters.vault_keys_dir import DirectoryVaultKeys
 from readingroom_hub.config import Paths, Settings, running
 from readingroom_hub.durable import whole_file
 from readingroom_hub.errors import BadInput
@@ -327,7 +328,7 @@ def deletion(settings: Settings, record: AuditRepository) -> DeleteService:
 def keys(settings: Settings, record: AuditRepository) -> KeyService:
     """The use cases of key-encrypting keys."""
     c = open_catalogue(settings)
-    return KeyService(c.versions, c.grants, custody(settings), record)
+    return KeyService(c.versions, c.grants, custody(settings), record, DirectoryVaultKeys(settings.paths.vaults))
 
 
 def projects(settings: Settings, record: AuditRepository) -> ProjectService:

@@ -82,6 +82,11 @@ class Paths:
         return self.state / "homes"
 
     @property
+    def vaults(self) -> Path:
+        """One folder an encrypted home or project folder, with its wrapped key."""
+        return self.state / "vaults"
+
+    @property
     def shared(self) -> Path:
         """<project>: the folder that a project's members share."""
         return self.state / "shared"

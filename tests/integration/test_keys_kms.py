@@ -20,6 +20,7 @@ from readingroom_hub import compose
 from readingroom_hub.adapters import aws
 from readingroom_hub.adapters.aws import client
 from readingroom_hub.adapters.keys_kms import KmsKeyCustody
+from readingroom_hub.adapters.vault_keys_dir import DirectoryVaultKeys
 from readingroom_hub.cli.key import app
 from readingroom_hub.config import load
 from readingroom_hub.errors import BadInput, IntegrityError, KeyUnavailable
@@ -133,7 +134,8 @@ def destroyed(endpoint, prefix, tmp_path):
     world, audit = World(tmp_path), MemoryAuditRepository()
     world.custody = opened(endpoint, prefix)
     gone = world.publish(world.project("lung"), "lung-ct").version
-    keys = KeyService(world.catalogue.versions, world.catalogue.grants, world.custody, audit)
+    vaults = DirectoryVaultKeys(tmp_path / "vaults")
+    keys = KeyService(world.catalogue.versions, world.catalogue.grants, world.custody, audit, vaults)
     old = world.custody.current_kek()
     keys.rotate(STEWARD)
     receipt = keys.destroy(old, [STEWARD, RESEARCHER], STEWARD)

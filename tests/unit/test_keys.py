@@ -11,9 +11,11 @@ from typer.testing import CliRunner
 
 from readingroom_hub import compose
 from readingroom_hub.adapters.keys_file import FileKeyCustody
+from readingroom_hub.adapters.vault_keys_dir import DirectoryVaultKeys
 from readingroom_hub.cli.key import app
 from readingroom_hub.crypto.envelope import MANIFEST_PART, open_whole
 from readingroom_hub.errors import KeyUnavailable
+from readingroom_hub.model.ids import KeyId, ProjectId, VaultId
 
 pytestmark = pytest.mark.filterwarnings("ignore::readingroom_hub.adapters.keys_file.DevelopmentCustodyWarning")
 
@@ -159,3 +161,21 @@ def test_a_destroyed_key_is_in_no_block_of_its_old_file(world, tmp_path):
         assert secret.encode() not in held.read()
     assert secret not in (folder / "custody.json").read_text()
     assert len(base64.b64decode(secret)) == 32
+
+
+def test_the_key_of_a_project_folder_moves_with_the_others_and_keeps_its_kek_alive(world, audit, tmp_path):
+    vaults, vault = DirectoryVaultKeys(tmp_path / "state/vaults"), VaultId.shared(ProjectId("lung"))
+    secret, old = bytes(range(32)), world.custody.current_kek()
+    vaults.put(vault, world.custody.wrap(KeyId.new(), secret))
+    run("rotate")
+    asked = ("destroy", old, "--approved-by", "Sam", "--approved-by", "olga", "--receipt", tmp_path / "receipt.json")
+    code, said = run(*asked)
+    assert code
+    assert "still protects home and project folders (project.lung)" in said
+    assert world.custody.unwrap(vaults.get(vault)) == secret
+    assert "1 data keys" in run("rewrap")[1]
+    assert "0 data keys" in run("rewrap")[1]
+    assert run(*asked)[0] == 0
+    assert world.custody.unwrap(vaults.get(vault)) == secret
+    (moved,) = (r for r in audit.records if r["event"] == "key-rewrapped")
+    assert moved["subject"] == {"vault": vault, "kek": world.custody.current_kek()}

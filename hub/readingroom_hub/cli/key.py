@@ -52,8 +52,9 @@ def rewrap(
     audit = record(settings)
     versions = compose.open_catalogue(settings).versions
     left = {versions.find(label).digest for label in leave or ()}
-    done = compose.keys(settings, audit).rewrap(operator(audit), left)
-    typer.echo(f"{len(done)} data keys were wrapped anew.")
+    keys, by = compose.keys(settings, audit), operator(audit)
+    done = len(keys.rewrap(by, left)) + len(keys.rewrap_vaults(by))
+    typer.echo(f"{done} data keys were wrapped anew.")
 
 
 @app.command()

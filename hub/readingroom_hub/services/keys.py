@@ -13,12 +13,13 @@ from cryptography.hazmat.primitives.constant_time import bytes_eq
 from readingroom_hub.errors import Conflict, IntegrityError, KeyUnavailable, ReadingRoomError
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
 from readingroom_hub.model.dataset import DatasetVersion, WrappedKey
-from readingroom_hub.model.ids import KeyId, PersonId, VersionDigest
+from readingroom_hub.model.ids import KeyId, PersonId, VaultId, VersionDigest
 from readingroom_hub.model.keys import Kek, KeyState
 from readingroom_hub.policy.approval import two_people
 from readingroom_hub.ports.catalogue import Grants, Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.records import AuditRepository, Filter
+from readingroom_hub.ports.vaults import VaultKeys
 
 _MOST_PACKAGES = 100_000
 RECEIPT_FORMAT = "readingroom-destruction/1"
@@ -28,11 +29,14 @@ _PURPOSE = "destruction-receipts"
 class KeyService:
     """Lists, rotates, rewraps and destroys. `by` is the person who orders it."""
 
-    def __init__(self, versions: Versions, grants: Grants, custody: KeyCustody, audit: AuditRepository) -> None:
+    def __init__(
+        self, versions: Versions, grants: Grants, custody: KeyCustody, audit: AuditRepository, vaults: VaultKeys
+    ) -> None:
         self._versions = versions
         self._grants = grants
         self._custody = custody
         self._audit = audit
+        self._vaults = vaults
 
     def keks(self) -> list[tuple[Kek, list[DatasetVersion]]]:
         """Every KEK with the versions whose data keys it wraps, oldest first."""
@@ -64,15 +68,35 @@ class KeyService:
             if old.kek == current or old.kek in destroyed or version.digest in leave:
                 continue
             data_key = self._custody.unwrap(old)
-            new = self._custody.wrap(version.key, data_key)
-            if not bytes_eq(self._custody.unwrap(new), data_key):
-                raise IntegrityError(
-                    f"the data key of {version.label} came back changed from key custody; stop using it"
-                )
+            new = self._wrapped(version.key, data_key, version.label)
             self._audit.append([_record(AuditEvent.KEY_REWRAPPED, by, v, {"kek": new.kek}) for v in sharing])
             self._versions.rewrap(new)
             done += sharing
         return done
+
+    def rewrap_vaults(self, by: PersonId) -> list[VaultId]:
+        """Wrap the key of every home and project folder under the active KEK; returns what was changed.
+
+        Open ones stay open; no file in them is read or written. Stopped at any point, it goes on where it was.
+        Raises KeyUnavailable where an old KEK is gone; then the others stay as they are."""
+        current, done = self._custody.current_kek(), []
+        destroyed = {k.name for k in self._custody.keks() if k.state is KeyState.DESTROYED}
+        for vault, old in self._vaults.all().items():
+            if old.kek == current or old.kek in destroyed:
+                continue
+            new = self._wrapped(old.id, self._custody.unwrap(old), vault)
+            subject: dict[str, object] = {"vault": vault, "kek": new.kek}
+            self._audit.append([AuditRecord(AuditEvent.KEY_REWRAPPED, person=by, subject=subject)])
+            self._vaults.put(vault, new)
+            done.append(vault)
+        return done
+
+    def _wrapped(self, id: KeyId, data_key: bytes, of: str) -> WrappedKey:
+        """Under the active KEK, tried before it replaces the one that works. Raises IntegrityError."""
+        new = self._custody.wrap(id, data_key)
+        if not bytes_eq(self._custody.unwrap(new), data_key):
+            raise IntegrityError(f"the data key of {of} came back changed from key custody; stop using it")
+        return new
 
     def _check_left(self, leave: Collection[VersionDigest]) -> None:
         """Raises Conflict where a version to be left shares its data key with one that is not."""
@@ -89,8 +113,9 @@ class KeyService:
     def destroy(self, kek: str, approved_by: Collection[PersonId], by: PersonId) -> dict[str, Any]:
         """Destroy a deactivated KEK, and so make every version that it wraps unreadable; returns the signed receipt.
 
-        Raises BadInput unless two people approved; Conflict where the KEK is active or destroyed, or somebody may
-        still read one of its versions; KeyUnavailable where there is no such KEK, or it could not be destroyed."""
+        Raises BadInput unless two people approved; Conflict where the KEK is active or destroyed, wraps the key of a
+        home or project folder, or somebody may still read one of its versions;
+        KeyUnavailable where there is no such KEK, or it could not be destroyed."""
         approvers = two_people(approved_by, "destroying a key needs the approval of two different people")
         versions = self._destructible(kek)
         wrapped = [self._versions.key(v.key) for v in versions]
@@ -126,6 +151,11 @@ class KeyService:
         if found[0].state is not KeyState.DEACTIVATED:
             what = {KeyState.ACTIVE: "active: rotate and rewrap first", KeyState.DESTROYED: "destroyed already"}
             raise Conflict(f"the key-encrypting key {kek} is {what[found[0].state]}")
+        if homes := [vault for vault, key in self._vaults.all().items() if key.kek == kek]:
+            named = ", ".join(homes[:3]) + (f" and {len(homes) - 3} more" if len(homes) > 3 else "")
+            raise Conflict(
+                f"{kek} still protects home and project folders ({named}): run `readingroom key rewrap` first"
+            )
         now, digests = datetime.now(UTC), {v.digest for v in found[1]}
         current = [g for g in self._grants.all() if g.version in digests and g.is_current(now)]
         if current:
