@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,13 @@ def dataset_at(path: Path) -> str:
         return path.absolute().relative_to(settings.data_root().absolute()).parts[0]
     except (ValueError, IndexError):
         return path.absolute().parent.name
+
+
+def check_readable(folder: Path, dataset: str) -> None:
+    """Raise AccessEnded where `folder` may not be read any more, NotFound where it is gone. Reads no file."""
+    with reading(folder, dataset):
+        # Opening a folder is asked of the mount each time; its attributes may come from the kernel's memory.
+        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
 def explained(error: OSError, path: Path, dataset: str) -> ReadingRoomError:

@@ -46,6 +46,8 @@ class Volume:
     """Of the values: HU, BQML, g/ml{SUVbw}, ...; empty where unknown."""
     frame_of_reference: str = ""
     """Frame of Reference UID: what shares it lies in the same coordinates."""
+    folder: Path | None = None
+    """Where the files lie that it was read from; their viewer goes blank when they may not be read any more."""
 
     @property
     def orientation(self) -> Vector:
@@ -119,7 +121,7 @@ class Frames(Sequence[npt.NDArray[Any]]):
 
     def volume(self) -> Volume:
         """Decode all pictures into one volume. Raises NotAVolume, which says why they do not form one."""
-        grid = geometry.grid_of(self.planes)
+        grid, first = geometry.grid_of(self.planes), self.planes[0]
         array = _stacked(self)
         return Volume(
             array=array,
@@ -132,6 +134,7 @@ class Frames(Sequence[npt.NDArray[Any]]):
             function=self.function,
             unit=self.unit,
             frame_of_reference=self.frame_of_reference,
+            folder=first.path.parent,
         )
 
 

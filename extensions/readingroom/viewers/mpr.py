@@ -127,6 +127,7 @@ def pictures_of_plane(volume: Volume, plane: str, slab: float = 0.0, how: str = 
         length_unit="mm",
         located=True,
         frame_of_reference=volume.frame_of_reference,
+        folder=volume.folder,
     )
     count = max(round(slab / seen.spacing[0]), 1)
     return seen, SlabPictures(seen.array, about, seen.affine, count, how)

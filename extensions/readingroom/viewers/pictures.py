@@ -1,6 +1,7 @@
 """What the viewer can show: one narrow interface over frames of files and over arrays in memory."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,6 +49,8 @@ class About:
     """All pictures have a place in the patient."""
     frame_of_reference: str = ""
     """Frame of Reference UID of those places; empty where unknown."""
+    folder: Path | None = None
+    """Where the files lie that the pixels come from; None for an array of no known origin."""
 
 
 class Pictures(Protocol):
@@ -92,6 +95,7 @@ class FramePictures:
             length_unit="mm" if all(p.spacing for p in frames.planes) else "px",
             located=all(p.position and p.orientation and p.spacing for p in frames.planes),
             frame_of_reference=frames.frame_of_reference,
+            folder=first.path.parent,
         )
 
     def stored(self, index: int) -> Stored:
@@ -171,6 +175,7 @@ def _array(array: npt.NDArray[Any], spacing: tuple[float, ...] | None, volume: V
         length_unit="mm" if volume or spacing is not None else "px",
         located=volume is not None,
         frame_of_reference=volume.frame_of_reference if volume else "",
+        folder=volume.folder if volume else None,
     )
     return ArrayPictures(array, about, volume.affine if volume else None)
 

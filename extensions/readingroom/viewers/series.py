@@ -12,8 +12,8 @@ import numpy.typing as npt
 import traitlets
 
 from readingroom import settings
-from readingroom.errors import AccessEnded, BadInput, ReadingRoomError
-from readingroom.files import dataset_at
+from readingroom.errors import AccessEnded, BadInput, NotFound, ReadingRoomError
+from readingroom.files import check_readable, dataset_at
 from readingroom.objects import class_of
 from readingroom.planes import Stored
 from readingroom.viewers import contours as structure_set
@@ -81,6 +81,10 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
         self._pictures: Pictures = source if hasattr(source, "about") else pictures_of(source)
         self._about = self._pictures.about
         self._layers: tuple[Overlay, ...] = ()
+        # Where all that is shown was read from, with the names of the datasets.
+        self._folders: dict[Path, str] = {}
+        if self._about.folder is not None:
+            self._folders[self._about.folder] = dataset_at(self._about.folder / "file")
         self._static = traits.pop("static", settings.pictures())
         if self._static not in {"png", "none"}:
             raise BadInput(f"static={self._static!r}: give 'png' to keep a picture in the saved page, or 'none'.")
@@ -193,10 +197,16 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
             except BadInput as error:
                 self.send({"k": "refused", "n": content.get("n"), "text": str(error)})
             return
-        if not isinstance(content, dict) or content.get("k") != "get":
-            return
-        index, number = int(content["z"]), content.get("n")
+        if isinstance(content, dict) and content.get("k") == "still":
+            self._answer_still(content.get("n"))
+        elif isinstance(content, dict) and content.get("k") == "get":
+            self._answer_slice(int(content["z"]), content.get("n"))
+
+    def _answer_slice(self, index: int, number: Any) -> None:
         try:
+            if self._about.held:
+                # A volume in memory, too, is shown for as long as its files may be read.
+                self.check()
             stored = self._at(index)
             labels = layers.labels_at(self._layers, index)
             codes = self._dose_codes(index)
@@ -236,6 +246,21 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
             buffers.append(np.ascontiguousarray(codes, "<u2").data.cast("B"))
         self.send(head, buffers)
 
+    def _answer_still(self, number: Any) -> None:
+        try:
+            self.check()
+        except ReadingRoomError as error:
+            # A folder that was there and is not: what it held is not shown any longer either.
+            ended = isinstance(error, (AccessEnded, NotFound))
+            self.send({"k": "error", "n": number, "text": str(error), "ended": ended})
+        else:
+            self.send({"k": "still", "n": number})
+
+    def check(self) -> None:
+        """Raise AccessEnded or NotFound where something that is shown may not be read any more. Reads no file."""
+        for folder, dataset in self._folders.items():
+            check_readable(folder, dataset)
+
     def _at(self, index: int) -> Stored:
         if not 0 <= index < self._about.count:
             raise BadInput(f"There is no slice {index + 1}: the view has {self._about.count}.")
@@ -266,8 +291,10 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
         if path.name.lower().endswith(label_maps.SUFFIXES):
             if not self._about.located:
                 raise BadInput("These pictures have no place in the patient, so no label map can be laid on them.")
+            self._folders[path.absolute().parent] = dataset_at(path)
             return label_maps.labels_of(path, dataset_at(path), self._places, shape[1:], name)
         dataset = dataset_at(path)
+        self._folders[path.absolute().parent] = dataset
         kind = class_of(path, dataset)
         if kind in _ELSEWHERE:
             raise BadInput(f"{path.name} is {_ELSEWHERE[kind]}.")
@@ -312,6 +339,7 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
         """Take all overlays away, the dose too."""
         self._show_layers(())
         self.clear_dose()
+        self._folders = {folder: name for folder, name in self._folders.items() if folder == self._about.folder}
 
     def _show_layers(self, shown: tuple[Overlay, ...]) -> None:
         if len(shown) > 255:

@@ -26,6 +26,7 @@ class Washed(ipywidgets.DOMWidget):  # type: ignore[misc,unused-ignore]
     _pictures: Pictures
     _about: About
     _dose: doses.Dose | None = None
+    _folders: dict[Path, str]
 
     @traitlets.validate("dose_threshold")
     def _valid_threshold(self, proposal: Any) -> float:
@@ -50,6 +51,7 @@ class Washed(ipywidgets.DOMWidget):  # type: ignore[misc,unused-ignore]
             raise BadInput("These pictures have no place in the patient, so no dose can be laid on them.")
         found = doses.dose_of(Path(path), dataset_at(Path(path)), about.frame_of_reference)
         self._dose = found
+        self._folders[Path(path).absolute().parent] = dataset_at(Path(path))
         with self.hold_sync():
             self.dose_threshold = found.highest / 10 if threshold is None else threshold
             self.dose_opacity = opacity

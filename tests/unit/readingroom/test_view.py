@@ -1,4 +1,5 @@
 import base64
+import errno
 import gzip
 import io
 from pathlib import Path
@@ -63,6 +64,37 @@ def test_a_slice_that_is_not_there_is_refused(view, index):
 def test_other_messages_are_not_answered(view, message):
     view._answer(view, message, [])
     assert not hasattr(view, "sent")
+
+
+def test_it_is_asked_whether_all_may_be_read_still(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("READINGROOM_DATA", str(tmp_path))
+    view = Spy(Frames.of_files(sorted(folder.iterdir()), "d"))
+    view._answer(view, {"k": "still", "n": "a-2"}, [])
+    assert view.sent == ({"k": "still", "n": "a-2"}, None)
+
+    volume = Spy(view._pictures.frames.volume())
+    assert ask(volume, 2)[0]["k"] == "frame"
+
+    def refused(path, *_rest):
+        assert path == folder
+        raise PermissionError(errno.EACCES, "withdrawn")
+
+    monkeypatch.setattr("os.open", refused)
+    for one, message in [
+        (view, {"k": "still", "n": 1}),
+        (volume, {"k": "still", "n": 1}),
+        (volume, {"k": "get", "z": 2, "n": 1}),
+    ]:
+        one._answer(one, message, [])
+        head, buffers = one.sent
+        assert (head["k"], head["n"], head["ended"], buffers) == ("error", 1, True, None)
+        assert head["text"].startswith("Access to d was withdrawn or has ended")
+
+
+def test_of_an_array_without_files_nothing_is_refused():
+    one = Spy(phantom(6))
+    one._answer(one, {"k": "still", "n": 1}, [])
+    assert one.sent == ({"k": "still", "n": 1}, None)
 
 
 def test_a_read_error_is_a_sentence(view):

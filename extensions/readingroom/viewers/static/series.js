@@ -4,6 +4,8 @@ const IN_FLIGHT = 4;
 const AHEAD = 8;
 const CACHE_BYTES = 256 * 1024 * 1024;
 const WAITING_MS = 1500;
+const STILL_MS = 1000;
+const UNANSWERED_MS = 30_000;
 const ARRAYS = { int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, float32: Float32Array };
 
 // ---- Grey levels: PS3.3 C.11.2.1.2.1, C.11.2.1.3.1 and .2, the same operations in the same order as render.py ----
@@ -116,31 +118,55 @@ function outline(out, { labels, rows, columns }, overlays) {
   }
 }
 
-// ---- Where pixels come from. A source has get(index) -> Promise<frame> and close(); another may use HTTP. ----
+const GONE = "The kernel was restarted or has ended, so these pictures are gone: run the cell again.";
 
-function commSource(model) {
+// ---- Where pixels come from. Another source may use HTTP. ----
+// get(index) -> Promise<frame>; still() -> Promise, whether all may be read still; close(). They fail with {text, ended: no
+// access any more, lost: no answer}. onEnded(text): for what another view of the same pictures was told, too.
+
+function commSource(model, onEnded) {
   const waiting = new Map();
   // Every view of a model hears every answer: a view's own requests carry its own random number.
   const own = Math.random().toString(36).slice(2);
   let serial = 0;
   function hear(message, buffers) {
+    if (message.k === "error" && message.ended) onEnded(message.text);
     const request = waiting.get(message.n);
     if (!request) return;
     waiting.delete(message.n);
+    clearTimeout(request.timer);
     if (message.k === "error") request.reject(message);
-    else request.resolve(frameOf(message, buffers));
+    else request.resolve(message.k === "frame" ? frameOf(message, buffers) : message);
+  }
+  function ask(content) {
+    return new Promise((resolve, reject) => {
+      const n = `${own}-${serial++}`;
+      const lost = (text) => {
+        clearTimeout(timer);
+        waiting.delete(n);
+        reject({ text, lost: true });
+      };
+      const timer = setTimeout(lost, UNANSWERED_MS, "no answer from the kernel: it is busy, or was restarted; then run the cell again");
+      waiting.set(n, { resolve, reject, timer, lost });
+      try {
+        model.send({ ...content, n });
+      } catch {
+        gone();
+      }
+    });
+  }
+  // The comm of a kernel that was restarted takes nothing: nothing will ever answer.
+  function gone() {
+    for (const request of [...waiting.values()]) request.lost(GONE);
+    onEnded(GONE);
   }
   model.on("msg:custom", hear);
   return {
-    get(index) {
-      return new Promise((resolve, reject) => {
-        const n = `${own}-${serial++}`;
-        waiting.set(n, { resolve, reject });
-        model.send({ k: "get", z: index, n });
-      });
-    },
+    get: (index) => ask({ k: "get", z: index }),
+    still: () => ask({ k: "still" }),
     close() {
       model.off("msg:custom", hear);
+      for (const { timer } of waiting.values()) clearTimeout(timer);
       waiting.clear();
     },
   };
@@ -160,7 +186,7 @@ function frameOf(message, buffers) {
 
 // `fills`: what is held in the kernel's memory anyway comes whole, nearest first, while nothing else is asked for. Files
 // are read only where they are looked at: each read is on the record.
-function makeLoader(source, count, fills, onFrame, onError) {
+function makeLoader(source, count, fills, onFrame, onError, onLost) {
   const cache = new Map();
   const underWay = new Set();
   // Not asked for again in advance, only when wished for.
@@ -173,9 +199,10 @@ function makeLoader(source, count, fills, onFrame, onError) {
   let generation = 0;
 
   function keep(index, frame) {
+    const luts = frame.luts.map((lut) => lut.levels);
+    frame.weighs = [frame.data, frame.labels, frame.weights, frame.dose, ...luts].reduce((sum, one) => sum + (one ? one.byteLength : 0), 0);
+    held += frame.weighs - (cache.get(index)?.weighs ?? 0);
     cache.set(index, frame);
-    frame.weighs = [frame.data, frame.labels, frame.weights, frame.dose].reduce((sum, one) => sum + (one ? one.byteLength : 0), 0);
-    held += frame.weighs;
     for (const [old, dropped] of cache) {
       if (held <= CACHE_BYTES || old === wish) break;
       cache.delete(old);
@@ -222,19 +249,27 @@ function makeLoader(source, count, fills, onFrame, onError) {
         if (asked !== generation) return;
         underWay.delete(index);
         if (stopped) return;
-        if (error.ended) {
-          // Access is over: nothing that was read before stays.
-          cache.clear();
-          held = 0;
+        if (error.lost) {
+          // Nothing is wrong with the picture: it may be asked for again, but only when it is wished for.
+          if (index === wish) onLost(index, error.text);
+          return;
         }
         failed.add(index);
-        if (error.ended || index === wish) {
+        if (index === wish) {
           shown = Infinity;
           onError(index, error.text);
         }
         ask();
       },
     );
+  }
+  function drop() {
+    generation += 1;
+    cache.clear();
+    underWay.clear();
+    failed.clear();
+    held = 0;
+    shown = Infinity;
   }
   return {
     want(index) {
@@ -253,14 +288,11 @@ function makeLoader(source, count, fills, onFrame, onError) {
     },
     // What came before and what is under way is of no use any more.
     forget() {
-      generation += 1;
-      cache.clear();
-      underWay.clear();
-      failed.clear();
-      held = 0;
-      shown = Infinity;
+      drop();
       ask();
     },
+    // Access is over: nothing that was read before stays, and nothing is asked for until the user asks.
+    drop,
     // Change a frame that is kept, and nothing else.
     amend(index, change) {
       const frame = cache.get(index);
@@ -363,7 +395,7 @@ function throttled(ms, write) {
 function render({ model, el }) {
   const about = model.get("about");
   const page = buildPage(about);
-  const paint = makePainter();
+  let paint = makePainter();
   const state = {
     index: model.get("index"),
     window: [...model.get("window")],
@@ -377,10 +409,11 @@ function render({ model, el }) {
   };
   let frame = null;
   let waitingTimer = null;
+  let ended = false;
   const wash = makeWash(model, page, () => {
     state.wash = wash.wash();
     draw();
-  }, () => loader.forget());
+  }, () => { if (!ended) loader.forget(); });
   const presented = makePresented(model, about, page);
   const colours = makeColours(model, about, page, (palette) => {
     state.palette = palette;
@@ -388,15 +421,30 @@ function render({ model, el }) {
   });
   const save = throttled(50, () => model.save_changes());
 
-  const loader = makeLoader(commSource(model), about.count, about.held, (arrived) => {
+  const source = commSource(model, (text) => {
+    ended = true;
+    loader.drop();
+    blank(state.index, text);
+  });
+  const loader = makeLoader(source, about.count, about.held, (arrived) => {
+    ended = false;
     if (arrived.z === state.index) clearTimeout(waitingTimer);
     frame = arrived;
     page.error.hidden = true;
     page.stage.removeAttribute("data-empty");
     draw();
-  }, (index, text) => {
+  }, blank, (index, text) => {
+    clearTimeout(waitingTimer);
+    page.status.textContent = `slice ${index + 1} of ${about.count}: ${text}`;
+  });
+
+  // No picture, and nothing that was drawn of a file over it, stays in the page.
+  function blank(index, text) {
     clearTimeout(waitingTimer);
     frame = null;
+    paint = makePainter();
+    presented.draw({});
+    drawContours(page.contours, [], state.overlays);
     page.canvas.width = page.canvas.height = 1;
     page.stage.setAttribute("data-empty", "");
     page.stage.removeAttribute("data-slice");
@@ -404,7 +452,17 @@ function render({ model, el }) {
     page.error.textContent = text;
     page.error.hidden = false;
     page.status.textContent = `slice ${index + 1} of ${about.count} cannot be shown`;
-  });
+  }
+
+  // A withdrawal must be seen when nothing is being read. One question at a time: a busy kernel answers later.
+  let asking = false;
+  function askStill() {
+    if (ended || asking || !frame || document.hidden || !page.root.offsetParent) return;
+    asking = true;
+    // A refusal has been told to every view already; no answer says nothing of the access.
+    source.still().catch(() => {}).finally(() => { asking = false; });
+  }
+  const stillTimer = setInterval(askStill, STILL_MS);
 
   function draw() {
     if (frame) {
@@ -465,7 +523,8 @@ function render({ model, el }) {
   }
   function go(index) {
     const next = Math.min(Math.max(index, 0), about.count - 1);
-    if (next === state.index) return;
+    // After an end the same slice may be asked for again: access may have been granted anew.
+    if (next === state.index && !ended) return;
     state.index = next;
     model.set("index", next);
     save();
@@ -619,7 +678,7 @@ function render({ model, el }) {
       state.overlays = model.get("overlays");
       nameOverlays();
       // A stroke moves an overlay's largest slice only: its own picture comes by itself.
-      if (!same || !state.overlays.some((one) => one.painted)) loader.forget();
+      if ((!same || !state.overlays.some((one) => one.painted)) && !ended) loader.forget();
     },
     "change:drawings": controls.measure.listAll,
     "change:playing": followPlaying,
@@ -661,6 +720,7 @@ function render({ model, el }) {
     listening.abort();
     resized.disconnect();
     clearTimeout(waitingTimer);
+    clearInterval(stillTimer);
     loader.stop();
   };
 }
