@@ -62,7 +62,7 @@ class HistogramView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
             most = int(counts.argmax())
             text = (
                 f"{int(counts.sum())} pixels, {values[np.isfinite(values)].min():.5g} to "
-                f"{values[np.isfinite(values)].max():.5g}{unit and ' '}{unit}, most of them from {edges[most]:.5g} to "
+                f"{values[np.isfinite(values)].max():.5g}{unit and ' '}{unit}, the most from {edges[most]:.5g} to "
                 f"{edges[most + 1]:.5g}; window from {centre - width / 2:.5g} to {centre + width / 2:.5g}"
             )
         limits = [centre - width / 2, centre + width / 2]
