@@ -16,6 +16,8 @@ from readingroom.phases import Phase, phases_of
 from readingroom.planes import Header, read_header
 from readingroom.viewers import DatasetBrowser, MprView, SeriesView, kinds
 from readingroom.viewers.header_table import HeaderTable
+from readingroom.viewers.mpr import in_slabs
+from readingroom.viewers.oblique import oblique
 from readingroom.viewers.presented import presented
 from readingroom.volume import Frames, Volume
 
@@ -147,6 +149,15 @@ class Series:
         `slab`: mm of thickness that each picture shows at once, as `how`: max, min or mean. `static`: see view.
         Raises NotAVolume, which says why the series has no other planes; BadInput."""
         return MprView(self.volume(), slab, how, static=static)
+
+    def oblique(
+        self, normal: Sequence[float], slab: float = 0.0, how: str = "max", spacing: float | None = None, **traits: Any
+    ) -> SeriesView:
+        """A viewer of planes across `normal` (x, y, z in the patient, LPS): reads the whole series, and interpolates.
+
+        `slab`, `how`: see mpr. `spacing`: mm between planes and pixels; the finest of the series where it is left out.
+        Raises NotAVolume, BadInput."""
+        return SeriesView(in_slabs(oblique(self.volume(), normal, spacing), slab, how), **traits)
 
     def __repr__(self) -> str:
         return f"Series({self.modality} {self.description!r}, {_times(self.shape) or 'no images'}, ...{self.uid[-12:]})"

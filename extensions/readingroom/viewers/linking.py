@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from readingroom.errors import BadInput
 from readingroom.planes import narrowed
-from readingroom.viewers.grids import on_picture
-from readingroom.viewers.pictures import Pictures, placed
+from readingroom.viewers.grids import on_grid
+from readingroom.viewers.pictures import Pictures
 from readingroom.volume import Volume
 
 Vector = npt.NDArray[np.float64]
@@ -71,27 +71,10 @@ def difference(first: Volume, second: Volume, shift: Vector) -> Volume:
         whole = first.array.dtype.kind in "iu" and second.array.dtype.kind in "iu"
         array = narrowed(made.astype(np.int64)) if whole else made.astype(np.float32)
     else:
-        array = _resampled(second.array, affine, first) - first.array.astype(np.float32)
+        array = on_grid(second.array, affine, first.array.shape, first.affine) - first.array.astype(np.float32)
     known = np.abs(array[np.isfinite(array)])
     if not known.size:
         raise BadInput("The two series do not overlap: there is no difference to show.")
     # Grey is no difference.
     width = max(2 * float(np.percentile(known, 99)), 2.0 if array.dtype.kind == "i" else 1e-6)
     return replace(first, array=array, description="difference", window=(0.0, width), function="LINEAR")
-
-
-def _resampled(array: npt.NDArray[np.generic], affine: Vector, grid: Volume) -> npt.NDArray[np.float32]:
-    import SimpleITK
-
-    image = SimpleITK.GetImageFromArray(array.astype(np.float32))
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    image.SetSpacing([float(v) for v in lengths[::-1]])
-    image.SetOrigin([float(v) for v in affine[:3, 3]])
-    image.SetDirection([float(v) for v in (affine[:3, :3] / lengths)[:, ::-1].ravel()])
-    made = np.empty(grid.array.shape, np.float32)
-    for index in range(len(made)):
-        place = placed(grid.affine, index)
-        made[index] = on_picture(
-            image, place, (grid.array.shape[1], grid.array.shape[2]), linear=True, outside=float("nan")
-        )
-    return made

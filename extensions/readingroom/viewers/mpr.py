@@ -25,7 +25,21 @@ _PLANES = {
     "coronal": ((1, 1), (2, -1), (0, 1)),
     "sagittal": ((0, 1), (2, -1), (1, 1)),
 }
-_SLABS: dict[str, Any] = {"max": np.max, "min": np.min, "mean": np.mean}
+
+
+def _mean(slab: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Of the numbers there are."""
+    if slab.dtype.kind != "f":
+        return np.asarray(slab.mean(axis=0))
+    known = np.isfinite(slab)
+    total, count = np.where(known, slab, 0).sum(axis=0), known.sum(axis=0)
+    mean = np.full(total.shape, np.nan, total.dtype)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean
+
+
+# Where a slab leaves an oblique volume there is no number: these take what there is.
+_SLABS: dict[str, Any] = {"max": np.fmax.reduce, "min": np.fmin.reduce, "mean": _mean}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,17 +118,28 @@ class SlabPictures:
         """See Pictures."""
         first = max(index - (self.count - 1) // 2, 0)
         slab = self.array[first : index + self.count // 2 + 1]
-        return Stored(_SLABS[self.how](slab, axis=0).astype(np.float32 if self.how == "mean" else self.array.dtype))
+        return Stored(_SLABS[self.how](slab).astype(np.float32 if self.how == "mean" else self.array.dtype))
 
     def place(self, index: int) -> Place:
         """See Pictures."""
         return placed(self.affine, index)
 
 
-def pictures_of_plane(volume: Volume, plane: str, slab: float = 0.0, how: str = "max") -> tuple[Cut, Pictures]:
-    """Pictures of one plane; `slab` mm thick where it is not 0. Raises BadInput."""
+def _check_slab(slab: float, how: str) -> None:
     if how not in _SLABS or not (np.isfinite(slab) and slab >= 0):
         raise BadInput(f"slab={slab!r}, how={how!r}: give a thickness in mm, 0 or more, and 'max', 'min' or 'mean'.")
+
+
+def in_slabs(volume: Volume, slab: float, how: str) -> Pictures:
+    """The slices of a volume, each picture `slab` mm thick. Raises BadInput."""
+    _check_slab(slab, how)
+    count = max(round(slab / volume.spacing[0]), 1)
+    return SlabPictures(volume.array, pictures_of(volume).about, volume.affine, count, how)
+
+
+def pictures_of_plane(volume: Volume, plane: str, slab: float = 0.0, how: str = "max") -> tuple[Cut, Pictures]:
+    """Pictures of one plane; `slab` mm thick where it is not 0. Raises BadInput."""
+    _check_slab(slab, how)
     seen = cut(volume, plane)
     about = replace(
         pictures_of(seen.array, seen.spacing).about,
