@@ -24,6 +24,7 @@ from tests.support.mount_world import RESEARCHER, STEWARD, Published, World, rea
 
 from readingroom.data import dataset
 from readingroom.errors import AccessEnded, Damaged
+from readingroom.files import check_readable
 from readingroom_hub.errors import Denied, NotFound, StoreUnavailable
 from readingroom_hub.model.ids import SessionId
 from readingroom_hub.model.session import Session
@@ -180,6 +181,24 @@ def test_a_thumbnail_is_one_read_on_the_record_and_ends_with_the_grant(room: Roo
         grid.check()
     with pytest.raises(AccessEnded, match="Access to lung-ct was withdrawn"):
         grid.thumbnail(0)
+
+
+def test_a_view_on_the_screen_learns_of_a_revocation_and_of_a_new_grant_and_costs_no_record(room: Room) -> None:
+    lung = room.publish(room.project("lung"), "lung-ct", ((3000, 4000),))
+    grant = room.grant(lung.version.project, lung.version)
+    data = room.attach(room.session(lung.version.project))
+    folder = (data / "lung-ct" / next(iter(lung.plain))).parent
+    check_readable(folder, "lung-ct")
+    before = len(room.audit.records)
+    check_readable(folder, "lung-ct")
+    assert len(room.audit.records) == before
+    room.revoke(grant)
+    room.daemon.refresh()
+    with pytest.raises(AccessEnded, match="Access to lung-ct was withdrawn"):
+        check_readable(folder, "lung-ct")
+    room.grant(lung.version.project, lung.version)
+    room.daemon.refresh()
+    check_readable(folder, "lung-ct")
 
 
 def test_a_revocation_takes_an_image_under_both_its_names(room: Room, lung: Published) -> None:

@@ -14,7 +14,7 @@ import traitlets
 
 from readingroom import settings
 from readingroom.errors import AccessEnded, BadInput, NotFound, ReadingRoomError
-from readingroom.files import reading
+from readingroom.files import check_readable
 from readingroom.index import SeriesRow
 from readingroom.viewers import thumbnails
 from readingroom.viewers.found import FACETS, Findable
@@ -136,8 +136,7 @@ class SeriesGrid(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
 
     def check(self) -> None:
         """Raise AccessEnded where the dataset may not be read any more. Reads no file."""
-        with reading(self._folder, self._dataset):
-            next(self._folder.iterdir(), None)
+        check_readable(self._folder, self._dataset)
 
     def describe(self) -> str:
         """How many series fit, of how many, and by which filters."""

@@ -26,14 +26,15 @@ class PagesView(Sheet):
 
     def __init__(self, paths: Sequence[Path], dataset: str, **traits: Any) -> None:
         """Raises BadInput where one holds no PDF, AccessEnded, Damaged, NotFound."""
-        self._paths, self._dataset = list(paths), dataset
-        self.counts = [self._count(path) for path in self._paths]
+        self.counts = [self._count(path, dataset) for path in paths]
         """Pages of each document."""
         super().__init__(
             "Document",
+            paths,
+            dataset,
             [
                 Control("page", "Page", 0, max(self.counts) - 1, 1, ("PageUp", "PageDown")),
-                Control("file", "Document", 0, len(self._paths) - 1, 1, ("[", "]")),
+                Control("file", "Document", 0, len(paths) - 1, 1, ("[", "]")),
             ],
             **traits,
         )
@@ -46,7 +47,7 @@ class PagesView(Sheet):
         """See Sheet. A PNG; paper is white, in the dark too."""
         path, count = self._paths[at.get("file", 0)], self.counts[at.get("file", 0)]
         number = min(at.get("page", 0), count - 1)
-        document = self._open(path)
+        document = self._open(path, self._dataset)
         try:
             page = document[number]
             picture = page.render(scale=_LONGEST / max(*page.get_size(), 1.0)).to_pil()
@@ -58,22 +59,23 @@ class PagesView(Sheet):
         picture.save(png, "PNG")
         return Drawing("image/png", png.getvalue(), f"Page {number + 1} of {count} of {path.name}")
 
-    def _open(self, path: Path) -> pypdfium2.PdfDocument:
-        found = read_object(path, self._dataset)
+    @staticmethod
+    def _open(path: Path, dataset: str) -> pypdfium2.PdfDocument:
+        found = read_object(path, dataset)
         said = str(found.get("MIMETypeOfEncapsulatedDocument") or "no type")
         if found.get("SOPClassUID") != CLASS or "EncapsulatedDocument" not in found:
-            raise BadInput(f"{path.name} of {self._dataset} encapsulates no PDF but {said}.")
+            raise BadInput(f"{path.name} of {dataset} encapsulates no PDF but {said}.")
         try:
             return pypdfium2.PdfDocument(bytes(found.EncapsulatedDocument))
         except (pypdfium2.PdfiumError, ValueError, TypeError) as error:
-            raise undecodable(path, self._dataset) from error
+            raise undecodable(path, dataset) from error
 
-    def _count(self, path: Path) -> int:
-        document = self._open(path)
+    def _count(self, path: Path, dataset: str) -> int:
+        document = self._open(path, dataset)
         try:
             count = len(document)
         finally:
             document.close()
         if not count:
-            raise BadInput(f"{path.name} of {self._dataset} has no pages.")
+            raise BadInput(f"{path.name} of {dataset} has no pages.")
         return count

@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import traitlets
 
 from readingroom import settings
 from readingroom.errors import BadInput, ReadingRoomError
+from readingroom.files import check_readable
 
 _STATIC = Path(__file__).with_name("static")
 
@@ -48,7 +49,9 @@ class Sheet(anywidget.AnyWidget, ipywidgets.DOMWidget):  # type: ignore[misc,unu
 
     about = traitlets.Dict(read_only=True, help="Title and controls.").tag(sync=True)
 
-    def __init__(self, title: str, controls: list[Control], **traits: Any) -> None:
+    def __init__(self, title: str, paths: Sequence[Path], dataset: str, controls: list[Control], **traits: Any) -> None:
+        """`paths`: the files that are shown; they are in memory, and shown for as long as they may be read."""
+        self._paths, self._dataset = list(paths), dataset
         self._static = traits.pop("static", settings.pictures())
         if self._static not in {"png", "none"}:
             raise BadInput(f"static={self._static!r}: give 'png' to keep a picture in the saved page, or 'none'.")
@@ -65,21 +68,28 @@ class Sheet(anywidget.AnyWidget, ipywidgets.DOMWidget):  # type: ignore[misc,unu
 
     def draw(self, dark: bool = False) -> Drawing:
         """The picture as its traits say. Raises AccessEnded, Damaged, NotFound."""
+        self.check()
         return self._draw({trait: getattr(self, trait) for trait in self._controls}, dark)
+
+    def check(self) -> None:
+        """Raise AccessEnded or NotFound where what is shown may not be read any more. Reads no file."""
+        for folder in {path.parent for path in self._paths}:
+            check_readable(folder, self._dataset)
 
     def _draw(self, at: Mapping[str, Any], dark: bool) -> Drawing:
         """The picture at these values of its controls; a control that has nothing to choose from is left out."""
         raise NotImplementedError
 
     def _answer(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        if not isinstance(content, dict) or content.get("k") != "draw":
-            return
-        n = content.get("n")
+        kind, n = (content.get("k"), content.get("n")) if isinstance(content, dict) else (None, None)
         try:
-            drawn = self._draw(self._asked(content.get("at")), bool(content.get("dark")))
+            if kind in {"draw", "still"}:
+                self.check()
+            drawn = self._draw(self._asked(content.get("at")), bool(content.get("dark"))) if kind == "draw" else None
         except ReadingRoomError as error:
             self.send({"k": "error", "n": n, "text": str(error)})
-        else:
+            return
+        if drawn:
             self.send({"k": "drawn", "n": n, "mime": drawn.mime, "text": drawn.words}, [drawn.data])
 
     def _asked(self, at: Any) -> dict[str, Any]:

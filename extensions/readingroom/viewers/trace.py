@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import traitlets
 
-from readingroom.files import reading
 from readingroom.viewers.sheet import Control, Drawing, Sheet
 from readingroom.waveforms import Waveform, waveforms_of
 
@@ -37,19 +36,20 @@ class TraceView(Sheet):
 
     def __init__(self, paths: Sequence[Path], dataset: str, **traits: Any) -> None:
         """Read them. Raises BadInput where one holds no waveform, AccessEnded, Damaged, NotFound."""
-        self._paths, self._dataset = list(paths), dataset
         self.waveforms = [waveforms_of(path, dataset) for path in paths]
         """By file and multiplex group."""
         longest = max(w.seconds for groups in self.waveforms for w in groups)
         traits.setdefault("seconds", min(10.0, longest))
         super().__init__(
             "Waveform",
+            paths,
+            dataset,
             [
                 Control("start", "Start (s)", 0.0, longest, 0.5, ("ArrowLeft", "ArrowRight")),
                 Control("seconds", "Shown (s)", min(0.5, longest), longest, 0.5, ("+", "-")),
                 Control("gain", "Gain", 0.25, 8.0, 0.25, ("ArrowDown", "ArrowUp")),
                 Control("group", "Group", 0, max(map(len, self.waveforms)) - 1, 1, ("[", "]")),
-                Control("file", "File", 0, len(self._paths) - 1, 1, ("PageUp", "PageDown")),
+                Control("file", "File", 0, len(paths) - 1, 1, ("PageUp", "PageDown")),
             ],
             **traits,
         )
@@ -70,9 +70,6 @@ class TraceView(Sheet):
     def _draw(self, at: Mapping[str, Any], dark: bool) -> Drawing:
         """See Sheet. An SVG."""
         file = at.get("file", 0)
-        path = self._paths[file]
-        with reading(path, self._dataset):  # what is held in memory is shown as long as it may be read
-            path.stat()
         shown = self._at(file, at.get("group", 0))
         seconds = min(at.get("seconds", shown.seconds), shown.seconds)
         start = min(at.get("start", 0.0), shown.seconds - seconds)

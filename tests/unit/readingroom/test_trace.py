@@ -1,5 +1,6 @@
 """Waveforms: values against pydicom's, paper against its millimetres."""
 
+import os
 import re
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def test_traits_stay_within_what_there_is(ecg):
 
 def test_what_may_no_longer_be_read_is_not_drawn(ecg, monkeypatch):
     view = TraceView([ecg()], "d")
-    monkeypatch.setattr(Path, "stat", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(os, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
     with pytest.raises(AccessEnded):
         view.draw()
     data, _ = view._repr_mimebundle_()

@@ -1,5 +1,7 @@
 // A drawing made in Python, and its sliders: one request under way, and the last state is what is asked for next.
 const PATIENCE_MS = 15000;
+const STILL_MS = 1000;
+const GONE = "The kernel was restarted or has ended, so this picture is gone: run the cell again.";
 
 function dark() {
   const light = document.body.dataset.jpThemeLight;
@@ -38,6 +40,15 @@ function render({ model, el }) {
     status.textContent = text;
   }
 
+  // The comm of a kernel that was restarted takes nothing.
+  function send(message) {
+    try {
+      model.send(message);
+    } catch {
+      show(null, GONE);
+    }
+  }
+
   function settled() {
     clearTimeout(underWay);
     underWay = null;
@@ -55,10 +66,16 @@ function render({ model, el }) {
       settled();
     }, PATIENCE_MS);
     const at = Object.fromEntries(controls.map(({ trait }) => [trait, model.get(trait)]));
-    model.send({ k: "draw", n: asked, at, dark: dark() });
+    send({ k: "draw", n: asked, at, dark: dark() });
   }
 
+  // A withdrawal must be seen when nothing is asked for, too. It is told to every view of the model.
+  const stillTimer = setInterval(() => {
+    if (url && underWay === null && !document.hidden && root.offsetParent) send({ k: "still", n: "still" });
+  }, STILL_MS);
+
   const answered = (content, buffers) => {
+    if (content.k === "error" && content.n === "still") show(null, content.text);
     if (content.n !== asked) return;
     if (content.k === "drawn") show(new Blob([buffers[0]], { type: content.mime }), content.text);
     else show(null, content.text);
@@ -104,6 +121,7 @@ function render({ model, el }) {
   return () => {
     theme.disconnect();
     clearTimeout(underWay);
+    clearInterval(stillTimer);
     URL.revokeObjectURL(url);
     model.off("msg:custom", answered);
     for (const [name, follow] of heard) model.off(name, follow);
