@@ -2,6 +2,7 @@
 
 import base64
 import threading
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -200,9 +201,9 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
         if isinstance(content, dict) and content.get("k") == "still":
             self._answer_still(content.get("n"))
         elif isinstance(content, dict) and content.get("k") == "get":
-            self._answer_slice(int(content["z"]), content.get("n"))
+            self._answer_slice(int(content["z"]), content.get("n"), bool(content.get("deflate")))
 
-    def _answer_slice(self, index: int, number: Any) -> None:
+    def _answer_slice(self, index: int, number: Any, deflate: bool) -> None:
         try:
             if self._about.held:
                 # A volume in memory, too, is shown for as long as its files may be read.
@@ -231,7 +232,11 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
         }
         little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
         # A view of the memory, not a copy: an array that its user holds leaves the kernel as it is.
-        buffers = [np.ascontiguousarray(little).data.cast("B")]
+        buffers: list[Any] = [np.ascontiguousarray(little).data.cast("B")]
+        if deflate:
+            packed = zlib.compress(buffers[0], 1)
+            if len(packed) < len(buffers[0]):
+                head["deflated"], buffers[0] = True, packed
         if labels is not None:
             weights = layers.weights_at(self._layers, labels, index)
             head |= {"labelled": True, "weighted": weights is not None}

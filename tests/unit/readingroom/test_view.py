@@ -2,6 +2,10 @@ import base64
 import errno
 import gzip
 import io
+import json
+import time
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +56,52 @@ def test_slices_travel_as_stored_with_their_line(view, index):
     assert (head["k"], head["z"], head["n"], head["dtype"]) == ("frame", index, "a-1", "uint16")
     pixels = np.frombuffer(buffer, "<u2").reshape(head["rows"], head["columns"])
     np.testing.assert_array_equal(pixels * head["slope"] + head["intercept"], phantom(6)[index])
+
+
+def test_a_slow_line_gets_the_same_pixels_deflated(view):
+    _, (buffer,) = ask(view, 2)
+    view._answer(view, {"k": "get", "z": 2, "n": "a-2", "deflate": True}, [])
+    head, (packed,) = view.sent
+    assert head["deflated"] is True
+    assert zlib.decompress(packed) == bytes(buffer)
+
+
+def test_what_deflating_does_not_shorten_travels_as_it_is():
+    noise = np.random.default_rng(1).integers(0, 2**16, (1, 64, 64), np.uint16)
+    view = Spy(noise)
+    view._answer(view, {"k": "get", "z": 0, "n": "a-1", "deflate": True}, [])
+    head, (buffer,) = view.sent
+    assert "deflated" not in head
+    assert bytes(buffer) == noise.tobytes()
+
+
+# A noisy CT of 512 x 512 x 300, int16, as the benchmark has it.
+NOISY = np.random.default_rng(1).normal(0, 20, (300, 512, 512)).astype(np.int16)
+
+
+def test_the_first_picture_costs_no_more_than_its_budget_of_bytes():
+    view = Spy(NOISY, window=(0.0, 2048.0))
+    view._answer(view, {"k": "get", "z": view.index, "n": "a-1", "deflate": True}, [])
+    head, buffers = view.sent
+    still = view._repr_mimebundle_()[0]["image/png"]
+    sizes = [len(one) for one in (*buffers, json.dumps(head), still, view._esm, view._css)]
+    assert sum(sizes) < 600_000, sizes
+    assert len(buffers[0]) < 312_000, "20 slices a second over 50 Mbit/s"
+
+
+def test_looking_at_an_array_costs_little_memory_and_cpu():
+    tracemalloc.start()
+    try:
+        view = Spy(NOISY, window=(0.0, 2048.0))
+        before = time.process_time()
+        for index in range(100):
+            view._answer(view, {"k": "get", "z": index, "n": index}, [])
+        spent = (time.process_time() - before) / 100
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5e6, "bytes beside the array that its user holds"
+    assert spent < 0.003, "seconds of CPU a slice"
 
 
 @pytest.mark.parametrize("index", [-1, 6, 10**9])

@@ -6,6 +6,8 @@ const CACHE_BYTES = 256 * 1024 * 1024;
 const WAITING_MS = 1500;
 const STILL_MS = 1000;
 const UNANSWERED_MS = 30_000;
+// 60 Mbit/s.
+const SLOW_BYTES_PER_MS = 7_500;
 const ARRAYS = { int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, float32: Float32Array };
 
 // ---- Grey levels: PS3.3 C.11.2.1.2.1, C.11.2.1.3.1 and .2, the same operations in the same order as render.py ----
@@ -129,6 +131,7 @@ function commSource(model, onEnded) {
   // Every view of a model hears every answer: a view's own requests carry its own random number.
   const own = Math.random().toString(36).slice(2);
   let serial = 0;
+  const line = makeLine();
   function hear(message, buffers) {
     if (message.k === "error" && message.ended) onEnded(message.text);
     const request = waiting.get(message.n);
@@ -136,7 +139,11 @@ function commSource(model, onEnded) {
     waiting.delete(message.n);
     clearTimeout(request.timer);
     if (message.k === "error") request.reject(message);
-    else request.resolve(message.k === "frame" ? frameOf(message, buffers) : message);
+    else if (message.k !== "frame") request.resolve(message);
+    else {
+      line.received(buffers.reduce((sum, b) => sum + b.byteLength, 0), waiting.size);
+      request.resolve(message.deflated ? inflated(message, buffers) : frameOf(message, buffers));
+    }
   }
   function ask(content) {
     return new Promise((resolve, reject) => {
@@ -162,7 +169,10 @@ function commSource(model, onEnded) {
   }
   model.on("msg:custom", hear);
   return {
-    get: (index) => ask({ k: "get", z: index }),
+    get(index) {
+      line.asked();
+      return ask({ k: "get", z: index, deflate: line.slow });
+    },
     still: () => ask({ k: "still" }),
     close() {
       model.off("msg:custom", hear);
@@ -170,6 +180,36 @@ function commSource(model, onEnded) {
       waiting.clear();
     },
   };
+}
+
+// How fast the line is. A slow one gets its pixels deflated, which costs the kernel some milliseconds a slice; so does the
+// first slice, since nobody knows yet.
+function makeLine() {
+  let since = 0;
+  let bytes = 0;
+  let answers = 0;
+  let isFirst = true;
+  return {
+    slow: true,
+    asked() {
+      if (!since) since = performance.now();
+    },
+    received(count, left) {
+      bytes += count;
+      answers += 1;
+      // One answer waits for the kernel more than for the line; a few in a row say what the line bears.
+      if (answers >= 3) this.slow = bytes / (performance.now() - since) < SLOW_BYTES_PER_MS;
+      else if (isFirst) this.slow = false;
+      isFirst = false;
+      if (left) return;
+      since = bytes = answers = 0;
+    },
+  };
+}
+
+async function inflated(message, [packed, ...rest]) {
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return frameOf(message, [new DataView(await new Response(stream).arrayBuffer()), ...rest]);
 }
 
 function frameOf(message, buffers) {
