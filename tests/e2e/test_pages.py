@@ -102,7 +102,7 @@ def sign_in(chromium: Browser, room: HubRoom, name: str, scheme: str) -> tuple[P
     page.keyboard.press("Enter")
     page.fill("input[name=password]", person.password)
     page.keyboard.press("Enter")
-    page.fill("input[name=otp]", person.code())
+    page.fill("input[name=otp]", person.fresh_code())
     page.keyboard.press("Enter")
     accept = page.locator("button[value=accept], h1")
     accept.first.wait_for()

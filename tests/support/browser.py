@@ -49,7 +49,7 @@ class HttpBrowser(requests.Session):
         answer = self.submit(answer, "login", login=person.user_name)
         answer = self.submit(answer, "password", password=person.password)
         if 'name="otp"' in answer.text:
-            answer = self.submit(answer, "otp", otp=code or person.code())
+            answer = self.submit(answer, "otp", otp=code or person.fresh_code())
         if 'name="answer"' in answer.text:
             answer = self.submit(answer, "answer", answer="accept")
         return answer

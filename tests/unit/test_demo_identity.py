@@ -2,6 +2,7 @@
 
 import json
 import stat
+import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -47,6 +48,16 @@ def test_a_code_of_rfc_6238():
     person = DemoPerson("a", "A B", (), "p", "12345678901234567890")
     assert person.code(59) == "94287082"[2:]
     assert person.code(1111111109) == "07081804"[2:]
+
+
+@pytest.mark.parametrize(("at", "waited"), [(1000.0, 0.0), (1014.5, 0.0), (1015.5, 4.6), (1019.9, 0.2)])
+def test_a_code_to_type_in_has_seconds_left(monkeypatch, at, waited):
+    clock = [at]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    person = DemoPerson("a", "A B", (), "p", "12345678901234567890")
+    assert person.fresh_code() == person.code(at + waited + 4.9)
+    assert clock[0] == pytest.approx(at + waited)
 
 
 def test_the_hub_gets_settings_that_trust_it(provider, tmp_path):

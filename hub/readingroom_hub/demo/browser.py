@@ -68,11 +68,15 @@ class Visitor:
         page.goto(self._url)
         if page.get_by_role("link", name=re.compile("sign in", re.IGNORECASE)).count():
             page.get_by_role("link", name=re.compile("sign in", re.IGNORECASE)).first.click()
-        for field in ("login", "password", "otp"):
+        # The code is made when it is asked for: it is good for half a minute.
+        answers: dict[str, Callable[[], str]] = {
+            "login": lambda: self.person.user_name,
+            "password": lambda: self.person.password,
+            "otp": self.person.fresh_code,
+        }
+        for field, answer in answers.items():
             page.wait_for_selector(f"input[name={field}]")
-            # The code is made when it is asked for: it is good for half a minute.
-            value = {"login": self.person.user_name, "password": self.person.password, "otp": self.person.code()}
-            page.fill(f"input[name={field}]", value[field])
+            page.fill(f"input[name={field}]", answer())
             page.keyboard.press("Enter")
         page.wait_for_url(re.compile(r"/hub/home"))
 

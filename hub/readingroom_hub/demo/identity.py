@@ -21,6 +21,7 @@ from readingroom_hub.jhub.tls import server_tls
 
 SERVER = Path(__file__).with_name("canaille_server.py")
 TOTP_SECONDS = 30
+_TYPING_SECONDS = 5
 
 STORY = (
     ("rosa", "Rosa Rossi", ("rr-project-chest-ct",)),
@@ -64,6 +65,13 @@ class DemoPerson:
         # RFC 6238's default and what every authenticator app supports; SHA-1's weakness does not touch HMAC.
         totp = TOTP(self.totp_secret.encode(), 6, SHA1(), TOTP_SECONDS, enforce_key_length=False)  # noqa: S303
         return totp.generate(now).decode()
+
+    def fresh_code(self) -> str:
+        """A code with seconds left to type it in: the provider takes none of the period before. May wait for it."""
+        left = TOTP_SECONDS - time.time() % TOTP_SECONDS
+        if left < _TYPING_SECONDS:
+            time.sleep(left + 0.1)
+        return self.code()
 
 
 class DemoProvider:
