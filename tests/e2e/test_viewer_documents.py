@@ -70,7 +70,7 @@ def test_what_is_no_picture_is_shown_too(tmp_path, pictures):
         says(page, ecg, "RHYTHM")
         in_kernel(page, "ecg.start = 6")
         says(page, ecg, "RHYTHM, 6 to 10 s")
-        assert serious(page, ecg) == {}
+        assert serious(page, ecg, 5) == {}
 
         # The file may no longer be read: no picture stays, and a sentence says why. A new grant brings it back.
         (path,) = data.glob("ecg/*/*/*.dcm")
@@ -89,7 +89,7 @@ def test_what_is_no_picture_is_shown_too(tmp_path, pictures):
             says(page, pages, f"Page {number} of 3")
             assert pages.locator("img").evaluate(COLOUR) == colour
             page.keyboard.press("PageDown")
-        assert serious(page, pages) == {}
+        assert serious(page, pages, 5) == {}
 
         report = page.locator(".rr-sr")
         folded = report.locator("summary", has_text="Diameter")
@@ -98,7 +98,7 @@ def test_what_is_no_picture_is_shown_too(tmp_path, pictures):
         folded.focus()
         page.keyboard.press("Enter")
         leaf.wait_for(state="visible")
-        assert serious(page, report) == {}
+        assert serious(page, report, 0) == {}
         for theme in in_each_theme(page):
             report.screenshot(path=tmp_path / f"report-{theme}.png")
         assert guard.outside == []
