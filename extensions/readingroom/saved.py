@@ -5,8 +5,21 @@ leaves the project."""
 
 from typing import Any
 
+from readingroom import settings
+from readingroom.errors import BadInput
+
 _KINDS = ("image/", "video/", "audio/", "application/pdf")
 _TOLD = "a picture was left out: this project keeps none in saved notebooks"
+
+
+def kept(static: str | None) -> str:
+    """What a saved notebook keeps of a picture: `png` or `none`, as its user says, else as the project allows.
+
+    Raises BadInput for anything else."""
+    chosen = static or settings.pictures()
+    if chosen not in {"png", "none"}:
+        raise BadInput(f"static={chosen!r}: give 'png' to keep a picture in the saved page, or 'none'.")
+    return chosen
 
 
 def without_pictures(notebook: Any) -> None:

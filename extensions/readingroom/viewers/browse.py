@@ -12,7 +12,7 @@ import ipywidgets
 import numpy as np
 import traitlets
 
-from readingroom import settings
+from readingroom import saved
 from readingroom.errors import AccessEnded, BadInput, NotFound, ReadingRoomError
 from readingroom.files import check_readable
 from readingroom.index import SeriesRow
@@ -193,9 +193,7 @@ class DatasetBrowser(ipywidgets.VBox):  # type: ignore[misc,unused-ignore]
     def __init__(
         self, folder: Path, dataset: str, label: str, rows: Sequence[SeriesRow], make: Make, static: str | None = None
     ) -> None:
-        static = static or settings.pictures()
-        if static not in {"png", "none"}:
-            raise BadInput(f"static={static!r}: give 'png' to keep a picture in the saved page, or 'none'.")
+        static = saved.kept(static)
         self._make = make
         self._static = static
         self.grid = SeriesGrid(folder, dataset, label, rows, self.show, self.close_series)

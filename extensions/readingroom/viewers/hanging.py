@@ -9,7 +9,7 @@ import ipywidgets
 import numpy as np
 import traitlets
 
-from readingroom import settings
+from readingroom import saved
 from readingroom.errors import BadInput, ReadingRoomError
 from readingroom.viewers import linking, render
 from readingroom.viewers.linking import Stack
@@ -44,7 +44,7 @@ class HangView(ipywidgets.VBox):  # type: ignore[misc,unused-ignore]
             np.zeros(3) if found and found == self._frames_of_reference[0] else None
             for found in self._frames_of_reference
         ]
-        self._static = static or settings.pictures()
+        self._static = saved.kept(static)
         layout = {"flex": "1 1 0", "min_width": "0"}
         self.views = [SeriesView(one, static=self._static, layout=dict(layout)) for one in pictures]
         self._following = False

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import traitlets
 
-from readingroom import geometry, settings
+from readingroom import geometry, saved
 from readingroom.errors import BadInput
 from readingroom.planes import Stored
 from readingroom.viewers import render
@@ -170,7 +170,7 @@ class MprView(ipywidgets.HBox):  # type: ignore[misc,unused-ignore]
         self._cuts = {plane: seen for plane, (seen, _) in made.items()}
         first = self._cuts["axial"]
         middle = first.place(tuple(n // 2 for n in first.array.shape))
-        self._static = static or settings.pictures()
+        self._static = saved.kept(static)
         # The window of all three is that of the axial plane: two pictures of one volume are compared by their grey.
         views: dict[str, SeriesView] = {}
         for plane, (seen, pictures) in made.items():

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import traitlets
 
-from readingroom import settings
+from readingroom import saved
 from readingroom.errors import AccessEnded, BadInput, NotFound, ReadingRoomError
 from readingroom.files import check_readable, dataset_at
 from readingroom.objects import class_of
@@ -86,9 +86,7 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
         self._folders: dict[Path, str] = {}
         if self._about.folder is not None:
             self._folders[self._about.folder] = dataset_at(self._about.folder / "file")
-        self._static = traits.pop("static", settings.pictures())
-        if self._static not in {"png", "none"}:
-            raise BadInput(f"static={self._static!r}: give 'png' to keep a picture in the saved page, or 'none'.")
+        self._static = saved.kept(traits.pop("static", None))
         # ipykernel runs comm handlers on other threads than cells; the decoders are not all made for that.
         self._lock = threading.Lock()
         unknown = set(traits) - {

@@ -11,7 +11,7 @@ import anywidget
 import ipywidgets
 import traitlets
 
-from readingroom import settings
+from readingroom import saved
 from readingroom.errors import BadInput, ReadingRoomError
 from readingroom.files import check_readable
 
@@ -52,9 +52,7 @@ class Sheet(anywidget.AnyWidget, ipywidgets.DOMWidget):  # type: ignore[misc,unu
     def __init__(self, title: str, paths: Sequence[Path], dataset: str, controls: list[Control], **traits: Any) -> None:
         """`paths`: the files that are shown; they are in memory, and shown for as long as they may be read."""
         self._paths, self._dataset = list(paths), dataset
-        self._static = traits.pop("static", settings.pictures())
-        if self._static not in {"png", "none"}:
-            raise BadInput(f"static={self._static!r}: give 'png' to keep a picture in the saved page, or 'none'.")
+        self._static = saved.kept(traits.pop("static", None))
         self._controls = {control.trait: control for control in controls if control.most > control.least}
         unknown = set(traits) - {control.trait for control in controls} - {"layout"}
         if unknown:
