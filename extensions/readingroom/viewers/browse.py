@@ -19,9 +19,9 @@ from readingroom.index import SeriesRow
 from readingroom.viewers import thumbnails
 from readingroom.viewers.found import FACETS, Findable
 from readingroom.viewers.render import Grey
+from readingroom.viewers.scripts import STATIC, script
 from readingroom.viewers.series import SeriesView
 
-_STATIC = Path(__file__).with_name("static")
 _KEPT_BYTES = 16 * 1024 * 1024
 _MOST_ROWS = 400
 """Series that one message to the browser tells of."""
@@ -35,8 +35,8 @@ Make = Callable[[Sequence[SeriesRow]], Sequence[Any]]
 class SeriesGrid(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     """The grid itself. The browser asks for the words and pictures of what is on the screen, and holds no list."""
 
-    _esm = _STATIC / "browse.js"
-    _css = _STATIC / "browse.css"
+    _esm = script("browse.js")
+    _css = STATIC / "browse.css"
 
     filters = traitlets.Dict(help="Filter to list of values, see viewers.found.FACETS; [''] for what is not told.").tag(
         sync=True

@@ -2,15 +2,14 @@
 
 import html
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
 
 from readingroom.headers import Row
+from readingroom.viewers.scripts import STATIC, script
 
-_STATIC = Path(__file__).with_name("static")
 _CUT = 120
 """Characters of a value that are shown at first."""
 _SAVED_ROWS = 200
@@ -21,8 +20,8 @@ _TEXT_ROWS = 50
 class HeaderTable(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     """A header's elements. `search` and `differences` choose the rows that are shown; they can be set and observed."""
 
-    _esm = _STATIC / "header_table.js"
-    _css = _STATIC / "header_table.css"
+    _esm = script("header_table.js")
+    _css = STATIC / "header_table.css"
 
     search = traitlets.Unicode(
         "", help="Show rows with this text in tag, name or value; upper and lower case alike."

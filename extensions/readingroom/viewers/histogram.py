@@ -1,6 +1,5 @@
 """How often each value occurs in the slice on the screen, or in an area drawn on it, beside the window's limits."""
 
-from pathlib import Path
 from typing import Any, cast
 
 import anywidget
@@ -13,9 +12,9 @@ from readingroom.errors import BadInput, ReadingRoomError
 from readingroom.planes import Stored
 from readingroom.viewers import measure
 from readingroom.viewers.pictures import About, Pictures
+from readingroom.viewers.scripts import STATIC, script
 
 _BINS = 128
-_STATIC = Path(__file__).with_name("static")
 
 
 def counted(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
@@ -38,8 +37,8 @@ def counted(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt
 class HistogramView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     """A histogram that follows its view. `chart` holds counts, edges, the window's limits and the words."""
 
-    _esm = _STATIC / "histogram.js"
-    _css = _STATIC / "histogram.css"
+    _esm = script("histogram.js")
+    _css = STATIC / "histogram.css"
 
     chart = traitlets.Dict(read_only=True).tag(sync=True)
 

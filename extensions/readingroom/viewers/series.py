@@ -29,9 +29,8 @@ from readingroom.viewers.histogram import Charted
 from readingroom.viewers.overlay import COLOURS, Colour, Overlay
 from readingroom.viewers.pictures import FramePictures, Pictures, pictures_of
 from readingroom.viewers.presented import PresentedPictures
+from readingroom.viewers.scripts import STATIC, script
 from readingroom.viewers.washed import Washed
-
-_STATIC = Path(__file__).with_name("static")
 
 # Windows that radiologists use (centre, width in HU).
 _CT_PRESETS = [
@@ -51,12 +50,8 @@ _WIRE_TYPES = frozenset({"int8", "uint8", "int16", "uint16"})
 class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     """Show pictures one at a time. `index`, `window`, `invert`, `zoom` and `pan` can be set and observed."""
 
-    # Several files, one module: the browser gets it whole.
-    _esm = "\n".join(
-        (_STATIC / name).read_text("utf-8")
-        for name in ("measure.js", "wash.js", "brush.js", "presented.js", "colours.js", "series.js")
-    )
-    _css = _STATIC / "series.css"
+    _esm = script("measure.js", "wash.js", "brush.js", "presented.js", "colours.js", "series.js")
+    _css = STATIC / "series.css"
 
     index = traitlets.Int(0, help="The slice on the screen, from 0.").tag(sync=True)
     window = traitlets.Tuple(traitlets.Float(), traitlets.Float(), help="Centre and width.").tag(sync=True)

@@ -14,8 +14,7 @@ import traitlets
 from readingroom import saved
 from readingroom.errors import BadInput, ReadingRoomError
 from readingroom.files import check_readable
-
-_STATIC = Path(__file__).with_name("static")
+from readingroom.viewers.scripts import STATIC, script
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +43,8 @@ class Sheet(anywidget.AnyWidget, ipywidgets.DOMWidget):  # type: ignore[misc,unu
     """The frame around a drawing. What is drawn travels as a message, never as a trait, so a notebook keeps none of it
     but the still picture; static="none" keeps not even that."""
 
-    _esm = _STATIC / "sheet.js"
-    _css = _STATIC / "sheet.css"
+    _esm = script("sheet.js")
+    _css = STATIC / "sheet.css"
 
     about = traitlets.Dict(read_only=True, help="Title and controls.").tag(sync=True)
 

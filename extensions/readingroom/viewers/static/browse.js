@@ -12,13 +12,6 @@ const CACHE_BYTES = 32 * 1024 * 1024;
 const SETTLED_MS = 150;
 const STILL_MS = 2000;
 
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
 // ---- What came back: requests by number, a cache by bytes ----
 
 function makeWire(model) {

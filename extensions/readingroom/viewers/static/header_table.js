@@ -2,13 +2,6 @@
 
 const MOST = 500;
 
-function element(tag, attributes, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
-
 function render({ model, el }) {
   const { titles, cut, rows } = model.get("table");
   const wholes = new Map();

@@ -3,15 +3,9 @@
 const WIDTH = 512;
 const HEIGHT = 96;
 
-function drawn(tag, attributes) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-}
-
 function render({ model, el }) {
-  const svg = drawn("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "rr-histogram", preserveAspectRatio: "none" });
-  const said = document.createElement("div");
+  const svg = shapeElement("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "rr-histogram", preserveAspectRatio: "none" });
+  const said = element("div");
   el.append(svg, said);
   function draw() {
     const { counts, edges, limits, text } = model.get("chart");
@@ -23,9 +17,9 @@ function render({ model, el }) {
     const x = (value) => Math.min(Math.max(((value - edges[0]) / span) * WIDTH, 0), WIDTH);
     const bars = counts.map((n, i) => {
       const height = (Math.sqrt(n) / most) * (HEIGHT - 4);
-      return drawn("rect", { x: x(edges[i]), y: HEIGHT - height, width: x(edges[i + 1]) - x(edges[i]), height });
+      return shapeElement("rect", { x: x(edges[i]), y: HEIGHT - height, width: x(edges[i + 1]) - x(edges[i]), height });
     });
-    const between = drawn("rect", { class: "rr-within", x: x(limits[0]), y: 0, width: x(limits[1]) - x(limits[0]), height: HEIGHT });
+    const between = shapeElement("rect", { class: "rr-within", x: x(limits[0]), y: 0, width: x(limits[1]) - x(limits[0]), height: HEIGHT });
     svg.replaceChildren(between, ...bars);
   }
   model.on("change:chart", draw);

@@ -348,13 +348,6 @@ function makeLoader(source, count, fills, onFrame, onError, onLost) {
 
 // ---- The page ----
 
-function element(tag, attributes, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
-
 const HELP =
   "Scroll: wheel, arrow keys, Page Up/Down, Home, End. Window: drag, or Shift with arrow keys. " +
   "Crosshair, where there is one: click, or Alt with arrow keys. Zoom: Ctrl with wheel, + and −. Move: Shift with drag. Presets: 1 to 9. Invert: I. Colours: M. Outlines of overlays: O. Graphics of a presentation state: G. Cine: space bar. Reset: 0. " +

@@ -9,21 +9,13 @@ function dark() {
 }
 
 function render({ model, el }) {
-  const make = (tag, props = {}, ...children) => {
-    const made = Object.assign(document.createElement(tag), props);
-    made.append(...children);
-    return made;
-  };
   const { title, controls } = model.get("about");
-  const picture = make("img", { className: "rr-drawn", alt: "" });
-  const stage = make("div", { className: "rr-sheet-stage", tabIndex: 0 }, picture);
-  const status = make("div", { className: "rr-sheet-status" });
-  const bar = make("div", { className: "rr-sheet-bar" });
-  const root = make("div", { className: "rr-sheet" }, stage, bar, status);
-  root.dataset.lmSuppressShortcuts = "true";
-  stage.setAttribute("role", "group");
+  const picture = element("img", { class: "rr-drawn", alt: "" });
+  const stage = element("div", { class: "rr-sheet-stage", tabindex: 0, role: "group" }, picture);
+  const status = element("div", { class: "rr-sheet-status", role: "status" });
+  const bar = element("div", { class: "rr-sheet-bar" });
+  const root = element("div", { class: "rr-sheet", "data-lm-suppress-shortcuts": "true" }, stage, bar, status);
   stage.setAttribute("aria-label", `${title}. ${controls.map((c) => `${c.label}: ${c.keys.join(" and ")}`).join("; ")}`);
-  status.setAttribute("role", "status");
   el.append(root);
 
   let asked = 0;
@@ -90,8 +82,8 @@ function render({ model, el }) {
 
   const heard = [];
   for (const control of controls) {
-    const input = make("input", { type: "range", min: control.least, max: control.most, step: control.step });
-    const told = make("output");
+    const input = element("input", { type: "range", min: control.least, max: control.most, step: control.step });
+    const told = element("output");
     const follow = () => {
       const value = model.get(control.trait);
       input.value = value;
@@ -101,7 +93,7 @@ function render({ model, el }) {
     input.addEventListener("input", () => set(control, Number(input.value)));
     model.on(`change:${control.trait}`, follow);
     heard.push([`change:${control.trait}`, follow]);
-    bar.append(make("label", {}, `${control.label} `, input, told));
+    bar.append(element("label", {}, `${control.label} `, input, told));
     follow();
   }
   if (!controls.length) ask();
