@@ -9,8 +9,8 @@ PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 BIN := .venv/bin
 ARGS ?=
 
-DEMO_PACKAGES := python3-venv fuse3 e2fsprogs
-TEST_PACKAGES := $(DEMO_PACKAGES) gocryptfs chromium fonts-dejavu-core softhsm2 postgresql rsyslog rsyslog-gnutls tesseract-ocr
+DEMO_PACKAGES := python3-venv fuse3 e2fsprogs gocryptfs
+TEST_PACKAGES := $(DEMO_PACKAGES) chromium fonts-dejavu-core softhsm2 postgresql rsyslog rsyslog-gnutls tesseract-ocr
 
 .PHONY: help
 help: ## Say what there is

@@ -28,6 +28,7 @@ from readingroom_hub.ports.mounts import Mounts
 from readingroom_hub.ports.objects import ObjectStore
 from readingroom_hub.ports.reception import Door, Reception, TlsFiles
 from readingroom_hub.ports.records import AuditRepository, AuditTrail
+from readingroom_hub.ports.vaults import VaultKeys
 from readingroom_hub.services.alerts import AlertBook
 from readingroom_hub.services.crosswalk import Crosswalks
 from readingroom_hub.services.datasets import DatasetService
@@ -328,7 +329,12 @@ def deletion(settings: Settings, record: AuditRepository) -> DeleteService:
 def keys(settings: Settings, record: AuditRepository) -> KeyService:
     """The use cases of key-encrypting keys."""
     c = open_catalogue(settings)
-    return KeyService(c.versions, c.grants, custody(settings), record, DirectoryVaultKeys(settings.paths.vaults))
+    return KeyService(c.versions, c.grants, custody(settings), record, vault_keys(settings))
+
+
+def vault_keys(settings: Settings) -> VaultKeys:
+    """The wrapped keys of home and project folders."""
+    return DirectoryVaultKeys(settings.paths.vaults)
 
 
 def projects(settings: Settings, record: AuditRepository) -> ProjectService:

@@ -78,7 +78,7 @@ class Paths:
 
     @property
     def homes(self) -> Path:
-        """<person's hub name>/<project>: one home per user and project."""
+        """<person's hub name>/<project>: homes in clear, from before there were vaults."""
         return self.state / "homes"
 
     @property
@@ -88,7 +88,7 @@ class Paths:
 
     @property
     def shared(self) -> Path:
-        """<project>: the folder that a project's members share."""
+        """<project>: folders of project members in clear, from before there were vaults."""
         return self.state / "shared"
 
     @property
@@ -127,8 +127,7 @@ class Paths:
             self.feeds,
             self.monitor,
             self.mounts,
-            self.homes,
-            self.shared,
+            self.vaults,
             self.hub,
             self.run,
             self.logs,

@@ -37,7 +37,7 @@ class World:
         self.folder = Path(tempfile.mkdtemp(prefix="readingroom-attack-"))
         stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.state = self.folder / "state"
-        self.other_home = self.state / "homes" / "u-other" / "lung"
+        self.other_home = self.state / "vaults" / "home.u-other.lung" / "content"
         self.other_home.mkdir(parents=True, mode=0o700)
         (self.other_home / "finding").write_text("theirs")
         self.port = self._listen(stack, socket.AF_INET, ("127.0.0.1", 0))[1]
@@ -45,7 +45,7 @@ class World:
         self.abstract = f"readingroom-test-{os.getpid()}"
         self._listen(stack, socket.AF_UNIX, "\0" + self.abstract)
         if self.drop:
-            for path in (self.folder, self.state, self.state / "homes", self.other_home.parent, self.other_home):
+            for path in (self.folder, self.state, self.state / "vaults", self.other_home.parent, self.other_home):
                 os.chown(path, ORDINARY, ORDINARY)
 
     def _listen(self, stack: ExitStack, family: int, address: object) -> tuple:

@@ -8,6 +8,7 @@ from tests.support.mount_world import Published, World, read
 
 from readingroom_hub.errors import Denied, NotFound
 from readingroom_hub.model.ids import SessionId
+from readingroom_hub.mount.mounting import mount_points
 from readingroom_hub.ports.mounts import Mounts
 
 
@@ -45,6 +46,29 @@ class MountsContract:
             assert not folder.exists()
         assert mounts.status()["sessions"] == 0
         mounts.detach(SessionId.new())
+
+    def test_folders_are_open_while_a_session_that_uses_them_is_attached(
+        self, world: World, mounts: Mounts, lung: Published
+    ) -> None:
+        first, second = (world.session(lung.version.project) for _ in range(2))
+        with pytest.raises(NotFound, match="not attached"):
+            mounts.open_folders(first.id)
+        for session in (first, second):
+            mounts.attach(session.id)
+            folders = mounts.open_folders(session.id)
+            assert mounts.open_folders(session.id) == folders
+        for folder in (folders.home, folders.project):
+            (folder / "finding").write_text("kept")
+        mounts.detach(first.id)
+        assert (folders.project / "finding").read_text() == "kept"
+        mounts.detach(second.id)
+        assert not folders.home.exists()
+        assert not folders.project.exists()
+        assert not list(mount_points(world.settings.paths.vaults, "fuse.gocryptfs"))
+        mounts.attach(first.id)
+        assert mounts.open_folders(first.id) == folders
+        assert (folders.home / "finding").read_text() == (folders.project / "finding").read_text() == "kept"
+        mounts.detach(first.id)
 
     def test_unknown_and_ended_sessions_are_refused(self, world: World, mounts: Mounts, lung: Published) -> None:
         with pytest.raises(NotFound):

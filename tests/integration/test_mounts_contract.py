@@ -9,9 +9,12 @@ from tests.support.fakes import MemoryAuditRepository
 from tests.support.mount_process import MountProcess, mount_process
 from tests.support.mount_world import World
 
+from readingroom_hub import compose
 from readingroom_hub.errors import StoreUnavailable
 from readingroom_hub.mount.daemon import MountDaemon
+from readingroom_hub.mount.homes import Homes
 from readingroom_hub.mount.library import Library
+from readingroom_hub.mount.vaults import Vaults
 from readingroom_hub.ports.mounts import Mounts
 
 pytestmark = pytest.mark.fuse
@@ -26,7 +29,12 @@ class TestMountDaemon(MountsContract):
     def mounts(self, world: World) -> Iterator[Mounts]:
         c, audit = world.catalogue, MemoryAuditRepository()
         library = Library(c.versions, world.objects, world.custody, audit)
-        daemon = MountDaemon(world.settings.paths.mounts, c.projects, c.grants, c.sessions, c.holds, library, audit)
+        paths = world.settings.paths
+        vaults = Vaults(paths.vaults, compose.vault_keys(world.settings), world.custody)
+        daemon = MountDaemon(
+            paths.mounts, c.projects, c.grants, c.sessions, c.holds, library, audit,
+            homes=Homes(paths.vaults, vaults, audit),
+        )  # fmt: skip
         daemon.start()
         yield daemon
         daemon.stop()

@@ -88,7 +88,7 @@ def test_what_a_server_mounts_is_never_seen_on_the_host(made):
     try:
         seen = Path("/proc/mounts").read_text()
         assert ".ext4" not in seen
-        assert str(made.paths.homes) not in seen
+        assert str(made.paths.vaults) not in seen
     finally:
         servers.stop(running)
 

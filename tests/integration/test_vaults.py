@@ -15,8 +15,8 @@ from readingroom_hub.adapters.keys_file import FileKeyCustody
 from readingroom_hub.adapters.vault_keys_dir import DirectoryVaultKeys
 from readingroom_hub.errors import BadInput, Conflict, IntegrityError, KeyUnavailable, StoreUnavailable
 from readingroom_hub.model.ids import PersonId, ProjectId, VaultId
-from readingroom_hub.mount.homes import FSTYPE, Vaults
 from readingroom_hub.mount.mounting import mount_points
+from readingroom_hub.mount.vaults import FSTYPE, Vaults
 
 pytestmark = pytest.mark.filterwarnings("ignore::readingroom_hub.adapters.keys_file.DevelopmentCustodyWarning")
 HOME = VaultId.home(PersonId("p-" + "a" * 64), ProjectId("lung"))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from readingroom_hub.config import Settings
 from readingroom_hub.model.ids import ProjectId, SessionId
+from readingroom_hub.ports.mounts import Folders
 from readingroom_hub.sandbox.gate import Rules, Service
 from readingroom_hub.sandbox.relay import Upstream
 from readingroom_hub.sandbox.servers import Order, Servers
@@ -26,14 +27,18 @@ def order(made: Settings, argv, *, hub_port: int = 0, portal_port: int = 0, user
     volume = made.paths.mounts / session
     (volume / "data").mkdir(parents=True)
     volume.chmod(0o755)
+    folders = Folders(made.paths.vaults / "home", made.paths.vaults / "project")
+    for folder in (folders.home, folders.project):
+        folder.mkdir(exist_ok=True)
     services = {
         Service.HUB: Upstream("127.0.0.1", hub_port, {}),
         Service.PORTAL: Upstream("127.0.0.1", portal_port, {"X-Readingroom-Session": session}),
     }
     given = {"env": {}, "secrets": {"api_token": SECRET}, "project": ProjectId("lung"), **given}
     return Order(
-        user=user, session=session, volume=volume, argv=argv, rules=Rules("/", user), services=services, **given
-    )
+        user=user, session=session, volume=volume, folders=folders, argv=argv, rules=Rules("/", user),
+        services=services, **given,
+    )  # fmt: skip
 
 
 def log_of(made: Settings, session: SessionId) -> str:

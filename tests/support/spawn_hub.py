@@ -16,7 +16,7 @@ from readingroom_hub.jhub.spawner import Backend, SandboxSpawner
 from readingroom_hub.jhub.stored import door_key
 from readingroom_hub.model.audit import AuditRecord, Receipt
 from readingroom_hub.model.ids import PersonId, SessionId
-from readingroom_hub.ports.mounts import Mounts
+from readingroom_hub.ports.mounts import Folders, Mounts
 from readingroom_hub.sandbox.servers import Servers
 
 PERSON = PersonId("p-" + "5a" * 32)
@@ -48,6 +48,12 @@ class FolderMounts(Mounts):
         (data / "README.txt").write_text("mounted")
         data.parent.chmod(0o755)
         return data.parent
+
+    def open_folders(self, session: SessionId) -> Folders:
+        folders = Folders(self._root / "home", self._root / "project")
+        for folder in (folders.home, folders.project):
+            folder.mkdir(exist_ok=True)
+        return folders
 
     def detach(self, session: SessionId) -> None:
         shutil.rmtree(self._root / session, ignore_errors=True)

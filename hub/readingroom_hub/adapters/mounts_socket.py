@@ -8,7 +8,7 @@ from typing import Any
 from readingroom_hub import errors
 from readingroom_hub.errors import ReadingRoomError, StoreUnavailable
 from readingroom_hub.model.ids import SessionId
-from readingroom_hub.ports.mounts import Mounts
+from readingroom_hub.ports.mounts import Folders, Mounts
 
 _TIMEOUT = 10.0
 
@@ -23,6 +23,11 @@ class SocketMounts(Mounts):
     def attach(self, session: SessionId) -> Path:
         """See `Mounts`."""
         return Path(self._call({"op": "attach", "session": session}))
+
+    def open_folders(self, session: SessionId) -> Folders:
+        """See `Mounts`."""
+        folders = self._call({"op": "open-folders", "session": session})
+        return Folders(Path(folders["home"]), Path(folders["project"]))
 
     def detach(self, session: SessionId) -> None:
         """See `Mounts`."""

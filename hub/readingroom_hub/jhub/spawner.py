@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.ids import PersonId, ProjectId, SessionId
 from readingroom_hub.model.session import Session
 from readingroom_hub.ports.catalogue import Projects
-from readingroom_hub.ports.mounts import Mounts
+from readingroom_hub.ports.mounts import Folders, Mounts
 from readingroom_hub.ports.records import AuditRepository
 from readingroom_hub.sandbox.bubblewrap import DOOR
 from readingroom_hub.sandbox.gate import Rules, Service
@@ -32,7 +33,12 @@ from readingroom_hub.services.sessions import SessionService
 
 SECRET = ("JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")
 RECORDS_AT_ONCE = 100
-STEPS = ("Opening the session on the record", "Mounting your datasets", "Starting JupyterLab")
+STEPS = (
+    "Opening the session on the record",
+    "Mounting your datasets",
+    "Opening your home and project folder",
+    "Starting JupyterLab",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +125,13 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # untyped
             self._step = 2
             volume = backend.mounts.attach(session.id)
             self._step = 3
-            running = backend.servers.start(self._order(backend, session, volume))
+            folders = backend.mounts.open_folders(session.id)
+            self._step = 4
+            running = backend.servers.start(self._order(backend, session, volume, folders))
             undo.pop_all()
         return Live(session.id, person, project, session.expires_at, running)
 
-    def _order(self, backend: Backend, session: Session, volume: Any) -> Order:
+    def _order(self, backend: Backend, session: Session, volume: Path, folders: Folders) -> Order:
         env: dict[str, str] = self.get_env()
         hub = urlsplit(self.hub.url)
         api = f"http+unix://{DOOR.replace('/', '%2F')}%2Fhub.sock{self.hub.base_url}api"
@@ -137,6 +145,7 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # untyped
             project=session.project,
             session=session.id,
             volume=volume,
+            folders=folders,
             argv=(f"{sys.prefix}/bin/python", "-I", "-m", "readingroom.server", *self.get_args()),
             env=public,
             secrets={"api_token": env["JUPYTERHUB_API_TOKEN"]},
@@ -220,7 +229,7 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # untyped
         shown = 0
         while True:
             while shown < self._step:
-                yield {"progress": 20 + 25 * shown, "message": STEPS[shown]}
+                yield {"progress": 20 * (shown + 1), "message": STEPS[shown]}
                 shown += 1
             await asyncio.sleep(0.1)
 

@@ -56,6 +56,8 @@ class AuditEvent(StrEnum):
     GRANT_ISSUED = "grant-issued", "110113"
     GRANT_REVOKED = "grant-revoked", "110113"
     GRANT_EXPIRED = "grant-expired", "110113"
+    KEY_CREATED = "key-created", "110113"
+    """Durable before the key of a new home or project folder is kept."""
     KEY_UNWRAPPED = "key-unwrapped", "110113"
     KEY_ROTATED = "key-rotated", "110113"
     KEY_REWRAPPED = "key-rewrapped", "110113"

@@ -22,6 +22,9 @@ def answer(mounts: Mounts, request: Any) -> Any:
     match request:
         case {"op": "attach", "session": str(session)}:
             return str(mounts.attach(SessionId(session)))
+        case {"op": "open-folders", "session": str(session)}:
+            folders = mounts.open_folders(SessionId(session))
+            return {"home": str(folders.home), "project": str(folders.project)}
         case {"op": "detach", "session": str(session)}:
             return mounts.detach(SessionId(session))
         case {"op": "refresh"}:
@@ -29,7 +32,7 @@ def answer(mounts: Mounts, request: Any) -> Any:
         case {"op": "status"}:
             return mounts.status()
         case _:
-            raise BadInput("a control message is one of attach, detach (with a session), refresh, status")
+            raise BadInput("a control message is one of attach, open-folders, detach (with a session), refresh, status")
 
 
 class _Request(socketserver.StreamRequestHandler):

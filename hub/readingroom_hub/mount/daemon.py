@@ -8,7 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
-from readingroom_hub.errors import AuditUnavailable, Denied, NotFound, ReadingRoomError, StoreUnavailable
+from readingroom_hub.errors import (
+    AuditUnavailable,
+    Denied,
+    NotFound,
+    ReadingRoomError,
+    StoreUnavailable,
+    SystemUnfit,
+)
 from readingroom_hub.model.alert import Hold
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.grant import Grant
@@ -16,12 +23,13 @@ from readingroom_hub.model.ids import GrantId, PersonId, ProjectId, SessionId
 from readingroom_hub.model.project import Project
 from readingroom_hub.model.session import Session
 from readingroom_hub.mount import mounting
+from readingroom_hub.mount.homes import Homes
 from readingroom_hub.mount.library import Library
 from readingroom_hub.mount.limits import Limits
 from readingroom_hub.mount.session import AttachedSession, remove_folder
 from readingroom_hub.policy.access import Standing, session_refusal
 from readingroom_hub.ports.catalogue import Grants, Holds, Projects, Sessions
-from readingroom_hub.ports.mounts import Mounts
+from readingroom_hub.ports.mounts import Folders, Mounts
 from readingroom_hub.ports.records import AuditTrail
 
 POLL = 0.4
@@ -50,7 +58,9 @@ class MountDaemon(Mounts):
         audit: AuditTrail,
         clock: Callable[[], datetime] = _utc,
         limits: Limits = _LIMITS,
+        homes: Homes | None = None,
     ) -> None:
+        """Without `homes` it opens no folders: `open_folders` says so."""
         self._folder = folder
         self._projects = projects
         self._grants = grants
@@ -60,6 +70,7 @@ class MountDaemon(Mounts):
         self._audit = audit
         self._clock = clock
         self._limits = limits
+        self._homes = homes
         self._attached: dict[SessionId, AttachedSession] = {}
         self._expired: set[GrantId] = set()
         self._lock = threading.RLock()
@@ -86,6 +97,8 @@ class MountDaemon(Mounts):
         for left in self._folder.iterdir():
             if left.name not in self._attached:
                 remove_folder(left)
+        if self._homes is not None:
+            self._homes.start([a.standing.session for a in self._attached.values()])
         for thread in self._threads:
             thread.start()
 
@@ -105,6 +118,8 @@ class MountDaemon(Mounts):
             self._library.keep(())
             if not followed:
                 mounting.unshare(self._folder)
+        if self._homes is not None:
+            self._homes.stop()
         try:
             self._audit.append([AuditRecord(AuditEvent.SERVICE_STOPPED, subject={"service": "mount-daemon"})])
             self._audit.flush()
@@ -129,6 +144,16 @@ class MountDaemon(Mounts):
             self._keep_keys()
             return attached.folder
 
+    def open_folders(self, session: SessionId) -> Folders:
+        """See `Mounts`. Not under the lock: key custody may be slow, and a withdrawal must not wait for it."""
+        if self._homes is None:
+            raise SystemUnfit("this mount daemon opens no home and project folders")
+        with self._lock:
+            held = self._attached.get(session)
+        if held is None:
+            raise NotFound(f"the session {session} is not attached")
+        return self._homes.open(held.standing.session)
+
     @staticmethod
     def _refused(session: Session, reason: str) -> AuditRecord:
         return AuditRecord(
@@ -143,6 +168,8 @@ class MountDaemon(Mounts):
             self._keep_keys()
             if held is not None:
                 held.end()
+        if self._homes is not None:
+            self._homes.close(session)
 
     def refresh(self) -> None:
         """See `Mounts`."""
@@ -216,6 +243,8 @@ class MountDaemon(Mounts):
             for attached in held:
                 attached.settle()
             self._record_expired(held)
+            if self._homes is not None:
+                self._homes.tidy()
 
     def _pause(self) -> float:
         """Up to the next end of a session or grant, at most POLL."""

@@ -1,155 +1,122 @@
-"""Keeper of vaults: homes and project folders under gocryptfs, each seen in clear only while it is open.
+"""Home and project folders of running sessions: each in a vault that is open while an attached session uses it."""
 
-gocryptfs runs as a process of its own, so that a view outlives a restart of the mount daemon. It holds the vault's lock
-(flock(2) on an inherited descriptor): who cannot take the lock knows that the vault is open, whoever opened it."""
-
-import base64
+import logging
 import os
-import secrets
-import shutil
-import subprocess
 import threading
-from contextlib import suppress
+from collections.abc import Iterable
 from pathlib import Path
-from time import monotonic, sleep
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-from readingroom_hub import durable, locks
-from readingroom_hub.errors import Conflict, IntegrityError, StoreUnavailable, SystemUnfit
-from readingroom_hub.model.ids import KeyId, VaultId
+from readingroom_hub.errors import AuditUnavailable, Conflict, IntegrityError, ReadingRoomError, StoreUnavailable
+from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
+from readingroom_hub.model.dataset import WrappedKey
+from readingroom_hub.model.ids import SessionId, VaultId
+from readingroom_hub.model.session import Session
 from readingroom_hub.mount import mounting
-from readingroom_hub.ports.custody import KeyCustody
-from readingroom_hub.ports.vaults import VaultKeys
+from readingroom_hub.mount.vaults import LEAVE_SECONDS, Vaults
+from readingroom_hub.ports.mounts import Folders
+from readingroom_hub.ports.records import AuditTrail
 
-FSTYPE = "fuse.gocryptfs"
-SECONDS = 30
-"""For gocryptfs to make, open or leave a vault; it needs a hundredth of a second."""
-_INFO = b"readingroom/vault/1\0"
-_WRONG_PASSWORD = 12  # gocryptfs, internal/exitcodes
+CONTENT = "content"
+"""The one folder at the top of a view. Who looks for it where no vault is open finds nothing to write into."""
+_log = logging.getLogger(__name__)
 
 
-class Vaults:
-    """Opens and closes vaults below `folder`: <vault>/ holds key.json, lock, log, cipher, and view, the mount point."""
+class Homes:
+    """Which session uses which vault. Thread-safe."""
 
-    def __init__(self, folder: Path, keys: VaultKeys, custody: KeyCustody) -> None:
-        """Raises SystemUnfit where gocryptfs is missing."""
-        program = shutil.which("gocryptfs")
-        if program is None:
-            raise SystemUnfit("gocryptfs is not installed (Debian package gocryptfs): homes cannot be encrypted")
-        self._program = program
+    def __init__(self, folder: Path, vaults: Vaults, audit: AuditTrail) -> None:
         self._folder = folder
-        self._keys = keys
-        self._custody = custody
+        self._vaults = vaults
+        self._audit = audit
+        self._users: dict[VaultId, set[SessionId]] = {}
+        self._left: set[VaultId] = set()
+        self._locks: dict[VaultId, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def open(self, vault: VaultId, others: bool = False) -> Path:
-        """The folder that shows the vault in clear, made at first sight; an open vault stays as it is.
-
-        `others`: accounts other than ours may enter, as far as the files' modes let them. Raises KeyUnavailable;
-        IntegrityError where the key is not this vault's, or is lost; Conflict where the vault is still being left;
-        StoreUnavailable where the disk is full or cannot be written."""
-        view = self._view(vault)
+    def start(self, attached: Iterable[Session]) -> None:
+        """Go on with the views that an earlier daemon opened for these sessions, and close those of no session."""
+        mounting.share(self._folder)
+        for session in attached:
+            self._use(session)
         with self._lock:
-            try:
-                durable.make(view.parent, 0o700)
-                lock = self._take(vault)
-            except Conflict:
-                if self._mounted(view):
-                    return view
-                raise
-            except OSError as error:
-                raise StoreUnavailable(f"the vault {vault} cannot be made: {error.strerror}") from error
-            try:
-                self._leave(
-                    view
-                )  # a killed gocryptfs leaves a mount that answers nothing, not even whether it is there
-                view.mkdir(mode=0o700, exist_ok=True)
-                self._run(vault, lock, self._passphrase(vault), others)
-            except OSError as error:
-                raise StoreUnavailable(f"the vault {vault} cannot be opened: {error.strerror}") from error
-            finally:
-                os.close(lock)
-        return view
+            self._left = set(self._vaults.open_ones())
+        self.tidy()
 
-    def close(self, vault: VaultId) -> None:
-        """Take the view away, and return once no process holds its key. Closing a closed vault is no error.
+    def open(self, session: Session) -> Folders:
+        """Open the session's two vaults. A new key is on the record before it is kept, and so is every refusal.
 
-        Raises Conflict where somebody still uses files of it: they keep them, nothing written is lost, and a later
-        call tries again."""
-        view = self._view(vault)
+        Raises as `Vaults.open`, and AuditUnavailable."""
+        home, project = self._use(session)
+        # Each server as root has an account of its own, and the members of a project share its folder by group.
+        return Folders(self._open(home, session, False), self._open(project, session, os.geteuid() == 0))
+
+    def close(self, session: SessionId) -> None:
+        """Close what no other session uses; what is still in use is tried again by `tidy`."""
         with self._lock:
-            if not view.parent.is_dir():
+            for vault, users in self._users.items():
+                if session in users:
+                    users.remove(session)
+                    self._left.add(vault)
+        self.tidy(LEAVE_SECONDS)
+
+    def tidy(self, seconds: float = 0) -> None:
+        """Close the vaults whose last session has ended, and wait so long for each that is still in use."""
+        with self._lock:
+            left = list(self._left)
+        for vault in left:
+            self._close(vault, seconds)
+
+    def _use(self, session: Session) -> tuple[VaultId, VaultId]:
+        vaults = VaultId.home(session.person, session.project), VaultId.shared(session.project)
+        with self._lock:
+            for vault in vaults:
+                self._users.setdefault(vault, set()).add(session.id)
+        return vaults
+
+    def _guard(self, vault: VaultId) -> threading.Lock:
+        with self._lock:
+            return self._locks.setdefault(vault, threading.Lock())
+
+    def _open(self, vault: VaultId, session: Session, others: bool) -> Path:
+        def record(event: AuditEvent, outcome: Outcome, reason: str | None, **subject: str) -> None:
+            self._audit.append(
+                [AuditRecord(event, outcome, session.person, session.project, session.id, reason, subject)]
+            )
+
+        def made(key: WrappedKey) -> None:
+            record(AuditEvent.KEY_CREATED, Outcome.SUCCESS, None, vault=vault, key=key.id, kek=key.kek)
+
+        try:
+            with self._guard(vault):
+                folder = self._vaults.open(vault, others, made) / CONTENT
+                folder.mkdir(mode=0o700, exist_ok=True)
+        except AuditUnavailable:
+            raise
+        except ReadingRoomError as error:
+            damaged = isinstance(error, IntegrityError)
+            code = "damaged" if damaged else "vault-closed"
+            event = AuditEvent.INTEGRITY_FAILURE if damaged else AuditEvent.REQUEST_REFUSED
+            record(event, Outcome.FAILURE, f"{code}: {error}", vault=vault)
+            raise
+        except OSError as error:
+            raise StoreUnavailable(f"the vault {vault} cannot be written: {error.strerror}") from error
+        return folder
+
+    def _close(self, vault: VaultId, seconds: float) -> None:
+        with self._guard(vault):
+            with self._lock:
+                wanted = bool(self._users.get(vault))
+            try:
+                if not wanted:
+                    self._vaults.close(vault, seconds)
+            except Conflict as error:
+                _log.info("%s", error)
                 return
-            self._leave(view)
-            deadline = monotonic() + SECONDS / 10
-            while True:
-                with suppress(Conflict):
-                    os.close(self._take(vault))
-                    return
-                if monotonic() > deadline:
-                    raise Conflict(f"files of the vault {vault} are still in use: end its server first")
-                sleep(0.005)
+        with self._lock:
+            self._left.discard(vault)
 
-    def _view(self, vault: VaultId) -> Path:
-        return self._folder / vault / "view"
-
-    def _take(self, vault: VaultId) -> int:
-        return locks.take(self._folder / vault / "lock", f"the vault {vault} is still in use; try again in a moment")
-
-    @staticmethod
-    def _mounted(view: Path) -> bool:
-        return any(point == view for point, _ in mounting.mount_points(view, FSTYPE))
-
-    def _leave(self, view: Path) -> None:
-        if self._mounted(view):
-            mounting.leave(view)
-
-    def _passphrase(self, vault: VaultId) -> bytes:
-        """From the vault's key and name: custody may not bind the name, and a key moved to another vault opens none."""
-        key, cipher = self._keys.get(vault), self._folder / vault / "cipher"
-        if key is None:
-            if cipher.exists():
-                raise IntegrityError(f"the key of the vault {vault} is lost; restore {cipher.parent}/key.json")
-            key = self._custody.wrap(KeyId.new(), secrets.token_bytes(32))
-            self._keys.put(vault, key)
-        secret = HKDF(SHA256(), 32, None, _INFO + vault.encode()).derive(self._custody.unwrap(key))
-        return base64.b64encode(secret) + b"\n"
-
-    def _run(self, vault: VaultId, lock: int, passphrase: bytes, others: bool) -> None:
-        cipher, view = self._folder / vault / "cipher", self._view(vault)
-        if not cipher.exists():
-            fresh = cipher.with_name("cipher.new")  # made under another name: a killed one is no vault
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir(mode=0o700)
-            # The passphrase has 256 random bits: scrypt has nothing to add.
-            self._gocryptfs(vault, passphrase, ["-init", "-scryptn", "10", str(fresh)])
-            durable.sync(fresh)
-            fresh.rename(cipher)
-            durable.sync(cipher.parent)
-        options = ["-nosyslog", "-nosuid", "-nodev", *(["-allow_other"] if others else [])]
-        self._gocryptfs(vault, passphrase, [*options, str(cipher), str(view)], lock)
-
-    def _gocryptfs(self, vault: VaultId, passphrase: bytes, arguments: list[str], lock: int | None = None) -> None:
-        """Run it; one that mounts stays behind with `lock`, and with the log, since a pipe would be waited for."""
-        log = self._folder / vault / "log"
-        with log.open("wb") as said:
-            try:
-                done = subprocess.run(
-                    [self._program, "-q", *arguments],
-                    input=passphrase,
-                    stdout=said,
-                    stderr=said,
-                    pass_fds=[] if lock is None else [lock],
-                    timeout=SECONDS,
-                    check=False,
-                    start_new_session=True,  # a Ctrl-C in the daemon's terminal is not for the views
-                )
-            except subprocess.TimeoutExpired as error:
-                raise StoreUnavailable(f"the vault {vault} did not open in {SECONDS} s; see {log}") from error
-        if done.returncode == _WRONG_PASSWORD:
-            raise IntegrityError(f"the key in {log.parent}/key.json is not the key of the vault {vault}; restore it")
-        if done.returncode:
-            detail = " ".join(log.read_text(errors="replace").split())[-300:]
-            raise StoreUnavailable(f"the vault {vault} cannot be opened: {detail or done.returncode}")
+    def stop(self) -> None:
+        """Close what no session uses. Where servers still run, their views stay, and the next daemon finds them."""
+        self.tidy()
+        if not self._vaults.open_ones():
+            mounting.unshare(self._folder)

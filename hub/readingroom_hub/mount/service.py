@@ -13,10 +13,12 @@ from readingroom_hub.config import Settings, running
 from readingroom_hub.ledger.running import configuration
 from readingroom_hub.mount.control import ControlServer
 from readingroom_hub.mount.daemon import MountDaemon
+from readingroom_hub.mount.homes import Homes
 from readingroom_hub.mount.library import Library
 from readingroom_hub.mount.limits import Limits
 from readingroom_hub.mount.metrics import Counts, publish
 from readingroom_hub.mount.process import harden, tune
+from readingroom_hub.mount.vaults import Vaults
 
 _log = logging.getLogger(__name__)
 
@@ -49,10 +51,13 @@ def _serve(settings: Settings) -> None:
     catalogue = compose.open_catalogue(settings)
     custody = compose.custody(settings, for_mount=True)
     library = Library(catalogue.versions, compose.objects(settings), custody, audit)
+    vaults = settings.paths.vaults
+    homes = Homes(vaults, Vaults(vaults, compose.vault_keys(settings), custody), audit)
     daemon = MountDaemon(
         settings.paths.mounts, catalogue.projects, catalogue.grants, catalogue.sessions, catalogue.holds, library,
         audit,
         limits=Limits(settings.session_open_files, settings.session_mb_per_minute * 1_000_000),
+        homes=homes,
     )  # fmt: skip
     stop = threading.Event()
 

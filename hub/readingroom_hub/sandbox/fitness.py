@@ -157,6 +157,12 @@ def _homes(_: Settings) -> Check:
     return Check("home size", Level.OK, "each home is a file system of a fixed size")
 
 
+def _vaults(_: Settings) -> Check:
+    if shutil.which("gocryptfs") is None:
+        return Check("vaults", Level.MISSING, "gocryptfs is not installed", "install the package gocryptfs")
+    return Check("vaults", Level.OK, "homes and project folders are encrypted while no server uses them")
+
+
 def _separation(_: Settings) -> Check:
     if os.geteuid() == 0:
         return Check("accounts", Level.OK, "each user and project runs under a user id of its own")
@@ -269,6 +275,7 @@ CHECKS: tuple[Callable[[Settings], Check], ...] = (
     _fuse,
     _limits,
     _homes,
+    _vaults,
     _separation,
     _sqlite,
     _disk,

@@ -7,8 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,7 @@ import psutil
 from readingroom_hub.config import Settings
 from readingroom_hub.errors import StoreUnavailable, SystemUnfit
 from readingroom_hub.model.ids import ProjectId, SessionId
+from readingroom_hub.ports.mounts import Folders
 from readingroom_hub.sandbox import homes, layout, limits
 from readingroom_hub.sandbox.accounts import Account, Accounts
 from readingroom_hub.sandbox.door import GRACE_SECONDS
@@ -30,12 +32,13 @@ START_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to start, for whom. `volume` is the folder above the session's mount."""
+    """What to start, for whom. `volume` is the folder above the session's mount, `folders` are the opened vaults."""
 
     user: str
     project: ProjectId
     session: SessionId
     volume: Path
+    folders: Folders
     argv: Sequence[str]
     env: Mapping[str, str]
     secrets: Mapping[str, str]
@@ -52,6 +55,8 @@ class Running:
     started: float
     port: int
     groups: tuple[str, ...]
+    project: str = ""
+    """Empty for one that an older hub started."""
 
     @property
     def url(self) -> str:
@@ -65,7 +70,14 @@ class Running:
     @classmethod
     def from_state(cls, row: Mapping[str, Any]) -> Self:
         """The other direction."""
-        return cls(SessionId(row["session"]), row["pid"], row["started"], row["port"], tuple(row["groups"]))
+        return cls(
+            SessionId(row["session"]),
+            row["pid"],
+            row["started"],
+            row["port"],
+            tuple(row["groups"]),
+            row.get("project", ""),
+        )
 
 
 class Servers:
@@ -76,6 +88,7 @@ class Servers:
         self._folder = settings.paths.run / "doors"
         self._accounts = Accounts(settings.paths.hub / "accounts.json", settings.uid_range)
         self._children: dict[int, subprocess.Popen[str]] = {}
+        self._moving = threading.Lock()
 
     def start(self, order: Order) -> Running:
         """Start one server; it may not answer yet. Raises SystemUnfit, StoreUnavailable; then nothing is left."""
@@ -83,8 +96,9 @@ class Servers:
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             groups = limits.make_groups(order.session, self._limits())
-            running = self._launch(order, self._plan(order, groups))
-            self._note(running).write_text(json.dumps(running.to_state()))
+            with self._moving if self._clear(order.project).exists() else nullcontext():
+                running = self._launch(order, self._plan(order, groups))
+                self._note(running).write_text(json.dumps(running.to_state()))
         except BaseException as error:
             limits.remove_groups(groups)
             self._forget(order.session)
@@ -100,8 +114,9 @@ class Servers:
     def _plan(self, order: Order, groups: list[Path]) -> Plan:
         paths = self._settings.paths
         account = self._accounts.get(order.user, order.project) if os.geteuid() == 0 else None
-        home, image = homes.home(paths, order.user, order.project, account, self._settings.home_size_mb)
-        project = homes.shared(paths, order.project, account)
+        clear_home = paths.homes / order.user / order.project
+        home, image = homes.home(order.folders.home, clear_home, account, self._settings.home_size_mb)
+        project = self._project(order, account)
         door = self._door(order.session, account)
         logs = paths.logs / "servers"
         logs.mkdir(mode=0o700, exist_ok=True)
@@ -119,6 +134,17 @@ class Servers:
             services=order.services,
             secrets=order.secrets,
         )
+
+    def _clear(self, project: ProjectId) -> Path:
+        """Where the folder of a project's members lay before there were vaults."""
+        return self._settings.paths.shared / project
+
+    def _project(self, order: Order, account: Account | None) -> Path:
+        clear = self._clear(order.project)
+        if clear.exists() and any(r.project in {"", order.project} and self.alive(r) for r in self.running()):
+            homes.shared(clear, account)  # a server from before an upgrade writes there: moved once none runs
+            return clear
+        return homes.project(order.folders.project, clear, account)
 
     def _door(self, session: SessionId, account: Account | None) -> Path:
         folder = self._folder / session
@@ -147,7 +173,7 @@ class Servers:
             process.wait()
             raise
         self._children[process.pid] = process
-        return Running(order.session, process.pid, started, int(answer["port"]), plan.groups)
+        return Running(order.session, process.pid, started, int(answer["port"]), plan.groups, order.project)
 
     def alive(self, running: Running) -> bool:
         """Whether the server still runs."""

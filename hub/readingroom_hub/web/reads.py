@@ -40,6 +40,7 @@ WORDS = {
     AuditEvent.GRANT_ISSUED: "access given",
     AuditEvent.GRANT_REVOKED: "access withdrawn",
     AuditEvent.GRANT_EXPIRED: "access ended",
+    AuditEvent.KEY_CREATED: "key of a home or project folder made",
     AuditEvent.KEY_UNWRAPPED: "data key used",
     AuditEvent.KEY_ROTATED: "key changed",
     AuditEvent.KEY_REWRAPPED: "data keys wrapped anew",
