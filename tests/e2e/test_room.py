@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ from readingroom_hub.model.ids import ProjectId
 from readingroom_hub.ports.records import Filter
 
 REPOSITORY = Path(__file__).parents[2]
+PLANTED = secrets.token_hex(32).encode()
 ATTACKS = REPOSITORY / "tests" / "support" / "room_attacks.py"
 
 pytestmark = [pytest.mark.browser, pytest.mark.fuse, pytest.mark.sandbox, pytest.mark.timeout(600)]
@@ -74,6 +76,8 @@ def room():
     finally:
         room.stop()
         assert str(folder) not in Path("/proc/mounts").read_text()
+        files = [p for p in folder.rglob("*") if p.is_file() and not p.is_symlink()]
+        assert not [p for p in files if PLANTED in p.read_bytes()]  # homes are in their vaults
         shutil.rmtree(folder)
 
 
@@ -124,6 +128,12 @@ def test_attacks_from_inside_fail_and_what_the_mount_saw_is_on_the_record(room, 
     assert not {n: r for n, r in results.items() if not r.startswith("refused")}
     denied = audit.query(Filter(project=ProjectId("chest-ct"), events=("read-denied",)), None)
     assert any("brain-mr-demo" in str(f.record) and f.person_name == "Rosa Rossi" for f in denied)
+
+
+def test_a_home_and_the_project_folder_take_what_is_written(room, rosa):
+    rosa.upload("finding.txt", PLANTED.decode())
+    told = rosa.in_terminal("cp ~/finding.txt /project/ && cat /project/finding.txt ~/finding.txt | wc -c", "wrote.txt")
+    assert told.split()[0] == str(2 * len(PLANTED)), told
 
 
 def test_a_killed_mount_daemon_comes_back_in_the_running_server(room, rosa):

@@ -158,7 +158,9 @@ def test_the_manual_gives_the_right_to_unwrap_to_the_mount_daemon_alone(
     room: MountProcess, service: Service, tmp_path: Path
 ) -> None:
     rights = Rights(service, tmp_path)
-    assert json.loads(rights.daemon)["Statement"][0]["Action"] == ["kms:DescribeKey", "kms:Decrypt"]
+    assert json.loads(rights.daemon)["Statement"][0]["Action"] == [
+        "kms:DescribeKey", "kms:Decrypt", "kms:Encrypt", "kms:ListAliases"
+    ]  # fmt: skip
     assert "Decrypt" not in rights.everyday
     officer = rights.user("officer", rights.daemon, rights.everyday)
     source = tmp_path / "source"
@@ -177,7 +179,7 @@ def test_the_manual_gives_the_right_to_unwrap_to_the_mount_daemon_alone(
         version = compose.ingest(room.settings, audit).ingest(source, project, DatasetName("chest"), STEWARD).version
         keys = compose.keys(room.settings, audit)
         assert keys.rotate(STEWARD) == "rights-kek-0002"
-        assert [[v.digest for v in versions] for _, versions in keys.keks()] == [[version.digest], []]
+        assert [[v.digest for v in versions] for _, versions, _ in keys.keks()] == [[version.digest], []]
         with pytest.raises(KeyUnavailable, match=REFUSED):
             keys.rewrap(STEWARD)
         with pytest.raises(KeyUnavailable, match=REFUSED):  # and does not quietly store everything again
@@ -187,7 +189,17 @@ def test_the_manual_gives_the_right_to_unwrap_to_the_mount_daemon_alone(
 
         room.grant(project, version)
         room.start()
-        folder = room.mounts.attach(room.session(project).id) / "data/chest"
+        session = room.session(project)
+        folder = room.mounts.attach(session.id) / "data/chest"
+        folders = room.mounts.open_folders(session.id)  # made with a key that the service wrapped
+        (folders.home / "finding").write_text("kept")
+        room.mounts.detach(session.id)
+        assert not folders.home.exists()
+        folder = room.mounts.attach(session.id) / "data/chest"
+        assert room.mounts.open_folders(session.id) == folders
+        assert (folders.home / "finding").read_text() == "kept"
+        room.mounts.detach(session.id)
+        folder = room.mounts.attach(session.id) / "data/chest"
         images = sorted(folder.rglob("*.dcm"))
         assert len(images) == 3
         assert all(read(path)[128:132] == b"DICM" for path in images)

@@ -30,14 +30,19 @@ with mount_process() as room:
     folder = room.mounts.attach(session.id)
     for path, plain in published.plain.items():
         assert read(folder / "data/lung-ct" / path) == plain
+    folders = room.mounts.open_folders(session.id)
+    (folders.home / "finding").write_text("kept")
     room.stop(9)
     print("killed:", refused(folder / "data/lung-ct" / path))
     room.start()
     print("restarted:", refused(folder / "data/lung-ct" / path))
+    print("home:", (folders.home / "finding").read_text(), room.mounts.open_folders(session.id) == folders)
     room.revoke(grant)
     room.mounts.refresh()
     print("revoked:", refused(folder / "data/lung-ct" / path))
-    print("stopped:", room.stop(), [x for x in open("/proc/mounts") if str(folder) in x])
+    room.mounts.detach(session.id)
+    print("detached:", folders.home.exists(), folders.project.exists())
+    print("stopped:", room.stop(), [x for x in open("/proc/mounts") if str(folder.parents[1]) in x])
 """
 _NAMESPACE = """
 mknod -m 666 "$1/fuse" c 10 229 && mount --bind "$1/fuse" /dev/fuse && exec "$2" -W ignore -c "$3" "$4"
@@ -59,6 +64,8 @@ def test_an_ordinary_user_serves_recovers_and_withdraws(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         "killed: OSError",
         "restarted: read",
+        "home: kept True",
         "revoked: PermissionError",
+        "detached: False False",
         "stopped: 0 []",
     ], done.stderr

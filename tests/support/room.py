@@ -11,7 +11,7 @@ from readingroom_hub.config import Settings
 from readingroom_hub.model.dataset import DatasetVersion, WrappedKey
 from readingroom_hub.model.ids import DatasetName, KeyId, PersonId, ProjectId, SessionId, VersionDigest
 from readingroom_hub.model.project import Role
-from readingroom_hub.ports.mounts import Mounts
+from readingroom_hub.ports.mounts import Folders, Mounts
 from readingroom_hub.services.grants import GrantService
 from readingroom_hub.services.projects import ProjectService
 from readingroom_hub.services.sessions import SessionService
@@ -26,6 +26,9 @@ class CountingMounts(Mounts):
         self.refreshed = 0
 
     def attach(self, session: SessionId) -> Path:
+        raise NotImplementedError
+
+    def open_folders(self, session: SessionId) -> Folders:
         raise NotImplementedError
 
     def detach(self, session: SessionId) -> None:

@@ -23,11 +23,11 @@ def settings(state: Path, **given) -> Settings:
 
 
 def order(made: Settings, argv, *, hub_port: int = 0, portal_port: int = 0, user: str = "u-abc", **given) -> Order:
-    session = SessionId.new()
+    session = given.pop("session", None) or SessionId.new()
     volume = made.paths.mounts / session
-    (volume / "data").mkdir(parents=True)
+    (volume / "data").mkdir(parents=True, exist_ok=True)
     volume.chmod(0o755)
-    folders = Folders(made.paths.vaults / "home", made.paths.vaults / "project")
+    folders = given.pop("folders", None) or Folders(made.paths.vaults / "home", made.paths.vaults / "project")
     for folder in (folders.home, folders.project):
         folder.mkdir(exist_ok=True)
     services = {

@@ -39,8 +39,9 @@ class FileAudit(MemoryAuditRepository):
 class FolderMounts(Mounts):
     """Gives plain folders."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, vaults: Path) -> None:
         self._root = root
+        self._vaults = vaults
 
     def attach(self, session: SessionId) -> Path:
         data = self._root / session / "data"
@@ -50,7 +51,7 @@ class FolderMounts(Mounts):
         return data.parent
 
     def open_folders(self, session: SessionId) -> Folders:
-        folders = Folders(self._root / "home", self._root / "project")
+        folders = Folders(self._vaults / "home", self._vaults / "project")
         for folder in (folders.home, folders.project):
             folder.mkdir(exist_ok=True)
         return folders
@@ -106,7 +107,7 @@ def configure(c, state: Path, hub_port: int, portal_port: int) -> None:
     @cache
     def backend() -> Backend:
         audit = FileAudit(state / "audit.jsonl")
-        mounts, sessions = FolderMounts(made.paths.mounts), compose.sessions(made, audit)
+        mounts, sessions = FolderMounts(made.paths.mounts, made.paths.vaults), compose.sessions(made, audit)
         projects = compose.open_catalogue(made).projects
         return Backend(sessions, mounts, Servers(made), audit, door_key(made), portal_port, projects)
 

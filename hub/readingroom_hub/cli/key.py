@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Key-encrypting keys: they protect 
 @app.command("list")
 @command
 def list_(as_json: AsJson = False) -> None:
-    """List key-encrypting keys, oldest first, with the dataset versions that each protects."""
+    """List key-encrypting keys, oldest first, with the dataset versions, homes and project folders that each protects."""
     settings = load()
     rows = [
         {
@@ -26,8 +26,9 @@ def list_(as_json: AsJson = False) -> None:
             "state": kek.state.value,
             "since": kek.since,
             "versions": [str(v.digest) for v in versions] if as_json else ", ".join(v.label for v in versions),
+            "folders": vaults if as_json else len(vaults),
         }
-        for kek, versions in compose.keys(settings, record(settings)).keks()
+        for kek, versions, vaults in compose.keys(settings, record(settings)).keks()
     ]
     show(rows, as_json, "There is no key yet.")
 

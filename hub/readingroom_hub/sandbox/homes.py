@@ -53,23 +53,32 @@ def shared(folder: Path, account: Account | None) -> None:
 def _made(place: Path, clear: Path, make: Callable[[Path], object]) -> Path:
     """`place`, from what lies in clear or made anew. Under another name first, so that a killed start leaves no half;
     what was in clear is removed once all of it is in the vault and on the disk."""
-    fresh = place.with_suffix(".new")
+    fresh, moved = place.with_suffix(".new"), clear.with_name(f"{clear.name}.moved")
     try:
+        if place.exists() and clear.exists():
+            raise StoreUnavailable(f"{clear} is still there beside the vault that took its place: move it away")
         if not place.exists():
             _remove(fresh)
-            if clear.exists():
-                # cp(1) keeps owners, times, links and holes.
-                _run(["cp", "-a", "--sparse=always", str(clear), str(fresh)])
-                _run(["sync", "-f", str(fresh)])
+            if clear.exists() or moved.exists():
+                _copy(clear if clear.exists() else moved, fresh)
             else:
                 make(fresh)
+            if clear.exists():
+                clear.rename(moved)  # never two that could be the one
+                sync(clear.parent)
             fresh.rename(place)
             sync(place.parent)
-        _remove(clear)
+        _remove(moved)
     except (OSError, subprocess.CalledProcessError) as error:
         detail = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else error
         raise StoreUnavailable(f"{place} cannot be made: {detail}") from error
     return place
+
+
+def _copy(source: Path, target: Path) -> None:
+    # cp(1) keeps owners, times, links and holes.
+    _run(["cp", "-a", "--sparse=always", str(source), str(target)])
+    _run(["sync", "-f", str(target)])
 
 
 def _remove(path: Path) -> None:

@@ -38,12 +38,15 @@ class KeyService:
         self._audit = audit
         self._vaults = vaults
 
-    def keks(self) -> list[tuple[Kek, list[DatasetVersion]]]:
-        """Every KEK with the versions whose data keys it wraps, oldest first."""
+    def keks(self) -> list[tuple[Kek, list[DatasetVersion], list[VaultId]]]:
+        """Every KEK with the versions whose data keys it wraps, and the home and project folders, oldest first."""
         wrapped: dict[str, list[DatasetVersion]] = {}
         for version in self._versions.all():
             wrapped.setdefault(self._versions.key(version.key).kek, []).append(version)
-        return [(kek, wrapped.get(kek.name, [])) for kek in self._custody.keks()]
+        vaults: dict[str, list[VaultId]] = {}
+        for vault, key in self._vaults.all().items():
+            vaults.setdefault(key.kek, []).append(vault)
+        return [(kek, wrapped.get(kek.name, []), vaults.get(kek.name, [])) for kek in self._custody.keks()]
 
     def rotate(self, by: PersonId) -> str:
         """Make a new KEK active; returns its name. What is wrapped stays wrapped, and readable."""
@@ -151,7 +154,7 @@ class KeyService:
         if found[0].state is not KeyState.DEACTIVATED:
             what = {KeyState.ACTIVE: "active: rotate and rewrap first", KeyState.DESTROYED: "destroyed already"}
             raise Conflict(f"the key-encrypting key {kek} is {what[found[0].state]}")
-        if homes := [vault for vault, key in self._vaults.all().items() if key.kek == kek]:
+        if homes := found[2]:
             named = ", ".join(homes[:3]) + (f" and {len(homes) - 3} more" if len(homes) > 3 else "")
             raise Conflict(
                 f"{kek} still protects home and project folders ({named}): run `readingroom key rewrap` first"
