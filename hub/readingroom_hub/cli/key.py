@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Key-encrypting keys: they protect 
 @app.command("list")
 @command
 def list_(as_json: AsJson = False) -> None:
-    """List key-encrypting keys, oldest first, with the dataset versions and the folders of people that each protects."""
+    """List key-encrypting keys, oldest first, with the dataset versions and folders of people that each protects."""
     settings = load()
     rows = [
         {
