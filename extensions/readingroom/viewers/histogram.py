@@ -37,7 +37,7 @@ def counted(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt
 class HistogramView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     """A histogram that follows its view. `chart` holds counts, edges, the window's limits and the words."""
 
-    _esm = script("histogram.js")
+    _esm = script("histogram")
     _css = STATIC / "histogram.css"
 
     chart = traitlets.Dict(read_only=True).tag(sync=True)

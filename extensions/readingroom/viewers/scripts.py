@@ -3,8 +3,9 @@
 from pathlib import Path
 
 STATIC = Path(__file__).with_name("static")
+_BUILT = Path(__file__).with_name("built")
 
 
-def script(*names: str) -> str:
-    """Several files as one module, after what all of them use: the browser gets it whole."""
-    return "\n".join((STATIC / name).read_text("utf-8") for name in ("page.js", *names))
+def script(name: str) -> str:
+    """A widget's module as the browser gets it, built from `browser/NAME.ts` and its imports by `make scripts`."""
+    return (_BUILT / f"{name}.js").read_text("utf-8")

@@ -50,7 +50,7 @@ _WIRE_TYPES = frozenset({"int8", "uint8", "int16", "uint16"})
 class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     """Show pictures one at a time. `index`, `window`, `invert`, `zoom` and `pan` can be set and observed."""
 
-    _esm = script("measure.js", "wash.js", "brush.js", "presented.js", "colours.js", "series.js")
+    _esm = script("series")
     _css = STATIC / "series.css"
 
     index = traitlets.Int(0, help="The slice on the screen, from 0.").tag(sync=True)

@@ -43,7 +43,7 @@ class Sheet(anywidget.AnyWidget, ipywidgets.DOMWidget):  # type: ignore[misc,unu
     """The frame around a drawing. What is drawn travels as a message, never as a trait, so a notebook keeps none of it
     but the still picture; static="none" keeps not even that."""
 
-    _esm = script("sheet.js")
+    _esm = script("sheet")
     _css = STATIC / "sheet.css"
 
     about = traitlets.Dict(read_only=True, help="Title and controls.").tag(sync=True)

@@ -1,6 +1,15 @@
 // What a presentation state draws and writes over a picture, and what of the state is not followed.
 
-function makePresented(model, about, page) {
+import { element, shapeElement } from "./page";
+import type { About, Graphic, Model, Words } from "./traits";
+
+interface Page {
+  layer: HTMLElement;
+  outline: HTMLElement;
+  legend: HTMLElement;
+}
+
+export function makePresented(model: Model, about: About, page: Page) {
   const svg = shapeElement("svg", {
     class: "rr-shapes", viewBox: `0 0 ${about.columns} ${about.rows}`, preserveAspectRatio: "none", "aria-hidden": "true",
   });
@@ -26,7 +35,7 @@ function makePresented(model, about, page) {
   follow();
   return {
     toggle,
-    draw({ graphics = [], texts = [] }) {
+    draw({ graphics = [], texts = [] }: { graphics?: Graphic[]; texts?: Words[] }) {
       svg.replaceChildren(...graphics.flatMap(({ line, filled, colour }) => {
         const points = line.map(([row, column]) => `${column + 0.5},${row + 0.5}`).join(" ");
         const drawn = shapeElement("polyline", { class: "rr-contour", points });

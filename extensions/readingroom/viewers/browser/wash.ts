@@ -1,8 +1,11 @@
 // The dose over a picture, and its legend. Codes of each pixel come from Python; colours are mixed as in dose.washed.
 
+import { element, show } from "./page";
+import type { Model, Wash } from "./traits";
+
 const DOSE_STEPS = 65534;
 
-function washOver(bytes, codes, { highest, colours, threshold, opacity }) {
+export function washOver(bytes: Uint8ClampedArray, codes: Uint16Array, { highest, colours, threshold, opacity }: Wash): void {
   for (let i = 0, j = 0; i < codes.length; i++, j += 4) {
     const code = codes[i];
     if (code === 0 || !(((code - 1) / DOSE_STEPS) * highest >= threshold)) continue;
@@ -12,7 +15,7 @@ function washOver(bytes, codes, { highest, colours, threshold, opacity }) {
 }
 
 // `changed` is called when the picture has to be drawn again, `renewed` when another dose has come, or none.
-function makeWash(model, page, changed, renewed) {
+export function makeWash(model: Model, page: { legend: HTMLElement }, changed: () => void, renewed: () => void) {
   const bar = element("span", { class: "rr-dose-bar", "aria-hidden": "true" });
   const ends = element("span", { class: "rr-dose-ends" });
   const title = element("span", {});
@@ -22,7 +25,7 @@ function makeWash(model, page, changed, renewed) {
   const root = element("div", { class: "rr-bar rr-dose", role: "group", "aria-label": "Dose" },
     title, element("span", { class: "rr-dose-scale" }, bar, ends),
     element("label", {}, "From ", least, " ", unit), element("label", {}, "Opacity ", opacity));
-  function wash() {
+  function wash(): Wash | null {
     const found = model.get("wash");
     if (!found.colours) return null;
     return { ...found, threshold: model.get("dose_threshold"), opacity: model.get("dose_opacity") };
@@ -40,7 +43,7 @@ function makeWash(model, page, changed, renewed) {
       title.textContent = `Dose ${found.title}`.trim();
       unit.textContent = found.unit;
       ends.replaceChildren(...[0, found.highest / 2, found.highest].map((dose) => element("span", {}, `${Number(dose.toPrecision(3))}`)));
-      ends.lastChild.append(` ${found.unit}`);
+      ends.lastElementChild!.append(` ${found.unit}`);
       const stops = Array.from({ length: 18 }, (_, i) => `rgb(${found.colours.slice(45 * i, 45 * i + 3).join()})`);
       bar.style.background = `linear-gradient(to right, ${stops.join()})`;
     }
@@ -51,7 +54,7 @@ function makeWash(model, page, changed, renewed) {
     build();
     renewed();
   }
-  function write(name, value) {
+  function write(name: "dose_threshold" | "dose_opacity", value: number) {
     if (value >= 0 && Number.isFinite(value)) {
       model.set(name, value);
       model.save_changes();

@@ -1,10 +1,30 @@
 // A header's elements, to search in. Values come from files that nobody vouches for: they are set as text, never as HTML.
 
+import type { RenderProps } from "@anywidget/types";
+
+import { element } from "./page";
+
 const MOST = 500;
 
-function render({ model, el }) {
+// Depth, tag, name and VR, a value for each side (null: absent), and whether the sides differ.
+type Row = [depth: number, tag: string, name: string, vr: string, ...values: (string | null)[], differs: boolean];
+
+type Traits = {
+  table: { titles: string[]; cut: number; rows: Row[] };
+  search: string;
+  differences: boolean;
+};
+
+interface Whole {
+  k: "whole";
+  row: number;
+  side: number;
+  text: string;
+}
+
+function render({ model, el }: RenderProps<Traits>) {
   const { titles, cut, rows } = model.get("table");
-  const wholes = new Map();
+  const wholes = new Map<string, string>();
   const search = element("input", { type: "search", placeholder: "Tag, name or value", "aria-label": "Search the header" });
   const differences = element("input", { type: "checkbox" });
   const only = element("label", {}, differences, " Only what differs");
@@ -18,18 +38,19 @@ function render({ model, el }) {
     element("div", { class: "rr-header-bar" }, search, only, said), scroll);
 
   // A line of letters for each row, once: a key press searches in thousands of them.
-  const paths = [];
+  const paths: string[] = [];
   const letters = rows.map(([depth, tag, name, , ...rest]) => {
     paths.length = depth;
     paths.push(depth % 2 ? `[${tag.slice(5)}]` : tag);
-    return [paths.join(""), name, ...rest.slice(0, -1)].filter((text) => text !== null).map((text) => text.toLowerCase());
+    return [paths.join(""), name, ...rest].filter((text) => typeof text === "string").map((text) => text.toLowerCase());
   });
 
-  function value(row, side) {
-    const text = rows[row][4 + side];
+  function value(row: number, side: number) {
+    const text = rows[row][4 + side] as string | null;
+    const whole = wholes.get(`${row} ${side}`);
     const cell = element("td", {});
     if (text === null) cell.append(element("i", {}, "absent"));
-    else if (wholes.has(`${row} ${side}`)) cell.append(wholes.get(`${row} ${side}`));
+    else if (whole !== undefined) cell.append(whole);
     else if (text.length <= cut) cell.append(text);
     else {
       const more = element("button", { type: "button", "aria-label": `The whole value of ${rows[row][2]}` }, "…");
@@ -39,7 +60,7 @@ function render({ model, el }) {
     cell.dataset.at = `${row} ${side}`;
     return cell;
   }
-  function line(row) {
+  function line(row: number) {
     const [depth, tag, name, vr] = rows[row];
     const differs = titles.length > 1 && rows[row].at(-1);
     const first = element("th", { scope: "row" }, tag);
@@ -53,7 +74,7 @@ function render({ model, el }) {
     const sought = model.get("search").toLowerCase();
     if (document.activeElement !== search) search.value = model.get("search");
     differences.checked = model.get("differences");
-    const found = [];
+    const found: number[] = [];
     for (let i = 0; i < rows.length; i++) {
       if (differences.checked && !rows[i].at(-1)) continue;
       if (letters[i].some((text) => text.includes(sought))) found.push(i);
@@ -62,10 +83,10 @@ function render({ model, el }) {
     const rest = found.length > MOST ? `, the first ${MOST} shown` : "";
     said.textContent = `${found.length} of ${rows.length} elements${rest}`;
   }
-  function hear(message) {
+  function hear(message: Whole) {
     if (message.k !== "whole") return;
     wholes.set(`${message.row} ${message.side}`, message.text);
-    const cell = body.querySelector(`td[data-at="${message.row} ${message.side}"]`);
+    const cell = body.querySelector<HTMLElement>(`td[data-at="${message.row} ${message.side}"]`);
     if (!cell) return;
     const focused = cell.contains(document.activeElement);
     cell.replaceChildren(message.text);

@@ -1,12 +1,16 @@
 // Painting masks. A stroke leaves as pixels of one picture; what it covers is Python's word, drawn here in advance.
 
+import { STEPS, TOOLS, type Measure } from "./measure";
+import { element, shapeElement, show } from "./page";
+import type { About, Answer, Frame, Model, Point, State, Traits } from "./traits";
+
 const MOST_STROKE = 4000;
 
-function buildBrush(about) {
+function buildBrush(about: About) {
   const ring = shapeElement("svg", {
     class: "rr-shapes", viewBox: `0 0 ${about.columns} ${about.rows}`, preserveAspectRatio: "none", "aria-hidden": "true",
   });
-  const button = (name, key, title) => element("button", { type: "button", "aria-pressed": "false", title: `${title} (${key})`, "aria-keyshortcuts": key }, name);
+  const button = (name: string, key: string, title: string) => element("button", { type: "button", "aria-pressed": "false", title: `${title} (${key})`, "aria-keyshortcuts": key }, name);
   const brush = button("Brush", "B", "Paint a mask");
   const erase = button("Erase", "X", "Take away instead of painting");
   const radius = element("input", { type: "number", min: "0.1", max: "1000", step: "any", class: "rr-rate", "aria-label": "Radius of the brush" });
@@ -19,7 +23,9 @@ function buildBrush(about) {
 }
 
 // The same rule as brush.stamp: pixels whose centres lie within the radius of the line from `start` to `end`.
-function stampOver(labels, { rows, columns }, start, end, radius, spacing, put) {
+function stampOver(
+  labels: Uint8Array, { rows, columns }: Frame, start: Point, end: Point, radius: number, spacing: [number, number], put: (label: number) => number,
+): void {
   const low = [0, 1].map((i) => Math.max(Math.ceil(Math.min(start[i], end[i]) - radius / spacing[i]), 0));
   const high = [0, 1].map((i) => Math.min(Math.floor(Math.max(start[i], end[i]) + radius / spacing[i]), (i ? columns : rows) - 1));
   const [dy, dx] = [(end[0] - start[0]) * spacing[0], (end[1] - start[1]) * spacing[1]];
@@ -35,16 +41,32 @@ function stampOver(labels, { rows, columns }, start, end, radius, spacing, put) 
 }
 
 // `shown()` is the frame on the screen, `draw()` paints it again, `amend(z, labels, weights)` renews one wherever it is kept.
-function makeBrush({ page, state, about, model, measure }, { shown, draw, amend }) {
+interface Controls {
+  page: { canvas: HTMLElement; stage: HTMLElement; layer: HTMLElement; tools: HTMLElement; said: HTMLElement };
+  state: State;
+  about: About;
+  model: Model;
+  measure: Measure;
+}
+
+interface Screen {
+  shown(): Frame | null;
+  draw(): void;
+  amend(index: number, labels: Uint8Array, weights: Uint8Array | null): void;
+}
+
+export type Brush = ReturnType<typeof makeBrush>;
+
+export function makeBrush({ page, state, about, model, measure }: Controls, { shown, draw, amend }: Screen) {
   const made = buildBrush(about);
   let on = false;
   let erasing = false;
-  let stroke = null;
-  let cursor = null;
+  let stroke: { points: Point[]; radius: number; erase: boolean } | null = null;
+  let cursor: Point | null = null;
   page.tools.after(made.bar);
   page.layer.append(made.ring);
 
-  function say(text) {
+  function say(text: string) {
     page.said.textContent = text;
   }
   function name() {
@@ -54,22 +76,23 @@ function makeBrush({ page, state, about, model, measure }, { shown, draw, amend 
   function radius() {
     return model.get("brush_radius");
   }
-  function at(event) {
+  function at(event: PointerEvent): Point {
     const box = page.canvas.getBoundingClientRect();
     return [
       ((event.clientY - box.top) / box.height) * about.rows - 0.5,
       ((event.clientX - box.left) / box.width) * about.columns - 0.5,
     ];
   }
-  function ringAt(point) {
+  function ringAt(point: Point | null): void {
     const [ry, rx] = about.spacing.map((step) => radius() / step);
-    const placed = { cx: point?.[1] + 0.5, cy: point?.[0] + 0.5, rx, ry };
-    made.ring.replaceChildren(...(point && on ? ["rr-halo", "rr-line"] : []).map((kind) => shapeElement("ellipse", { ...placed, class: kind })));
+    if (!point || !on) return made.ring.replaceChildren();
+    const placed = { cx: point[1] + 0.5, cy: point[0] + 0.5, rx, ry };
+    made.ring.replaceChildren(...["rr-halo", "rr-line"].map((kind) => shapeElement("ellipse", { ...placed, class: kind })));
   }
-  function ask(what) {
+  function ask(what: "new" | "undo") {
     model.send({ k: "brush", what, name: name() });
   }
-  function choose(wanted) {
+  function choose(wanted: boolean) {
     on = wanted;
     stroke = cursor = null;
     if (on) {
@@ -83,16 +106,16 @@ function makeBrush({ page, state, about, model, measure }, { shown, draw, amend 
     } else say("");
     follow();
   }
-  function write(trait, value) {
+  function write<K extends "brush_name" | "brush_radius">(trait: K, value: Traits[K]) {
     model.set(trait, value);
     model.save_changes();
   }
-  function setErasing(wanted) {
+  function setErasing(wanted: boolean) {
     erasing = wanted;
     follow();
     say(erasing ? "Erase" : "Paint");
   }
-  function setRadius(wanted) {
+  function setRadius(wanted: number) {
     if (wanted > 0 && wanted <= 1000) {
       write("brush_radius", wanted);
       say(`Radius ${show(wanted)} ${about.length_unit}`);
@@ -110,29 +133,30 @@ function makeBrush({ page, state, about, model, measure }, { shown, draw, amend 
     made.names.hidden = painted.length === 0;
     ringAt(cursor);
   }
-  function preview(start, end) {
+  function preview(start: Point, end: Point) {
     const frame = shown();
     const number = state.overlays.findIndex((one) => one.name === name()) + 1;
-    if (!frame?.labels || frame.z !== state.index || number === 0) return;
-    const put = stroke.erase ? (label) => (label === number ? 0 : label) : () => number;
+    if (!stroke || !frame?.labels || frame.z !== state.index || number === 0) return;
+    const put = stroke.erase ? (label: number) => (label === number ? 0 : label) : () => number;
     stampOver(frame.labels, frame, start, end, stroke.radius, about.spacing, put);
     draw();
   }
-  function begin(point, erase) {
+  function begin(point: Point, erase: boolean) {
     stroke = { points: [point], radius: radius(), erase };
     preview(point, point);
   }
   function finish() {
+    if (!stroke) return;
     const { points, radius: size, erase } = stroke;
     stroke = null;
     model.send({ k: "brush", what: "stroke", name: name(), z: state.index, points, radius: size, erase });
   }
-  function down(event) {
+  function down(event: PointerEvent) {
     cursor = null;
     begin(at(event), erasing !== event.altKey);
     ringAt(at(event));
   }
-  function move(event) {
+  function move(event: PointerEvent) {
     const point = at(event);
     ringAt(point);
     if (!stroke) return;
@@ -146,9 +170,9 @@ function makeBrush({ page, state, about, model, measure }, { shown, draw, amend 
     begin(point, erase);
   }
   function up() {
-    if (stroke) finish();
+    finish();
   }
-  function key(event) {
+  function key(event: KeyboardEvent): boolean {
     if (event.key === "b") {
       choose(!on);
       return true;
@@ -172,17 +196,17 @@ function makeBrush({ page, state, about, model, measure }, { shown, draw, amend 
       ringAt(cursor);
     } else if (STEPS[event.key] && !event.altKey) {
       const size = event.shiftKey ? 10 : 1;
-      const moved = (v, by, end) => Math.min(Math.max(v + by * size, 0), end - 1);
+      const moved = (v: number, by: number, end: number) => Math.min(Math.max(v + by * size, 0), end - 1);
       cursor = [moved(row, STEPS[event.key][0], about.rows), moved(column, STEPS[event.key][1], about.columns)];
       ringAt(cursor);
       say(`row ${cursor[0] + 1} column ${cursor[1] + 1}`);
     } else return false;
     return true;
   }
-  function hear(message, buffers) {
+  function hear(message: Answer, buffers: DataView<ArrayBuffer>[]) {
     if (message.k !== "labels") return;
     const [labels, weights] = buffers.map((b) => new Uint8Array(b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength)));
-    amend(message.z, labels, message.weighted ? weights : false);
+    amend(message.z, labels, message.weighted ? weights : null);
     if (message.z === state.index) say(message.text);
   }
 

@@ -1,5 +1,9 @@
 // The grid of a dataset's series. Only tiles on the screen are in the page, and only their words and pictures are asked for.
 
+import type { AnyModel, RenderProps } from "@anywidget/types";
+
+import { element } from "./page";
+
 const WIDE = 148;
 const HIGH = 176;
 const SPARE_ROWS = 1;
@@ -14,30 +18,101 @@ const STILL_MS = 2000;
 
 // ---- What came back: requests by number, a cache by bytes ----
 
-function makeWire(model) {
-  const waiting = new Map();
+type Id = number;
+// Number, title, whether it has pictures, what else is known, images.
+type Row = [id: Id, title: string, pictured: boolean, line: string, images: number];
+
+interface About {
+  label: string;
+  count: number;
+  facets: Record<string, string>;
+  known: Record<string, boolean>;
+}
+
+interface Found {
+  total: number;
+  counts: Record<string, [value: string, count: number][]>;
+  // Of this answer to filters and search: places mean other series in the next.
+  answer: number;
+}
+
+type Traits = {
+  about: About;
+  found: Found;
+  filters: Record<string, string[]>;
+  search: string;
+};
+
+type Model = AnyModel<Traits>;
+
+interface RowsMessage {
+  k: "rows";
+  n: string;
+  // null: filters have changed meanwhile.
+  rows: Row[] | null;
+}
+
+interface ThumbMessage {
+  k: "thumb";
+  n: string;
+  id: Id;
+  shape: [rows: number, columns: number, samples?: number];
+}
+
+interface Failure {
+  k: "error";
+  n: string;
+  text: string;
+  ended: boolean;
+}
+
+type Message = RowsMessage | ThumbMessage | Failure | { k: "opened"; n: string } | { k: "still"; n: string };
+
+interface Answer<M> {
+  message: M;
+  buffers: DataView<ArrayBuffer>[];
+}
+
+// What is asked, and what answers it.
+interface Questions {
+  rows: { asked: { from: number; answer: number }; told: RowsMessage };
+  thumb: { asked: { id: Id }; told: ThumbMessage };
+  open: { asked: { id: Id }; told: { k: "opened"; n: string } };
+  still: { asked: object; told: { k: "still"; n: string } };
+}
+
+interface Waiting {
+  // The kernel answers a question by its own kind only.
+  resolve(answer: Answer<never>): void;
+  reject(failure: Failure): void;
+}
+
+type Wire = ReturnType<typeof makeWire>;
+
+function makeWire(model: Model) {
+  const waiting = new Map<string, Waiting>();
   // Every view of a model hears every answer: a view's own requests carry its own random number.
   const own = Math.random().toString(36).slice(2);
   let serial = 0;
-  let onError = () => {};
-  function hear(message, buffers) {
+  let onError: (text: string) => void = () => {};
+  function hear(message: Message, buffers: DataView<ArrayBuffer>[]) {
     if (message.k === "error" && message.ended) onError(message.text);
     const request = waiting.get(message.n);
     if (!request) return;
     waiting.delete(message.n);
     if (message.k === "error") request.reject(message);
-    else request.resolve({ message, buffers });
+    else request.resolve({ message: message as never, buffers });
   }
   model.on("msg:custom", hear);
   return {
-    ask(content) {
+    ask<K extends keyof Questions>(k: K, asked: Questions[K]["asked"]): Promise<Answer<Questions[K]["told"]>> {
       return new Promise((resolve, reject) => {
         const n = `${own}-${serial++}`;
         waiting.set(n, { resolve, reject });
-        model.send({ ...content, n });
+        model.send({ k, ...asked, n });
       });
     },
-    onEnded(call) { onError = call; },
+    onEnded(call: (text: string) => void) { onError = call; },
     close() {
       model.off("msg:custom", hear);
       waiting.clear();
@@ -46,10 +121,10 @@ function makeWire(model) {
 }
 
 function makeCache() {
-  const kept = new Map();
+  const kept = new Map<Id, ImageData>();
   let held = 0;
   return {
-    get(id) {
+    get(id: Id) {
       const found = kept.get(id);
       if (found) {
         // Used last, dropped last.
@@ -58,7 +133,7 @@ function makeCache() {
       }
       return found;
     },
-    put(id, picture) {
+    put(id: Id, picture: ImageData) {
       kept.set(id, picture);
       held += picture.data.byteLength;
       for (const [old, dropped] of kept) {
@@ -74,7 +149,7 @@ function makeCache() {
   };
 }
 
-function pictureOf({ message, buffers }) {
+function pictureOf({ message, buffers }: Answer<ThumbMessage>) {
   const [rows, columns, samples = 1] = message.shape;
   const grey = new Uint8Array(buffers[0].buffer, buffers[0].byteOffset, buffers[0].byteLength);
   const data = new Uint8ClampedArray(rows * columns * 4);
@@ -91,29 +166,40 @@ function pictureOf({ message, buffers }) {
 
 let pages = 0;
 
-function makePage(about) {
+type Page = ReturnType<typeof makePage>;
+
+function makePage(about: About) {
   const name = `rr-browse-${pages++}`;
-  const page = { name };
-  page.search = element("input", { type: "search", placeholder: "Search ( / )", "aria-label": "Search description, patient, UID" });
-  page.clear = element("button", { type: "button" }, "Clear filters");
-  page.open = element("button", { type: "button" }, "Open");
-  page.status = element("span", { class: "rr-browse-status", role: "status" });
-  page.facets = element("div", { class: "rr-facets" });
-  page.list = element("div", { class: "rr-tiles", role: "listbox", tabindex: "0", "aria-label": `Series of ${about.label}` });
-  page.space = element("div", { class: "rr-space", role: "presentation" });
-  page.list.append(page.space);
-  page.error = element("p", { class: "rr-browse-error", role: "alert", hidden: "" });
-  page.said = element("p", { class: "rr-browse-said", role: "status" });
-  page.note = element("p", { class: "rr-browse-note" },
+  const search = element("input", { type: "search", placeholder: "Search ( / )", "aria-label": "Search description, patient, UID" });
+  const clear = element("button", { type: "button" }, "Clear filters");
+  const open = element("button", { type: "button" }, "Open");
+  const status = element("span", { class: "rr-browse-status", role: "status" });
+  const facets = element("div", { class: "rr-facets" });
+  const list = element("div", { class: "rr-tiles", role: "listbox", tabindex: "0", "aria-label": `Series of ${about.label}` });
+  const space = element("div", { class: "rr-space", role: "presentation" });
+  list.append(space);
+  const error = element("p", { class: "rr-browse-error", role: "alert", hidden: "" });
+  const said = element("p", { class: "rr-browse-said", role: "status" });
+  const note = element("p", { class: "rr-browse-note" },
     "Each thumbnail reads the middle image of its series, which is on the record like any other read. "
     + "What you only scroll past is not read. Arrow keys move, Enter opens, / searches.");
-  page.root = element("div", { class: "rr-browse", "data-lm-suppress-shortcuts": "true" },
-    element("div", { class: "rr-browse-bar" }, page.search, page.clear, page.open, page.status),
-    page.facets, page.error, page.list, page.said, page.note);
-  return page;
+  const root = element("div", { class: "rr-browse", "data-lm-suppress-shortcuts": "true" },
+    element("div", { class: "rr-browse-bar" }, search, clear, open, status),
+    facets, error, list, said, note);
+  return { name, search, clear, open, status, facets, list, space, error, said, note, root };
 }
 
-function makeTile() {
+interface Tile {
+  root: HTMLElement;
+  canvas: HTMLCanvasElement;
+  title: HTMLElement;
+  line: HTMLElement;
+  missing: HTMLElement;
+  at: number;
+  drawn: ImageData | null;
+}
+
+function makeTile(): Tile {
   const canvas = element("canvas", { width: "96", height: "96", "aria-hidden": "true" });
   const title = element("div", { class: "rr-tile-title" });
   const line = element("div", { class: "rr-tile-line" });
@@ -122,20 +208,26 @@ function makeTile() {
   return { root, canvas, title, line, missing, at: -1, drawn: null };
 }
 
-function paint(tile, picture) {
+function paint(tile: Tile, picture: ImageData | null) {
   if (tile.drawn === picture) return;
   tile.drawn = picture;
   tile.canvas.width = picture?.width ?? 96;
   tile.canvas.height = picture?.height ?? 96;
-  if (picture) tile.canvas.getContext("2d").putImageData(picture, 0, 0);
+  if (picture) tile.canvas.getContext("2d")!.putImageData(picture, 0, 0);
   tile.root.toggleAttribute("data-pictured", Boolean(picture));
 }
 
 // ---- Filters: what may be chosen, and how many series each choice would leave ----
 
-function makeFacets(model, page) {
+interface Box {
+  input: HTMLInputElement;
+  number: HTMLElement;
+  root: HTMLElement;
+}
+
+function makeFacets(model: Model, page: Page) {
   const about = model.get("about");
-  function choose(facet, value, on) {
+  function choose(facet: string, value: string, on: boolean) {
     const filters = { ...model.get("filters") };
     const rest = (filters[facet] ?? []).filter((one) => one !== value);
     filters[facet] = on ? [...rest, value] : rest;
@@ -148,7 +240,7 @@ function makeFacets(model, page) {
     const group = element("fieldset", {}, element("legend", {}, title));
     const root = element("details", { class: "rr-facet", "data-facet": facet }, summary, group);
     page.facets.append(root);
-    return { facet, title, summary, group, boxes: new Map() };
+    return { facet, title, summary, group, boxes: new Map<string, Box>() };
   });
   return function show() {
     const { counts } = model.get("found");
@@ -160,7 +252,7 @@ function makeFacets(model, page) {
         one.group.replaceChildren(element("legend", {}, one.title), "not known in this version");
         continue;
       }
-      const seen = new Set();
+      const seen = new Set<string>();
       for (const [value, count] of counts[one.facet]) {
         seen.add(value);
         let box = one.boxes.get(value);
@@ -187,14 +279,16 @@ function makeFacets(model, page) {
 
 // ---- The grid ----
 
-function makeGrid(model, page, wire) {
+type Grid = ReturnType<typeof makeGrid>;
+
+function makeGrid(model: Model, page: Page, wire: Wire) {
   const cache = makeCache();
-  const failed = new Map();
-  const rows = new Map(); // page of places -> rows
-  const asked = new Set();
-  const reading = new Set();
-  const tiles = new Map(); // place -> tile
-  const spare = [];
+  const failed = new Map<Id, string>();
+  const rows = new Map<number, Row[]>(); // page of places -> rows
+  const asked = new Set<number>();
+  const reading = new Set<Id>();
+  const tiles = new Map<number, Tile>(); // place -> tile
+  const spare: Tile[] = [];
   let found = model.get("found");
   let at = 0;
   let first = 0;
@@ -202,14 +296,14 @@ function makeGrid(model, page, wire) {
   let ended = false;
   let stopped = false;
   let frame = 0;
-  let settled = 0;
+  let settled: ReturnType<typeof setTimeout> | undefined;
   // Enter may be faster than the words of the series.
   let opens = -1;
 
   const across = () => Math.max(Math.floor(page.list.clientWidth / WIDE), 1);
-  const rowAt = (place) => rows.get(Math.floor(place / PAGE))?.[place % PAGE];
+  const rowAt = (place: number) => rows.get(Math.floor(place / PAGE))?.[place % PAGE];
 
-  function fill(tile, place) {
+  function fill(tile: Tile, place: number) {
     const row = rowAt(place);
     const columns = across();
     tile.at = place;
@@ -218,13 +312,13 @@ function makeGrid(model, page, wire) {
     tile.root.setAttribute("aria-posinset", String(place + 1));
     tile.root.setAttribute("aria-setsize", String(found.total));
     tile.root.setAttribute("aria-selected", String(place === at));
-    const [id, title, pictured, line, n] = row ?? [null, "…", true, "", 0];
+    const [id, title, pictured, line, n]: [Id | null, ...unknown[]] & [unknown, string, boolean, string, number] = row ?? [null, "…", true, "", 0];
     tile.title.textContent = title;
     tile.line.textContent = row ? `${n} ${n === 1 ? "image" : "images"}${line ? `, ${line}` : ""}` : "";
     tile.root.title = row ? `${title}\n${tile.line.textContent}` : "";
     tile.root.setAttribute("aria-label", row ? `${title}, ${tile.line.textContent}` : "loading");
     paint(tile, id === null ? null : (cache.get(id) ?? null));
-    tile.missing.textContent = !pictured ? "no picture" : (failed.get(id) ?? "");
+    tile.missing.textContent = !pictured ? "no picture" : (id === null ? "" : (failed.get(id) ?? ""));
   }
 
   function draw() {
@@ -273,11 +367,11 @@ function makeGrid(model, page, wire) {
       if (rows.has(number) || asked.has(number) || asked.size >= PAGES_IN_FLIGHT) continue;
       asked.add(number);
       const { answer } = found;
-      wire.ask({ k: "rows", from: number * PAGE, answer }).then(({ message }) => {
+      wire.ask("rows", { from: number * PAGE, answer }).then(({ message }) => {
         if (stopped || answer !== found.answer) return;
         asked.delete(number);
         if (message.rows) rows.set(number, message.rows.slice(0, PAGE));
-        if (rows.size > PAGES) rows.delete(rows.keys().next().value);
+        if (rows.size > PAGES) rows.delete(rows.keys().next().value!);
         if (opens === at) open();
         moved();
       }, () => asked.delete(number));
@@ -287,16 +381,16 @@ function makeGrid(model, page, wire) {
   function askThumbs() {
     if (stopped || ended) return;
     for (let place = first; place <= last && reading.size < THUMBS_IN_FLIGHT; place++) {
-      const [id, , pictured] = rowAt(place) ?? [null, "", false];
+      const [id, , pictured] = rowAt(place) ?? [null, "", false] as const;
       if (id === null || !pictured || cache.get(id) || reading.has(id) || failed.has(id)) continue;
       reading.add(id);
-      wire.ask({ k: "thumb", id }).then((answer) => {
+      wire.ask("thumb", { id }).then((answer) => {
         reading.delete(id);
         if (stopped || ended) return;
         cache.put(id, pictureOf(answer));
         soon();
         askThumbs();
-      }, (error) => {
+      }, (error: Failure) => {
         reading.delete(id);
         failed.set(id, "not readable");
         if (!error.ended) page.said.textContent = error.text;
@@ -307,7 +401,7 @@ function makeGrid(model, page, wire) {
   }
 
   // Nothing that was read before stays.
-  function end(text) {
+  function end(text: string) {
     ended = true;
     cache.clear();
     rows.clear();
@@ -330,7 +424,7 @@ function makeGrid(model, page, wire) {
     if (asking || ended || document.hidden || !page.list.offsetParent) return;
     asking = true;
     const done = () => { asking = false; };
-    wire.ask({ k: "still" }).then(done, done);
+    wire.ask("still", {}).then(done, done);
   }, STILL_MS);
 
   function reveal() {
@@ -344,16 +438,16 @@ function makeGrid(model, page, wire) {
     opens = row ? -1 : at;
     if (!row || ended) return;
     page.said.textContent = `Opening ${row[1]} …`;
-    wire.ask({ k: "open", id: row[0] }).then(
+    wire.ask("open", { id: row[0] }).then(
       () => { page.said.textContent = `${row[1]} is open below.`; },
-      (error) => { if (!error.ended) page.said.textContent = error.text; },
+      (error: Failure) => { if (!error.ended) page.said.textContent = error.text; },
     );
   }
   return {
     moved,
     across,
     perScreen: () => across() * Math.max(Math.floor(page.list.clientHeight / HIGH), 1),
-    go(place) {
+    go(place: number) {
       at = Math.min(Math.max(place, 0), Math.max(found.total - 1, 0));
       reveal();
     },
@@ -382,10 +476,10 @@ function makeGrid(model, page, wire) {
   };
 }
 
-function listen(page, grid, model, signal) {
+function listen(page: Page, grid: Grid, model: Model, signal: AbortSignal) {
   page.list.addEventListener("scroll", grid.moved, { signal, passive: true });
   page.list.addEventListener("click", (event) => {
-    const tile = event.target.closest(".rr-tile");
+    const tile = (event.target as Element).closest(".rr-tile");
     if (tile) grid.go(Number(tile.getAttribute("aria-posinset")) - 1);
   }, { signal });
   page.list.addEventListener("dblclick", () => grid.open(), { signal });
@@ -397,7 +491,7 @@ function listen(page, grid, model, signal) {
     model.save_changes();
     page.list.focus();
   }, { signal });
-  let typing = 0;
+  let typing: ReturnType<typeof setTimeout> | undefined;
   page.search.addEventListener("input", () => {
     clearTimeout(typing);
     typing = setTimeout(() => {
@@ -405,7 +499,7 @@ function listen(page, grid, model, signal) {
       model.save_changes();
     }, 200);
   }, { signal });
-  const keys = {
+  const keys: Readonly<Record<string, () => void>> = {
     ArrowRight: () => grid.go(grid.at() + 1),
     ArrowLeft: () => grid.go(grid.at() - 1),
     ArrowDown: () => grid.go(Math.min(grid.at() + grid.across(), grid.last())),
@@ -433,7 +527,7 @@ function listen(page, grid, model, signal) {
   }, { signal });
 }
 
-function render({ model, el }) {
+function render({ model, el }: RenderProps<Traits>) {
   const page = makePage(model.get("about"));
   const wire = makeWire(model);
   const grid = makeGrid(model, page, wire);

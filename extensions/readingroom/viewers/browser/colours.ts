@@ -1,8 +1,11 @@
 // The colour map of grey pictures. The palette comes from Python: 256 levels, looked up after window and inversion.
 
+import { element } from "./page";
+import type { About, Model } from "./traits";
+
 // `changed` is called with 256 packed colours, or null for shades of grey, when the picture has to be drawn again.
-function makeColours(model, about, page, changed) {
-  const title = (name) => name.charAt(0) + name.slice(1).toLowerCase().replaceAll("_", " ");
+export function makeColours(model: Model, about: About, page: { invert: HTMLElement }, changed: (palette: Uint32Array | null) => void) {
+  const title = (name: string) => name.charAt(0) + name.slice(1).toLowerCase().replaceAll("_", " ");
   const names = ["", ...about.palettes];
   const menu = element("select", { "aria-label": "Colours", "aria-keyshortcuts": "m", title: "Colours (M for the next)" },
     ...names.map((name) => element("option", { value: name }, name ? title(name) : "Grey")));
@@ -16,10 +19,10 @@ function makeColours(model, about, page, changed) {
     bar.hidden = levels.length === 0;
     const stops = levels.length ? Array.from({ length: 52 }, (_, i) => `rgb(${levels.slice(15 * i, 15 * i + 3).join()})`) : ["#000", "#fff"];
     bar.style.background = `linear-gradient(to right, ${stops.join()})`;
-    const packedLevels = (_, i) => (0xff000000 | (levels[3 * i + 2] << 16) | (levels[3 * i + 1] << 8) | levels[3 * i]) >>> 0;
+    const packedLevels = (_: unknown, i: number) => (0xff000000 | (levels[3 * i + 2] << 16) | (levels[3 * i + 1] << 8) | levels[3 * i]) >>> 0;
     changed(levels.length ? Uint32Array.from({ length: 256 }, packedLevels) : null);
   }
-  function choose(name) {
+  function choose(name: string) {
     model.set("colours", name);
     model.save_changes();
   }

@@ -1,5 +1,15 @@
 // The series viewer in the browser. Canvas 2D; pixels are pulled slice by slice; what it draws equals viewers/render.py.
 
+import type { RenderProps } from "@anywidget/types";
+
+import { makeBrush, type Brush } from "./brush";
+import { makeColours } from "./colours";
+import { buildTools, drawContours, makeMeasure, type Measure } from "./measure";
+import { element, show } from "./page";
+import { makePresented } from "./presented";
+import type { About, Answer, Frame, FrameMessage, Lut, Model, Overlay, Pixels, PixelType, State, Traits } from "./traits";
+import { makeWash, washOver } from "./wash";
+
 const IN_FLIGHT = 4;
 const AHEAD = 8;
 const CACHE_BYTES = 256 * 1024 * 1024;
@@ -8,11 +18,11 @@ const STILL_MS = 1000;
 const UNANSWERED_MS = 30_000;
 // 60 Mbit/s.
 const SLOW_BYTES_PER_MS = 7_500;
-const ARRAYS = { int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, float32: Float32Array };
+const ARRAYS: Record<PixelType, { new (buffer: ArrayBufferLike): Pixels }> = { int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, float32: Float32Array };
 
 // ---- Grey levels: PS3.3 C.11.2.1.2.1, C.11.2.1.3.1 and .2, the same operations in the same order as render.py ----
 
-function greyOf(value, centre, width, kind) {
+function greyOf(value: number, centre: number, width: number, kind: About["function"]): number {
   let share;
   if (kind === "SIGMOID") share = 1 / (1 + Math.exp((-4 * (value - centre)) / width));
   else if (kind === "LINEAR_EXACT") share = (value - centre) / width + 0.5;
@@ -23,24 +33,28 @@ function greyOf(value, centre, width, kind) {
 }
 
 // A stored VOI LUT (C.11.2.1.1): its levels come ready-made from Python.
-function lookedUp(value, { first, levels }) {
+function lookedUp(value: number, { first, levels }: Lut): number {
   const at = Math.floor((Number.isNaN(value) ? first : value) + 0.5) - first;
   return levels[Math.min(Math.max(at, 0), levels.length - 1)];
 }
 
-function packed(grey) {
+function packed(grey: number): number {
   return (0xff000000 | (grey << 16) | (grey << 8) | grey) >>> 0;
+}
+
+function lutOf(frame: Frame, { lut }: State): Lut | null {
+  return lut === null ? null : (frame.luts[lut] ?? null);
 }
 
 function makePainter() {
   let key = "";
-  let table = null;
-  let lut = null;
-  let palette = null;
+  let table = new Uint32Array(0);
+  let lut: Lut | null = null;
+  let palette: Uint32Array | null = null;
   // One entry for every bit pattern of a stored value: 65536 divisions a window, not one a pixel.
-  function tableFor(frame, state) {
+  function tableFor(frame: Frame, state: State): Uint32Array {
     const wanted = [frame.dtype, frame.slope, frame.intercept, ...state.window, state.kind, state.inverted].join();
-    const chosen = frame.luts[state.lut] ?? null;
+    const chosen = lutOf(frame, state);
     if (wanted === key && chosen === lut && palette === state.palette) return table;
     lut = chosen;
     palette = state.palette;
@@ -53,21 +67,21 @@ function makePainter() {
     key = wanted;
     return table;
   }
-  function level(stored, frame, state) {
+  function level(stored: number, frame: Frame, state: State): number {
     const value = stored * frame.slope + frame.intercept;
-    const own = frame.luts[state.lut];
+    const own = lutOf(frame, state);
     const grey = own ? lookedUp(value, own) : greyOf(value, state.window[0], state.window[1], state.kind);
     const shown = state.inverted ? 255 - grey : grey;
     return state.palette ? state.palette[shown] : packed(shown);
   }
-  let image = null;
-  return function paint(canvas, frame, state) {
+  let image: ImageData | null = null;
+  return function paint(canvas: HTMLCanvasElement, frame: Frame, state: State): void {
     // Setting a canvas's size clears it and takes new memory: only where the size is another one.
     if (canvas.width !== frame.columns || canvas.height !== frame.rows) {
       canvas.width = frame.columns;
       canvas.height = frame.rows;
     }
-    const context = canvas.getContext("2d");
+    const context = canvas.getContext("2d")!;
     if (image?.width !== frame.columns || image?.height !== frame.rows) {
       image = context.createImageData(frame.columns, frame.rows);
     }
@@ -88,14 +102,14 @@ function makePainter() {
       for (let i = 0; i < out.length; i++) out[i] = levels[patterns[i]];
     }
     if (frame.dose && state.wash) washOver(image.data, frame.dose, state.wash);
-    if (frame.labels && state.outline) outline(out, frame, state.overlays);
-    else if (frame.labels) blend(image.data, frame, state.overlays);
+    if (frame.labels && state.outline) outline(out, frame.labels, frame, state.overlays);
+    else if (frame.labels) blend(image.data, frame.labels, frame.weights, state.overlays);
     context.putImageData(image, 0, 0);
   };
 }
 
 // The same operations in the same order as overlay.blended.
-function blend(bytes, { labels, weights }, overlays) {
+function blend(bytes: Uint8ClampedArray, labels: Uint8Array, weights: Uint8Array | null, overlays: Overlay[]): void {
   for (let i = 0, j = 0; i < labels.length; i++, j += 4) {
     const over = overlays[labels[i] - 1];
     if (!over) continue;
@@ -107,7 +121,7 @@ function blend(bytes, { labels, weights }, overlays) {
 }
 
 // The same rule as overlay.edges: a pixel that touches another label, or the picture's edge.
-function outline(out, { labels, rows, columns }, overlays) {
+function outline(out: Uint32Array, labels: Uint8Array, { rows, columns }: Frame, overlays: Overlay[]): void {
   for (let row = 0, i = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++, i++) {
       const label = labels[i];
@@ -126,14 +140,34 @@ const GONE = "The kernel was restarted or has ended, so these pictures are gone:
 // get(index) -> Promise<frame>; still() -> Promise, whether all may be read still; close(). They fail with {text, ended: no
 // access any more, lost: no answer}. onEnded(text): for what another view of the same pictures was told, too.
 
-function commSource(model, onEnded) {
-  const waiting = new Map();
+interface Failure {
+  text: string;
+  ended?: boolean;
+  lost?: boolean;
+}
+
+interface Source {
+  get(index: number): Promise<Frame>;
+  still(): Promise<unknown>;
+  close(): void;
+}
+
+interface Waiting {
+  resolve(answer: Frame | Promise<Frame> | Answer): void;
+  reject(failure: Failure): void;
+  timer: ReturnType<typeof setTimeout>;
+  lost(text: string): void;
+}
+
+function commSource(model: Model, onEnded: (text: string) => void): Source {
+  const waiting = new Map<string, Waiting>();
   // Every view of a model hears every answer: a view's own requests carry its own random number.
   const own = Math.random().toString(36).slice(2);
   let serial = 0;
   const line = makeLine();
-  function hear(message, buffers) {
+  function hear(message: Answer, buffers: DataView<ArrayBuffer>[]) {
     if (message.k === "error" && message.ended) onEnded(message.text);
+    if (message.k === "labels" || message.k === "refused") return;
     const request = waiting.get(message.n);
     if (!request) return;
     waiting.delete(message.n);
@@ -145,16 +179,17 @@ function commSource(model, onEnded) {
       request.resolve(message.deflated ? inflated(message, buffers) : frameOf(message, buffers));
     }
   }
-  function ask(content) {
+  function ask<T>(content: { k: "get"; z: number; deflate: boolean } | { k: "still" }): Promise<T> {
     return new Promise((resolve, reject) => {
       const n = `${own}-${serial++}`;
-      const lost = (text) => {
+      const lost = (text: string) => {
         clearTimeout(timer);
         waiting.delete(n);
         reject({ text, lost: true });
       };
       const timer = setTimeout(lost, UNANSWERED_MS, "no answer from the kernel: it is busy, or was restarted; then run the cell again");
-      waiting.set(n, { resolve, reject, timer, lost });
+      // What answers a question is of the kind that it asks for.
+      waiting.set(n, { resolve: resolve as Waiting["resolve"], reject, timer, lost });
       try {
         model.send({ ...content, n });
       } catch {
@@ -171,7 +206,7 @@ function commSource(model, onEnded) {
   return {
     get(index) {
       line.asked();
-      return ask({ k: "get", z: index, deflate: line.slow });
+      return ask<Frame>({ k: "get", z: index, deflate: line.slow });
     },
     still: () => ask({ k: "still" }),
     close() {
@@ -194,7 +229,7 @@ function makeLine() {
     asked() {
       if (!since) since = performance.now();
     },
-    received(count, left) {
+    received(count: number, left: number) {
       bytes += count;
       answers += 1;
       // One answer waits for the kernel more than for the line; a few in a row say what the line bears.
@@ -207,30 +242,33 @@ function makeLine() {
   };
 }
 
-async function inflated(message, [packed, ...rest]) {
+async function inflated(message: FrameMessage, [packed, ...rest]: DataView<ArrayBuffer>[]): Promise<Frame> {
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   return frameOf(message, [new DataView(await new Response(stream).arrayBuffer()), ...rest]);
 }
 
-function frameOf(message, buffers) {
+function frameOf(message: FrameMessage, buffers: DataView<ArrayBuffer>[]): Frame {
   // Copied: the comm's buffer need not be aligned, and would keep its whole message alive.
   const [bytes, ...rest] = buffers.map((b) => b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength));
-  const labels = message.labelled && new Uint8Array(rest.shift());
-  const weights = message.weighted && new Uint8Array(rest.shift());
+  const labels = message.labelled ? new Uint8Array(rest.shift()!) : null;
+  const weights = message.weighted ? new Uint8Array(rest.shift()!) : null;
   const luts = message.luts.map((first, i) => ({ first, levels: new Uint8Array(rest[i]) }));
-  const dose = message.dosed && new Uint16Array(rest[luts.length]);
-  return { ...message, data: new ARRAYS[message.dtype](bytes), labels, weights, luts, dose };
+  const dose = message.dosed ? new Uint16Array(rest[luts.length]) : null;
+  return { ...message, data: new ARRAYS[message.dtype](bytes), labels, weights, luts, dose, weighs: 0 };
 }
 
 // ---- The loader: the latest wish first, few requests under way, ahead in the direction of scrolling ----
 
 // `fills`: what is held in the kernel's memory anyway comes whole, nearest first, while nothing else is asked for. Files
 // are read only where they are looked at: each read is on the record.
-function makeLoader(source, count, fills, onFrame, onError, onLost) {
-  const cache = new Map();
-  const underWay = new Set();
+function makeLoader(
+  source: Source, count: number, fills: boolean, onFrame: (frame: Frame) => void,
+  onError: (index: number, text: string) => void, onLost: (index: number, text: string) => void,
+) {
+  const cache = new Map<number, Frame>();
+  const underWay = new Set<number>();
   // Not asked for again in advance, only when wished for.
-  const failed = new Set();
+  const failed = new Set<number>();
   let held = 0;
   let wish = 0;
   let shown = Infinity;
@@ -238,7 +276,7 @@ function makeLoader(source, count, fills, onFrame, onError, onLost) {
   let stopped = false;
   let generation = 0;
 
-  function keep(index, frame) {
+  function keep(index: number, frame: Frame) {
     const luts = frame.luts.map((lut) => lut.levels);
     frame.weighs = [frame.data, frame.labels, frame.weights, frame.dose, ...luts].reduce((sum, one) => sum + (one ? one.byteLength : 0), 0);
     held += frame.weighs - (cache.get(index)?.weighs ?? 0);
@@ -249,7 +287,7 @@ function makeLoader(source, count, fills, onFrame, onError, onLost) {
       held -= dropped.weighs;
     }
   }
-  function consider(index) {
+  function consider(index: number) {
     const known = cache.has(index) || underWay.has(index) || failed.has(index);
     if (index >= 0 && index < count && !known) fetch(index);
   }
@@ -266,14 +304,14 @@ function makeLoader(source, count, fills, onFrame, onError, onLost) {
   }
   // While the wish is under way, whatever comes nearer to it than what is on the screen is shown: the picture moves
   // with the wheel, and says that it is loading.
-  function nearer(index) {
+  function nearer(index: number) {
     return index === wish || Math.abs(index - wish) < Math.abs(shown - wish);
   }
-  function put(frame) {
+  function put(frame: Frame) {
     shown = frame.z;
     onFrame(frame);
   }
-  function fetch(index) {
+  function fetch(index: number) {
     underWay.add(index);
     const asked = generation;
     source.get(index).then(
@@ -285,7 +323,7 @@ function makeLoader(source, count, fills, onFrame, onError, onLost) {
         if (nearer(index)) put(frame);
         ask();
       },
-      (error) => {
+      (error: Failure) => {
         if (asked !== generation) return;
         underWay.delete(index);
         if (stopped) return;
@@ -312,7 +350,7 @@ function makeLoader(source, count, fills, onFrame, onError, onLost) {
     shown = Infinity;
   }
   return {
-    want(index) {
+    want(index: number) {
       if (index !== wish) direction = index > wish ? 1 : -1;
       wish = index;
       failed.delete(index);
@@ -334,7 +372,7 @@ function makeLoader(source, count, fills, onFrame, onError, onLost) {
     // Access is over: nothing that was read before stays, and nothing is asked for until the user asks.
     drop,
     // Change a frame that is kept, and nothing else.
-    amend(index, change) {
+    amend(index: number, change: (frame: Frame) => void) {
       const frame = cache.get(index);
       if (frame) change(frame);
     },
@@ -355,7 +393,7 @@ const HELP =
   "Paint a mask: B, then draw, or arrow keys and Enter; X erases, [ and ] change the radius, Backspace takes the last stroke back. " +
   "Back to the notebook: Escape. The wheel works once the picture has the focus.";
 
-function buildPage(about) {
+function buildPage(about: About) {
   const canvas = element("canvas", { "aria-hidden": "true" });
   const error = element("div", { class: "rr-error", role: "alert", hidden: "" });
   const across = element("div", { class: "rr-cross", "aria-hidden": "true", hidden: "" });
@@ -399,13 +437,9 @@ function buildPage(about) {
   return { root, stage, canvas, layer, across, down, error, slider, play, rate, presets, invert, outline, closer, farther, reset, status, legend, ...tools };
 }
 
-function show(number) {
-  return String(Math.round(number * 1000) / 1000);
-}
-
 // At most one write to the kernel every `ms`, the last one never lost.
-function throttled(ms, write) {
-  let timer = null;
+function throttled(ms: number, write: () => void) {
+  let timer: ReturnType<typeof setTimeout> | null = null;
   let again = false;
   later.waits = () => again;
   return later;
@@ -425,11 +459,11 @@ function throttled(ms, write) {
   }
 }
 
-function render({ model, el }) {
+function render({ model, el }: RenderProps<Traits>) {
   const about = model.get("about");
   const page = buildPage(about);
   let paint = makePainter();
-  const state = {
+  const state: State = {
     index: model.get("index"),
     window: [...model.get("window")],
     zoom: model.get("zoom"),
@@ -439,9 +473,11 @@ function render({ model, el }) {
     inverted: false,
     overlays: model.get("overlays"),
     outline: model.get("outline"),
+    wash: null,
+    palette: null,
   };
-  let frame = null;
-  let waitingTimer = null;
+  let frame: Frame | null = null;
+  let waitingTimer: ReturnType<typeof setTimeout> | undefined;
   let ended = false;
   const wash = makeWash(model, page, () => {
     state.wash = wash.wash();
@@ -472,7 +508,7 @@ function render({ model, el }) {
   });
 
   // No picture, and nothing that was drawn of a file over it, stays in the page.
-  function blank(index, text) {
+  function blank(index: number, text: string) {
     clearTimeout(waitingTimer);
     frame = null;
     paint = makePainter();
@@ -500,7 +536,7 @@ function render({ model, el }) {
   function draw() {
     if (frame) {
       paint(page.canvas, frame, state);
-      page.stage.setAttribute("data-slice", frame.z);
+      page.stage.setAttribute("data-slice", String(frame.z));
       page.stage.toggleAttribute("data-overlaid", Boolean(frame.labels || frame.contours || frame.dose));
       presented.draw(frame);
       drawContours(page.contours, frame.contours ?? [], state.overlays);
@@ -510,9 +546,9 @@ function render({ model, el }) {
   function tell() {
     const loading = frame && frame.z === state.index ? "" : " (loading)";
     const inverted = model.get("invert") ? ", inverted" : "";
-    const shown = about.luts[state.lut] ?? `W ${show(state.window[1])} L ${show(state.window[0])}`;
+    const shown = (state.lut === null ? undefined : about.luts[state.lut]) ?? `W ${show(state.window[1])} L ${show(state.window[0])}`;
     const [row, column] = model.get("cross");
-    const cross = row === undefined ? "" : `, crosshair at row ${row + 1} column ${column + 1}`;
+    const cross = row === undefined || column === undefined ? "" : `, crosshair at row ${row + 1} column ${column + 1}`;
     page.slider.value = String(state.index);
     page.slider.setAttribute("aria-valuetext", `slice ${state.index + 1} of ${about.count}`);
     page.invert.setAttribute("aria-pressed", String(model.get("invert")));
@@ -529,9 +565,10 @@ function render({ model, el }) {
     page.layer.style.setProperty("--thin", `${1 / state.zoom}px`);
     page.canvas.style.imageRendering = state.zoom > 2 ? "pixelated" : "auto";
   }
-  function placeCross() {
+  function placeCross(): void {
     const [row, column] = model.get("cross");
     page.across.hidden = page.down.hidden = row === undefined;
+    if (row === undefined || column === undefined) return tell();
     page.across.style.cssText = `left: 0; right: 0; height: var(--thin); top: ${(100 * (row + 0.5)) / about.rows}%`;
     page.down.style.cssText = `top: 0; bottom: 0; width: var(--thin); left: ${(100 * (column + 0.5)) / about.columns}%`;
     tell();
@@ -542,19 +579,19 @@ function render({ model, el }) {
       swatch.style.background = `rgb(${colour.join()})`;
       const open = element("button", { type: "button", class: "rr-plain", title: "Show the slice with the most of it" }, name);
       if (slice === null) open.disabled = true;
-      open.addEventListener("click", () => go(slice));
+      else open.addEventListener("click", () => go(slice));
       return element("li", {}, swatch, open);
     }));
     page.legend.hidden = page.outline.hidden = state.overlays.length === 0;
     page.outline.setAttribute("aria-pressed", String(state.outline));
   }
-  function setCross(row, column) {
+  function setCross(row: number, column: number) {
     if (!model.get("cross").length) return;
-    const kept = (v, end) => Math.min(Math.max(Math.floor(v), 0), end - 1);
+    const kept = (v: number, end: number) => Math.min(Math.max(Math.floor(v), 0), end - 1);
     model.set("cross", [kept(row, about.rows), kept(column, about.columns)]);
     save();
   }
-  function go(index) {
+  function go(index: number) {
     const next = Math.min(Math.max(index, 0), about.count - 1);
     // After an end the same slice may be asked for again: access may have been granted anew.
     if (next === state.index && !ended) return;
@@ -576,8 +613,8 @@ function render({ model, el }) {
   }
   // A cine never runs ahead of its pictures: the next one is asked for when this one is on the screen.
   let due = 0;
-  let turning = null;
-  function turn(now) {
+  let turning: number | null = null;
+  function turn(now: number) {
     turning = null;
     if (!model.get("playing")) return;
     const period = 1000 / model.get("rate");
@@ -599,17 +636,17 @@ function render({ model, el }) {
       turning = requestAnimationFrame(turn);
     }
   }
-  function setPlaying(on) {
+  function setPlaying(on: boolean) {
     model.set("playing", on && about.count > 1);
     model.save_changes();
   }
-  function setRate(rate) {
+  function setRate(rate: number) {
     if (rate >= 0.1 && rate <= 60) {
       model.set("rate", rate);
       model.save_changes();
     } else page.rate.value = show(model.get("rate"));
   }
-  function setWindow(centre, width, commit) {
+  function setWindow(centre: number, width: number, commit: boolean) {
     state.window = [centre, Math.max(width, about.function === "LINEAR" ? 1 : 1e-6)];
     state.lut = null;
     if (commit) commitWindow();
@@ -620,27 +657,27 @@ function render({ model, el }) {
     model.set("lut", null);
     model.save_changes();
   }
-  function setZoom(zoom) {
+  function setZoom(zoom: number) {
     state.zoom = Math.min(Math.max(zoom, 0.1), 32);
     model.set("zoom", state.zoom);
     save();
     place();
   }
-  function setPan(x, y) {
+  function setPan(x: number, y: number) {
     state.pan = [x, y];
     model.set("pan", [...state.pan]);
     save();
     place();
   }
-  function setInvert(inverted) {
+  function setInvert(inverted: boolean) {
     model.set("invert", inverted);
     model.save_changes();
   }
-  function setOutline(on) {
+  function setOutline(on: boolean) {
     model.set("outline", on);
     model.save_changes();
   }
-  function preset(i) {
+  function preset(i: number) {
     const lut = i - about.presets.length;
     if (lut < 0) setWindow(about.presets[i][1], about.presets[i][2], true);
     else if (about.luts[lut] !== undefined) {
@@ -655,15 +692,13 @@ function render({ model, el }) {
     setInvert(false);
   }
 
-  const controls = { state, page, about, go, setWindow, commitWindow, setZoom, setPan, setCross, setInvert, setOutline, setPlaying, setRate, preset, resetView, model };
-  controls.presented = presented;
-  controls.colours = colours;
-  controls.measure = makeMeasure(controls);
-  controls.brush = makeBrush(controls, {
+  const handles = { state, page, about, go, setWindow, commitWindow, setZoom, setPan, setCross, setInvert, setOutline, setPlaying, setRate, preset, resetView, model };
+  const measure = makeMeasure(handles);
+  const brush = makeBrush({ ...handles, measure }, {
     shown: () => frame,
     draw,
     amend(index, labels, weights) {
-      const change = (one) => Object.assign(one, { labels, weights });
+      const change = (one: Frame) => Object.assign(one, { labels, weights });
       loader.amend(index, change);
       if (frame?.z === index) {
         change(frame);
@@ -671,12 +706,13 @@ function render({ model, el }) {
       }
     },
   });
+  const controls: Controls = { ...handles, presented, colours, measure, brush };
   const listening = new AbortController();
   listenToPointer(controls, listening.signal);
   listenToKeys(controls, listening.signal);
   listenToBar(controls, listening.signal);
 
-  const followed = {
+  const followed: Record<string, () => void> = {
     "change:index": () => {
       // The kernel's echo of an older slice, while a newer one waits to be written: the newer one holds.
       if (save.waits()) model.set("index", state.index);
@@ -706,7 +742,7 @@ function render({ model, el }) {
     "change:cross": placeCross,
     "change:overlays": () => {
       // A picture that is on the screen keeps its old colours until the new one comes.
-      const drawn = (all) => JSON.stringify(all.map(({ name, colour, opacity, painted }) => [name, colour, opacity, painted]));
+      const drawn = (all: Overlay[]) => JSON.stringify(all.map(({ name, colour, opacity, painted }) => [name, colour, opacity, painted]));
       const same = drawn(state.overlays) === drawn(model.get("overlays"));
       state.overlays = model.get("overlays");
       nameOverlays();
@@ -758,10 +794,33 @@ function render({ model, el }) {
   };
 }
 
-function listenToPointer(c, signal) {
+interface Controls {
+  page: ReturnType<typeof buildPage>;
+  state: State;
+  about: About;
+  model: Model;
+  measure: Measure;
+  brush: Brush;
+  presented: ReturnType<typeof makePresented>;
+  colours: ReturnType<typeof makeColours>;
+  go(index: number): void;
+  setWindow(centre: number, width: number, commit: boolean): void;
+  commitWindow(): void;
+  setZoom(zoom: number): void;
+  setPan(x: number, y: number): void;
+  setCross(row: number, column: number): void;
+  setInvert(inverted: boolean): void;
+  setOutline(on: boolean): void;
+  setPlaying(on: boolean): void;
+  setRate(rate: number): void;
+  preset(i: number): void;
+  resetView(): void;
+}
+
+function listenToPointer(c: Controls, signal: AbortSignal) {
   const { stage } = c.page;
   const tool = () => (c.brush.active() ? c.brush : c.measure);
-  let drag = null;
+  let drag: { x: number; y: number; window: [number, number]; pan: [number, number]; move: boolean } | null = null;
   stage.addEventListener("pointerdown", (event) => {
     stage.focus({ preventScroll: true });
     if (tool().active() && event.button === 0 && !event.shiftKey) {
@@ -791,10 +850,10 @@ function listenToPointer(c, signal) {
     }
     // A drag over 256 pixels doubles the width, or moves the centre by one width: the same feel for 80 HU and for 0.1.
     const step = drag.window[1] / 256;
-    const round = c.about.function === "LINEAR" ? Math.round : (v) => v;
+    const round = c.about.function === "LINEAR" ? Math.round : (v: number) => v;
     c.setWindow(round(drag.window[0] + dy * step), round(drag.window[1] + dx * step), false);
   }, { signal });
-  function release(event) {
+  function release(event: PointerEvent) {
     if (!drag) {
       if (tool().active()) tool().up(event);
       return;
@@ -820,9 +879,9 @@ function listenToPointer(c, signal) {
   }, { signal, passive: false });
 }
 
-function listenToKeys(c, signal) {
-  const windowKeys = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] };
-  const keys = {
+function listenToKeys(c: Controls, signal: AbortSignal) {
+  const windowKeys: Readonly<Record<string, [up: number, wider: number]>> = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] };
+  const keys: Readonly<Record<string, () => void>> = {
     ArrowUp: () => c.go(c.state.index - 1),
     ArrowLeft: () => c.go(c.state.index - 1),
     ArrowDown: () => c.go(c.state.index + 1),
@@ -855,7 +914,7 @@ function listenToKeys(c, signal) {
     if (event.altKey) {
       const [row, column] = c.model.get("cross");
       const [up, wider] = windowKeys[event.key] ?? [0, 0];
-      if (row === undefined || (!up && !wider)) return;
+      if (row === undefined || column === undefined || (!up && !wider)) return;
       c.setCross(row - up, column + wider);
       event.preventDefault();
       return;
@@ -872,7 +931,7 @@ function listenToKeys(c, signal) {
   }, { signal });
 }
 
-function listenToBar(c, signal) {
+function listenToBar(c: Controls, signal: AbortSignal) {
   const { page } = c;
   page.slider.addEventListener("input", () => c.go(Number(page.slider.value)), { signal });
   page.presets.addEventListener("change", () => {
@@ -889,7 +948,7 @@ function listenToBar(c, signal) {
   for (const button of page.buttons) {
     button.addEventListener("click", () => {
       c.brush.end();
-      c.measure.choose(button.dataset.kind);
+      c.measure.choose(button.dataset.kind ?? null);
       page.stage.focus();
     }, { signal });
   }
