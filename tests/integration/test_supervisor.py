@@ -116,3 +116,34 @@ import time; time.sleep(60)
     parent.kill()
     parent.wait()
     until((tmp_path / "server.stopped").exists)
+
+
+FIRST = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+from readingroom_hub.embedded.supervisor import Process, Supervisor
+def zombies():
+    states = [p.read_text().rpartition(")")[2].split()[0] for p in Path("/proc").glob("[0-9]*/stat")]
+    return states.count("Z")
+flag = Path(sys.argv[1])
+orphan = ["sh", "-c", "(sleep 0 & echo) && touch " + str(flag) + " && exec sleep 60"]
+s = Supervisor(print)
+s.start(Process("server", orphan, flag.exists, {"PATH": os.defpath}, flag.with_suffix(".log")))
+s.wait("server")
+while not zombies():
+    time.sleep(0.01)
+s.watch()
+print(os.getpid(), "left:", zombies())
+os.kill(s.pid("server"), signal.SIGKILL)
+while not zombies():
+    time.sleep(0.01)
+s.watch()
+s.stop()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a process namespace")
+def test_a_containers_first_process_lets_go_of_orphans_and_still_sees_its_own(tmp_path):
+    argv = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", FIRST, tmp_path / "flag"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["1 left: 0", "server ended (exit -9) and is started again"]

@@ -1,6 +1,8 @@
 """Starts processes in order, restarts those that die, stops all of them in the opposite order."""
 
+import contextlib
 import ctypes
+import os
 import signal
 import subprocess
 import time
@@ -83,6 +85,17 @@ class Supervisor:
             running.restarts.append(now)
             self._on_event(f"{running.process.name} ended (exit {code}) and is started again")
             running.popen = self._spawn(running.process)
+        if os.getpid() == 1:
+            self._reap()
+
+    def _reap(self) -> None:
+        """A container's first process inherits orphans, such as a vault's gocryptfs: let go of those that ended."""
+        ours = {r.popen.pid for r in self._running}
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if ended.si_pid in ours:
+                    return  # its own `poll` wants to know how it ended
+                os.waitpid(ended.si_pid, os.WNOHANG)
 
     def stop(self) -> None:
         """Stop everything, last started first. Always ends, and leaves no process of ours."""
