@@ -3,6 +3,7 @@
 
 import dataclasses
 import errno
+import hashlib
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +19,9 @@ from pathlib import Path
 import pytest
 from tests.support.mount_process import MountProcess, mount_process, soon
 from tests.support.mount_world import Published, read
+from typer.testing import CliRunner
 
+from readingroom_hub.cli.audit import app as audit_app
 from readingroom_hub.errors import BadInput, NotFound, StoreUnavailable
 from readingroom_hub.model.ids import SessionId
 from readingroom_hub.mount import mounting
@@ -38,38 +42,111 @@ def lung(room: MountProcess) -> Published:
     return published
 
 
-_READER = """
-import os, sys
-n = 0
+_PATIENT_READER = """
+import hashlib, os, sys, time
+stop, *paths = sys.argv[1:]
 while True:
-    for path in sys.argv[1:]:
-        try:
-            with open(path, "rb") as f:
-                f.read()
-        except OSError as error:
-            print("ended", error.errno, flush=True); sys.exit()
-        print(path.rpartition("/")[2], flush=True)
+    for path in paths:
+        name = path.rpartition("/")[2].removesuffix(".dcm")
+        while not os.path.exists(stop):
+            given, parts = "open", []
+            try:
+                fd = os.open(path, os.O_RDONLY)
+            except OSError as error:
+                print("refused", error.errno, flush=True)
+                time.sleep(0.01)
+                continue
+            try:
+                given = "whole"
+                while part := os.read(fd, 4096):
+                    parts.append(part)
+            except OSError as error:
+                given = "cut"
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+            data = b"".join(parts)
+            print(given, name, len(data), hashlib.sha256(data).hexdigest(), flush=True)
+            if given == "whole":
+                break
+        else:
+            sys.exit()
 """
+"""Reads every file in turn, again and again, in small steps; tries again what it is refused. Says what it was given."""
 
 
-def test_a_killed_daemon_ends_reads_with_an_error_and_the_record_covers_them(
-    room: MountProcess, lung: Published
-) -> None:
-    session = room.session(lung.version.project)
-    folder = room.mounts.attach(session.id)
-    paths = [str(folder / "data/lung-ct" / p) for p in lung.plain]
-    with subprocess.Popen([sys.executable, "-c", _READER, *paths], stdout=subprocess.PIPE, text=True) as reader:
-        assert reader.stdout is not None
-        given = {reader.stdout.readline().strip() for _ in range(8)}
-        room.stop(signal.SIGKILL)
-        out, _ = reader.communicate(timeout=10)
-    *more, last = out.splitlines()
-    assert last.split() in (["ended", str(errno.ENOTCONN)], ["ended", str(errno.ECONNABORTED)])
-    given |= set(more)
-    intended = {r["subject"]["series"] for r in room.records("read-intent")}
-    series = {f"{i.instance}.dcm": i.series for i in lung.manifest.instances}
-    assert given
-    assert {series[name] for name in given} <= intended
+class PatientReader:
+    """It runs in a process of its own, and goes on by itself after whatever befell it."""
+
+    def __init__(self, room: MountProcess, published: Published) -> None:
+        self.session = room.session(published.version.project).id
+        self.folder = room.mounts.attach(self.session) / "data"
+        self._stop = room.settings.paths.state / f"stop-{self.session}"
+        argv = [sys.executable, "-c", _PATIENT_READER, str(self._stop)]
+        argv += [str(self.folder / published.version.dataset / path) for path in published.plain]
+        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        self.said: list[list[str]] = []
+
+    def until(self, wanted: str, count: int = 1) -> None:
+        """Wait until it has said this so often from now on."""
+        assert self._process.stdout is not None
+        while count:
+            self.said.append(self._process.stdout.readline().split())
+            count -= self.said[-1][0] == wanted
+
+    def stop(self) -> None:
+        self._stop.touch()
+        assert self._process.stdout is not None
+        with self._process.stdout as out:
+            self.said += [line.split() for line in out]
+        self._process.wait(20)
+
+    @property
+    def given(self) -> list[tuple[str, int]]:
+        """Instance and bytes of each successful open."""
+        return [(said[1], int(said[2])) for said in self.said if said[0] != "refused"]
+
+    @property
+    def refusals(self) -> set[int]:
+        return {int(said[1]) for said in self.said if said[0] == "refused"}
+
+
+def check_given(room: MountProcess, reader: PatientReader, published: Published) -> None:
+    """Every byte that it got is the right one, and a durable intent of its session covers it."""
+    plain = {path.rpartition("/")[2].removesuffix(".dcm"): data for path, data in published.plain.items()}
+    for kind, name, *more in (said for said in reader.said if said[0] != "refused"):
+        count, digest = int(more[0]), more[1]
+        assert hashlib.sha256(plain[name][:count]).hexdigest() == digest
+        assert kind != "whole" or count == len(plain[name])
+    covered = {r["subject"]["series"] for r in room.records("read-intent") if r["session"] == reader.session}
+    assert {i.series for i in published.manifest.instances if i.instance in dict(reader.given)} <= covered
+    done = CliRunner().invoke(
+        audit_app, ["verify"], env={"READINGROOM_STATE": str(room.settings.paths.state), "COLUMNS": "250"}
+    )
+    assert done.exit_code == 0, done.output
+
+
+def test_reads_go_on_over_kills_of_the_daemon_and_the_record_covers_each_byte(room: MountProcess) -> None:
+    """Killed by itself, and together with the repository; and stopped and started as for an upgrade."""
+    published = room.publish(room.project("many"), "many-ct", [[20_000]] * 250)
+    room.grant(published.version.project, published.version)
+    readers = [PatientReader(room, published) for _ in range(2)]
+    for how, repository_too in ((signal.SIGKILL, False), (signal.SIGTERM, False), (signal.SIGKILL, True)):
+        for reader in readers:
+            reader.until("whole", 60)
+        room.stop(how)  # in the middle of reads
+        if repository_too:
+            room.audit_server.stop(how)
+        for reader in readers:
+            reader.until("refused")
+        if repository_too:
+            room.audit_server.start()
+        room.start()
+    for reader in readers:
+        reader.until("whole", 150)
+        reader.stop()
+        check_given(room, reader, published)
 
 
 def test_a_restarted_daemon_serves_the_same_sessions_at_the_same_place(room: MountProcess, lung: Published) -> None:
@@ -138,6 +215,35 @@ def test_without_the_repository_nothing_opens_and_with_it_everything_does(room: 
             return False
 
     soon(opens)
+
+
+def test_reads_go_on_over_kills_of_the_repository_and_the_record_has_each_byte(room: MountProcess) -> None:
+    """Also where it is stopped and started as for an upgrade. Each series needs an intent of its own."""
+    published = room.publish(room.project("many"), "many-ct", [[20_000]] * 250)
+    room.grant(published.version.project, published.version)
+    readers = [PatientReader(room, published) for _ in range(2)]
+    for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+        for reader in readers:
+            reader.until("whole", 60)
+        room.audit_server.stop(how)  # in the middle of reads
+        for reader in readers:
+            reader.until("refused")
+            assert b"did not answer" in read(reader.folder / "README.txt")
+        room.audit_server.start()
+    for reader in readers:
+        reader.until("whole", 150)
+        reader.stop()
+        assert reader.refusals == {errno.EAGAIN}
+        check_given(room, reader, published)
+    room.stop()  # hands over what it still holds
+    opened, closed = room.records("instance-opened"), room.records("instance-closed")
+    for reader in readers:
+        ours = [r["subject"] for r in closed if r["session"] == reader.session]
+        assert Counter(s["instance"] for s in ours) == Counter(name for name, _ in reader.given)
+        assert all(s["cached"] or s["bytes"] == s["size"] for s in ours)
+        assert sum(s["size"] for s in ours) == sum(count for _, count in reader.given)
+        noted = Counter(r["subject"]["instance"] for r in opened if r["session"] == reader.session)
+        assert noted >= Counter(name for name, _ in reader.given)
 
 
 def test_a_hanging_repository_refuses_within_its_limit(room: MountProcess, lung: Published) -> None:
