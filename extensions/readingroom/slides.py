@@ -1,0 +1,306 @@
+"""Whole slide microscopy (PS3.3 C.8.12.4): the levels of a slide and their tiles, each read when it is asked for.
+
+wsidicom reads headers, offset tables and tile positions (TILED_FULL and TILED_SPARSE) and chooses the decoders; what it
+would silently leave out is an error here."""
+
+import io
+import threading
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from PIL import Image
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+from wsidicom.cache import DecodedFrameCache, EncodedFrameCache
+from wsidicom.config import Settings, use_settings
+from wsidicom.file.io.wsidicom_reader import WsiDicomReader
+from wsidicom.file.wsidicom_file_image_data import WsiDicomFileImageData
+from wsidicom.geometry import Point
+from wsidicom.options import DecoderOption
+
+from readingroom.errors import BadInput
+from readingroom.slide_files import (
+    FRAME_BYTES,
+    Reopened,
+    Wrong,
+    all_held,
+    check,
+    flavour,
+    frame_bytes,
+    frames_needed,
+    head_of,
+    naming,
+    opened,
+)
+
+_REGION_BYTES = 2 * 1024**3
+
+# The decoders that are among this package's dependencies: the same pixels wherever it runs.
+_DECODERS = {
+    JPEGBaseline8Bit: DecoderOption.PILLOW,
+    RLELossless: DecoderOption.PYLIBJPEG_RLE,
+    **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), DecoderOption.PYLIBJPEG_LS),
+    **dict.fromkeys(
+        (JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL), DecoderOption.PYLIBJPEG_OPENJPEG
+    ),
+}
+_SIZED = frozenset(_DECODERS) - {RLELossless, JPEGLSLossless, JPEGLSNearLossless}
+
+Pixels = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Image:
+    """One image of one level: the files of an instance, or of its concatenation."""
+
+    paths: tuple[Path, ...]
+    sources: tuple[tuple[WsiDicomReader, Reopened], ...]
+    data: Any
+
+    def frame(self, tile: Point, plane: float, path: str) -> tuple[Path, bytes] | None:
+        """The stored bytes of a tile, and whose they are; None where a sparse level has none."""
+        number = self.data.tiles.get_frame_index(tile, plane, path)
+        if number < 0:
+            return None
+        for file, (reader, source) in zip(self.paths, self.sources, strict=True):
+            if not reader.frame_offset <= number < reader.frame_offset + reader.frame_count:
+                continue
+            with source.held():
+                position, length = reader.frame_index[number - reader.frame_offset]
+                if length > FRAME_BYTES or position + length > file.stat().st_size:
+                    raise Wrong("it is cut short, or its offset table is wrong")
+                return file, reader.read_frame(number)
+        raise Wrong(f"it holds no frame {number + 1}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Level:
+    """One resolution of a slide."""
+
+    width: int
+    height: int
+    """Of the whole level, in its pixels."""
+    tile: tuple[int, int]
+    """Width and height of a tile."""
+    spacing: tuple[float, float]
+    """mm between rows, between columns."""
+    downsample: float
+    """Pixels of the finest level that one pixel is as wide as."""
+    images: Mapping[tuple[str, float], _Image]
+    """By optical path and focal plane (µm)."""
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """How many tiles across, and down."""
+        return -(-self.width // self.tile[0]), -(-self.height // self.tile[1])
+
+    def image(self, path: str, plane: float) -> tuple[_Image, float]:
+        """The image of an optical path whose focal plane lies nearest, and that plane."""
+        nearest = min((z for p, z in self.images if p == path), key=lambda z: abs(z - plane))
+        return self.images[path, nearest], nearest
+
+
+class Slide:
+    """The levels of a slide, finest first. Reads headers when it is made, and of pixels only the tiles asked for.
+
+    Labels, overviews and thumbnails (Image Type value 3 is not VOLUME) are never read: a label names the patient."""
+
+    def __init__(self, paths: Sequence[Path], dataset: str) -> None:
+        """Raises BadInput where there is no VOLUME image, AccessEnded, NotFound; Damaged, which says what is wrong with
+        which object."""
+        self.dataset = dataset
+        # Neither are all decoders made for several threads, nor is one stream.
+        self._lock = threading.Lock()
+        heads = {path: head_of(path, dataset) for path in paths}
+        shown = [path for path, head in heads.items() if flavour(head) == "VOLUME"]
+        self.left_out = len(heads) - len(shown)
+        """Files that are no VOLUME image: labels, overviews, thumbnails."""
+        if not shown:
+            raise BadInput(
+                f"This series of {dataset} holds no slide, only {self.left_out} label, overview or thumbnail images, "
+                "which are not shown: a label may name the patient."
+            )
+        instances: dict[Any, list[tuple[Path, WsiDicomReader, Reopened]]] = defaultdict(list)
+        for path in shown:
+            with naming(path, dataset):
+                check(heads[path], path)
+                reader, source = opened(path)
+                instances[reader.uids.identifier].append((path, reader, source))
+        images = [self._image(found, heads) for found in instances.values()]
+        self.levels = self._levels(images)
+        first = heads[self.levels[0].images[next(iter(self.levels[0].images))].paths[0]]
+        self.title = f"{first.get('Modality') or 'SM'} {first.get('SeriesDescription') or ''}".strip()
+        self.paths = tuple(dict.fromkeys(path for path, _ in self.levels[0].images))
+        """Identifiers of the optical paths."""
+        self.planes = tuple(sorted({plane for _, plane in self.levels[0].images}))
+        """Focal planes, in µm."""
+        self.names = _names(first, self.paths)
+        """What each optical path is called."""
+        self.objective = _objective(first)
+        """Magnification of the objective, or None."""
+
+    def _image(self, found: list[tuple[Path, WsiDicomReader, Reopened]], heads: Mapping[Path, Any]) -> _Image:
+        found.sort(key=lambda one: one[1].frame_offset)
+        paths = tuple(path for path, *_ in found)
+        readers = [reader for _, reader, _ in found]
+        with naming(paths[0], self.dataset), all_held(found):
+            syntax, head = readers[0].transfer_syntax, heads[paths[0]]
+            count, needs = sum(reader.frame_count for reader in readers), frames_needed(head)
+            if readers[0].dataset.states_tiled_full and count != needs:
+                raise Wrong(
+                    f"it has {count} frames of {head.Columns} x {head.Rows}, but its Total Pixel Matrix of "
+                    f"{head.TotalPixelMatrixColumns} x {head.TotalPixelMatrixRows} needs {needs}"
+                )
+            with use_settings(Settings(preferred_decoder=_DECODERS.get(syntax))):
+                data = WsiDicomFileImageData(readers, DecodedFrameCache(0), EncodedFrameCache(0))
+            if data.pixel_spacing is None or not all(map(np.isfinite, data.pixel_spacing.to_tuple())):
+                raise Wrong("it has no Pixel Spacing, or one that is not more than 0")
+            if not (data.tiles.focal_planes and data.tiles.optical_paths):
+                raise Wrong("it has no tile")
+            if not syntax.is_encapsulated:
+                for path, reader, _ in found:
+                    needs = reader.frame_count * frame_bytes(heads[path])
+                    if path.stat().st_size < needs:
+                        raise Wrong(f"it is cut short: its {reader.frame_count} frames are {needs} bytes")
+        return _Image(paths, tuple((reader, source) for _, reader, source in found), data)
+
+    def _levels(self, images: Sequence[_Image]) -> tuple[Level, ...]:
+        sizes: dict[tuple[int, int], list[_Image]] = defaultdict(list)
+        for image in images:
+            sizes[image.data.image_size.to_tuple()].append(image)
+        base: Any = None
+        levels: list[Level] = []
+        for (width, height), group in sorted(sizes.items(), reverse=True):
+            data = group[0].data
+            base = base or data
+            spacing = (data.pixel_spacing.height, data.pixel_spacing.width)
+            by_size = base.image_size.width / width
+            by_spacing = spacing[1] / base.pixel_spacing.width
+            places: dict[tuple[str, float], _Image] = {}
+            for image in group:
+                with naming(image.paths[0], self.dataset):
+                    # Rounding to whole pixels and to a spacing of a few digits, no more.
+                    if abs(by_size - by_spacing) > max(0.05 * by_size, 2 * by_size / width):
+                        raise Wrong(
+                            f"by its size ({width} of {base.image_size.width} columns) a pixel is {by_size:.4g} of the "
+                            f"finest level's wide, by its Pixel Spacing {by_spacing:.4g}"
+                        )
+                    if image.data.tile_size != data.tile_size or image.data.samples_per_pixel != data.samples_per_pixel:
+                        raise Wrong("its tiles are of another size or kind than those of the same level")
+                    for path in image.data.optical_paths:
+                        for plane in image.data.focal_planes:
+                            if (path, plane) in places:
+                                other = places[path, plane].paths[0].name
+                                raise Wrong(f"it holds what {other} holds, too: the same level, path and plane")
+                            places[path, plane] = image
+            if levels and {path for path, _ in places} < {path for path, _ in levels[0].images}:
+                continue  # of some optical paths only: what is shown of the others comes from a finer level
+            levels.append(Level(width, height, data.tile_size.to_tuple(), spacing, by_size, places))
+        return tuple(levels)
+
+    def tile(self, level: int, column: int, row: int, path: int = 0, plane: int = 0) -> Pixels:
+        """One tile as it is stored, cut off at the level's edges: (rows, columns) or, of uint8, (rows, columns, 3).
+
+        `path`, `plane`: numbers in `paths` and `planes`. White, or black for grey images, where a sparse level has no
+        tile. Raises BadInput where there is no such tile, AccessEnded, Damaged, NotFound."""
+        at, path_name, z = self._at(level, path, plane)
+        across, down = at.tiles
+        if not (0 <= column < across and 0 <= row < down):
+            raise BadInput(f"Level {level} has no tile {column}, {row}: it has {across} x {down}.")
+        image, nearest = at.image(path_name, z)
+        with self._lock:
+            pixels = self._decoded(image, Point(column, row), nearest, path_name)
+        return pixels[: at.height - row * at.tile[1], : at.width - column * at.tile[0]]
+
+    def _decoded(self, image: _Image, tile: Point, plane: float, path: str) -> Pixels:
+        data, file = image.data, image.paths[0]
+        with naming(file, self.dataset):
+            found = image.frame(tile, plane, path)
+            if found is None:
+                return cast(Pixels, data.blank_tile)
+            file, stored = found
+        size = (data.tile_size.width, data.tile_size.height)
+        with naming(file, self.dataset):
+            if data.transfer_syntax in _SIZED:
+                # Before it is decoded: a few bytes may say that they are a picture of gigabytes.
+                with Image.open(io.BytesIO(stored)) as head:
+                    _same(head.size, size)
+            pixels: Pixels = data.decoder.decode(stored)
+            _same(pixels.shape[1::-1], size)
+        return pixels
+
+    def region(self, x: int, y: int, width: int, height: int, level: int = 0, path: int = 0, plane: int = 0) -> Pixels:
+        """A rectangle in pixels of `level`, counted from its upper left corner, as one array: (height, width), or of
+        uint8 (height, width, 3). Reads the tiles that it touches.
+
+        Raises BadInput where it reaches over the level's edges or 2 GiB, AccessEnded, Damaged, NotFound."""
+        at, _, _ = self._at(level, path, plane)
+        if min(x, y) < 0 or min(width, height) < 1 or x + width > at.width or y + height > at.height:
+            raise BadInput(
+                f"region({x}, {y}, {width}, {height}) reaches over level {level}, which is {at.width} x {at.height}."
+            )
+        data = next(iter(at.images.values())).data
+        shape = (height, width) if data.samples_per_pixel == 1 else (height, width, data.samples_per_pixel)
+        if int(np.prod(shape, dtype=object)) * data.dtype.itemsize > _REGION_BYTES:
+            raise BadInput(f"A region of {width} x {height} is more than 2 GiB: read it in parts, or a coarser level.")
+        wide, high = at.tile
+        made = np.empty(shape, data.dtype)
+        for row in range(y // high, (y + height - 1) // high + 1):
+            for column in range(x // wide, (x + width - 1) // wide + 1):
+                pixels = self.tile(level, column, row, path, plane)
+                left, top = column * wide, row * high
+                rows = slice(max(y, top), min(y + height, top + pixels.shape[0]))
+                columns = slice(max(x, left), min(x + width, left + pixels.shape[1]))
+                made[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x] = pixels[
+                    rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+                ]
+        return made
+
+    def _at(self, level: int, path: int, plane: int) -> tuple[Level, str, float]:
+        for name, value, count in (
+            ("level", level, len(self.levels)),
+            ("optical path", path, len(self.paths)),
+            ("focal plane", plane, len(self.planes)),
+        ):
+            if not 0 <= value < count:
+                raise BadInput(f"There is no {name} {value}: this slide has {count}, counted from 0.")
+        return self.levels[level], self.paths[path], self.planes[plane]
+
+
+def _same(said: tuple[int, ...], size: tuple[int, int]) -> None:
+    if tuple(said) != size:
+        raise Wrong(f"a tile of it is {said[0]} x {said[1]} pixels, its header says {size[0]} x {size[1]}")
+
+
+def _names(head: pydicom.Dataset, paths: Sequence[str]) -> tuple[str, ...]:
+    said = {
+        str(one.get("OpticalPathIdentifier")): str(one.get("OpticalPathDescription") or "")
+        for one in head.get("OpticalPathSequence") or ()
+    }
+    return tuple(f"{path} {said.get(path, '')}".strip() for path in paths)
+
+
+def _objective(head: pydicom.Dataset) -> float | None:
+    for one in head.get("OpticalPathSequence") or ():
+        power = one.get("ObjectiveLensPower")
+        try:
+            if power and 0 < float(power) < 1000:
+                return float(power)
+        except ValueError:
+            return None
+    return None
