@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +233,7 @@ def over_slow_line(lab: Lab, levels: list[int]) -> float:
     with slow_line(lab.port, 0.020, 50e6 / 8) as port, chromium_page() as (page, _):
         # Everything but the pixels loads over loopback's own speed limit too, hence the patience.
         page.set_default_timeout(120_000)
-        opened(page, Lab(port, lab.token, lab.folder), levels)
+        opened(page, replace(lab, port=port), levels)
         page.evaluate("() => window.bench.inline()")
         page.evaluate("() => window.bench.viewer()")
         return float(page.evaluate("() => window.bench.steps(60, 1)"))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.support.dicom_series import instance, write_card, write_series
-from tests.support.lab import chromium_page, running_lab
 from tests.support.viewer import PIXELS, in_kernel, open_notebook, serious, themes, until_in_kernel
 
 from readingroom.planes import Stored
@@ -106,13 +105,10 @@ class Grid:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    write_many(home / "data", "many")
-    write_many(home / "data", "older", later=[], count=60)
-    with running_lab(home, home / "data") as lab, chromium_page() as (page, guard):
-        yield lab, page
-        assert guard.outside == []
+def world(lab, screen):
+    write_many(lab.data, "many")
+    write_many(lab.data, "older", later=[], count=60)
+    return lab, screen[0]
 
 
 def opened(world, name, dataset):

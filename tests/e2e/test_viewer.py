@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import TimeoutError  # noqa: A004  Playwright's own
 from tests.support.dicom_series import ct, phantom, write_series
-from tests.support.lab import chromium_page, running_lab
-from tests.support.viewer import Viewer
+from tests.support.viewer import Viewer, in_each_theme, show_notebook
 
 from readingroom.planes import Stored
 from readingroom.viewers.render import grey_levels
@@ -36,28 +35,21 @@ def run(page, command, **arguments):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    data = home / "data"
-    series = write_series(data, "chest-ct-demo", list(ct(ARRAY, WindowCenter=WINDOW[0], WindowWidth=WINDOW[1])))
-    with running_lab(home, data) as lab, chromium_page() as (page, guard):
-        notebook = json.loads((NOTEBOOKS / "01-first-look.ipynb").read_text())
-        last = {**notebook["cells"][-2], "id": "last", "source": "print('SAID', view.describe(), view.zoom)"}
-        notebook["cells"].append(last)
-        (lab.folder / "first.ipynb").write_text(json.dumps(notebook))
-        page.goto(lab.url("first.ipynb"))
-        page.wait_for_function(
-            "() => { const context = window.jupyterapp?.shell.currentWidget?.context;"
-            " return context?.isReady && context.sessionContext?.session?.kernel?.status === 'idle'; }",
-            timeout=60_000,
-        )
-        page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-        try:
-            page.locator(".jp-OutputArea-output", has_text="SAID").wait_for(timeout=60_000)
-        except TimeoutError:
-            page.screenshot(path=home / "not-run.png")
-            raise
-        yield lab, page, guard, series
+def world(lab, screen, tmp_path_factory):
+    page, guard = screen
+    series = write_series(lab.data, "chest-ct-demo", list(ct(ARRAY, WindowCenter=WINDOW[0], WindowWidth=WINDOW[1])))
+    notebook = json.loads((NOTEBOOKS / "01-first-look.ipynb").read_text())
+    last = {**notebook["cells"][-2], "id": "last", "source": "print('SAID', view.describe(), view.zoom)"}
+    notebook["cells"].append(last)
+    (lab.folder / "first.ipynb").write_text(json.dumps(notebook))
+    show_notebook(page, lab, "first.ipynb")
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    try:
+        page.locator(".jp-OutputArea-output", has_text="SAID").wait_for(timeout=60_000)
+    except TimeoutError:
+        page.screenshot(path=tmp_path_factory.mktemp("failed") / "not-run.png")
+        raise
+    return lab, page, guard, series
 
 
 def test_a_researcher_looks_at_a_series(world, tmp_path):
@@ -127,11 +119,7 @@ def test_a_researcher_looks_at_a_series(world, tmp_path):
     # Python hears all of it.
     said_by_python(page, f"CT Phantom: slice 2 of {SLICES}, W 400 L 40, inverted 1.25")
 
-    for theme in ("Light", "Dark"):
-        run(page, "apputils:change-theme", theme=f"JupyterLab {theme}")
-        page.wait_for_function(
-            "light => document.body.dataset.jpThemeLight === light", arg="true" if theme == "Light" else "false"
-        )
+    for theme in in_each_theme(page):
         view.root.scroll_into_view_if_needed()
         view.root.screenshot(path=tmp_path / f"viewer-{theme.lower()}.png")
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from tests.support.dicom_series import ct, phantom, write_series
-from tests.support.lab import chromium_page, running_lab
 from tests.support.viewer import Viewer, in_kernel, open_notebook
 
 pytestmark = pytest.mark.browser
@@ -24,62 +23,55 @@ os.open = refused
 BLANK = "canvas => [canvas.width, canvas.height].join() === '1,1'"
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    write_series(home / "data", "ends", list(ct(ARRAY, WindowCenter=0, WindowWidth=2048)))
-    with running_lab(home, home / "data") as running:
-        yield running
-
-
 def ended(view, text):
     view.root.locator(".rr-error", has_text=text).wait_for(timeout=10_000)
     assert view.canvas.evaluate(BLANK)
     assert view.canvas.is_hidden()
 
 
-def test_every_view_goes_blank_when_access_ends_while_nothing_is_read(lab):
-    with chromium_page() as (page, _guard):
-        open_notebook(
-            page,
-            lab,
-            "ends.ipynb",
-            OPEN,
-            "view = series.view(index=3)\nview",
-            "view",
-            "flat = rr.view(series.volume())\nflat",
-        )
-        views = [Viewer(page, SLICES, page.locator(".rr-view").nth(n)) for n in range(3)]
-        for view, index in zip(views, (3, 3, SLICES // 2), strict=True):
-            view.root.scroll_into_view_if_needed()
-            view.arrive(index)
-        in_kernel(page, REFUSE)
-        for view in views:
-            view.root.scroll_into_view_if_needed()
-            ended(view, "Access to ends was withdrawn or has ended")
-        in_kernel(page, "os.open = kept")
-        # Granted anew: the same slice, asked for by a key.
-        first = views[0]
-        first.root.scroll_into_view_if_needed()
-        first.stage.focus()
-        page.keyboard.press("Home")
-        assert np.ptp(first.wait(0)) > 0
-        # What nobody asked for again stays away.
-        assert views[2].canvas.evaluate(BLANK)
-        assert first.root.locator(".rr-error").is_hidden()
+def test_every_view_goes_blank_when_access_ends_while_nothing_is_read(lab, screen):
+    write_series(lab.data, "ends", list(ct(ARRAY, WindowCenter=0, WindowWidth=2048)))
+    page, _guard = screen
+    open_notebook(
+        page,
+        lab,
+        "ends.ipynb",
+        OPEN,
+        "view = series.view(index=3)\nview",
+        "view",
+        "flat = rr.view(series.volume())\nflat",
+    )
+    views = [Viewer(page, SLICES, page.locator(".rr-view").nth(n)) for n in range(3)]
+    for view, index in zip(views, (3, 3, SLICES // 2), strict=True):
+        view.root.scroll_into_view_if_needed()
+        view.arrive(index)
+    in_kernel(page, REFUSE)
+    for view in views:
+        view.root.scroll_into_view_if_needed()
+        ended(view, "Access to ends was withdrawn or has ended")
+    in_kernel(page, "os.open = kept")
+    # Granted anew: the same slice, asked for by a key.
+    first = views[0]
+    first.root.scroll_into_view_if_needed()
+    first.stage.focus()
+    page.keyboard.press("Home")
+    assert np.ptp(first.wait(0)) > 0
+    # What nobody asked for again stays away.
+    assert views[2].canvas.evaluate(BLANK)
+    assert first.root.locator(".rr-error").is_hidden()
 
-        # A cell that runs for long holds up no picture.
-        kernel = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
-        page.evaluate(
-            f"() => {{ window.over = false; {kernel}.requestExecute({{ code: 'import time; time.sleep(60)' }})"
-            ".done.finally(() => { window.over = true; }); }"
-        )
-        page.wait_for_function(f"() => {kernel}.status === 'busy'")
-        page.keyboard.press("End")
-        first.wait(SLICES - 1)
-        assert not page.evaluate("() => window.over")
+    # A cell that runs for long holds up no picture.
+    kernel = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+    page.evaluate(
+        f"() => {{ window.over = false; {kernel}.requestExecute({{ code: 'import time; time.sleep(60)' }})"
+        ".done.finally(() => { window.over = true; }); }"
+    )
+    page.wait_for_function(f"() => {kernel}.status === 'busy'")
+    page.keyboard.press("End")
+    first.wait(SLICES - 1)
+    assert not page.evaluate("() => window.over")
 
-        page.evaluate(f"() => {kernel}.restart()")
-        ended(first, "The kernel was restarted or has ended")
-        page.keyboard.press("Home")
-        assert first.canvas.evaluate(BLANK)
+    page.evaluate(f"() => {kernel}.restart()")
+    ended(first, "The kernel was restarted or has ended")
+    page.keyboard.press("Home")
+    assert first.canvas.evaluate(BLANK)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from tests.support.dicom_series import ct, phantom, write_series
 from tests.support.doses import dose_of
-from tests.support.lab import chromium_page, running_lab
 from tests.support.nifti import nifti
 from tests.support.overlay_planes import with_overlay
 from tests.support.presentation import graphic, state, text
@@ -30,12 +29,12 @@ def beam(x, y):
     return 60 * np.exp(-(((x - 15) / 14) ** 2 + ((y - 44) / 11) ** 2))
 
 
-def write_all(home):
+def write_all(lab):
     """One series, its third slice with an overlay plane, and beside the notebook what is to be laid on it."""
     made = list(ct(ARRAY, WindowCenter=0, WindowWidth=2048, FrameOfReferenceUID="1.2.3.9", PatientID="p"))
     with_overlay(made[2], BITS, origin=(21, 11))
-    folder = write_series(home / "data", "layers", made)
-    work = home / "work"
+    folder = write_series(lab.data, "layers", made)
+    work = lab.folder
     affine = np.array([[-0.75, 0, 0, 10], [0, -0.5, 0, -20], [0, 0, 2.5, 100], [0, 0, 0, 1]])
     nifti(work / "seg.nii.gz", LABELS.transpose(2, 1, 0), affine)
     y, x = np.meshgrid(10 + 3.0 * np.arange(24), -20 + 3.0 * np.arange(27), indexing="ij")
@@ -64,20 +63,18 @@ def write_all(home):
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory):
+def room(lab, screen):
     """The page, the view of the series and that of its presentation state, the files, and the notebook's folder."""
-    home = tmp_path_factory.mktemp("home")
-    with running_lab(home, home / "data") as lab, chromium_page() as (page, guard):
-        files = write_all(home)
-        load = "import readingroom\nseries = readingroom.dataset('layers').series()[0]"
-        load += "\nview, asked = series.view(index=2), []"
-        load += "\nview.on_msg(lambda _view, content, _buffers: asked.append(content.get('z')))\nview"
-        open_notebook(page, lab, "layers.ipynb", load, "shown = series.present('gsps.dcm', index=2)\nshown")
-        views = [Viewer(page, len(ARRAY), page.locator(".rr-view").nth(n)) for n in (0, 1)]
-        views[0].root.scroll_into_view_if_needed()
-        views[0].arrive(2)
-        yield page, *views, files, home / "work"
-        assert guard.outside == []
+    page, _guard = screen
+    files = write_all(lab)
+    load = "import readingroom\nseries = readingroom.dataset('layers').series()[0]"
+    load += "\nview, asked = series.view(index=2), []"
+    load += "\nview.on_msg(lambda _view, content, _buffers: asked.append(content.get('z')))\nview"
+    open_notebook(page, lab, "layers.ipynb", load, "shown = series.present('gsps.dcm', index=2)\nshown")
+    views = [Viewer(page, len(ARRAY), page.locator(".rr-view").nth(n)) for n in (0, 1)]
+    views[0].root.scroll_into_view_if_needed()
+    views[0].arrive(2)
+    return page, *views, files, lab.folder
 
 
 def greys(index):

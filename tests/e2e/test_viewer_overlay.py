@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from tests.support.dicom_series import ct, phantom, write_series
-from tests.support.lab import chromium_page, running_lab
 from tests.support.structures import box, structure_set
 from tests.support.viewer import Viewer, in_kernel, open_notebook, themes
 
@@ -27,70 +26,67 @@ def expected(index, *layers, window=WINDOW):
     return blended(grey, labels_at(layers, index), layers)
 
 
-def test_masks_lie_on_their_pixels(tmp_path, pictures):
-    home = tmp_path / "home"
+def test_masks_lie_on_their_pixels(lab, screen, pictures):
+    page, _guard = screen
     write_series(
-        home / "data",
-        "chest-ct-demo",
+        lab.data,
+        "overlaid",
         list(ct(ARRAY, WindowCenter=WINDOW[0], WindowWidth=WINDOW[1], FrameOfReferenceUID="1.2.3.9")),
     )
-    with running_lab(home, home / "data") as lab, chromium_page() as (page, guard):
-        open_notebook(
-            page,
-            lab,
-            "overlay.ipynb",
-            "import numpy as np, readingroom\nseries = readingroom.dataset('chest-ct-demo').series()[0]",
-            "view = series.view(index=5)\nview",
-        )
-        view = Viewer(page, len(ARRAY))
-        view.root.scroll_into_view_if_needed()
-        view.arrive(5)
-        overlaid = page.locator(".rr-stage[data-overlaid]")
+    open_notebook(
+        page,
+        lab,
+        "overlay.ipynb",
+        "import numpy as np, readingroom\nseries = readingroom.dataset('overlaid').series()[0]",
+        "view = series.view(index=5)\nview",
+    )
+    view = Viewer(page, len(ARRAY))
+    view.root.scroll_into_view_if_needed()
+    view.arrive(5)
+    overlaid = page.locator(".rr-stage[data-overlaid]")
 
-        # What was fetched before comes again, with its mask.
-        in_kernel(page, "mask = series.volume().array > 100; view.overlay(mask, name='high')")
-        overlaid.wait_for()
-        np.testing.assert_array_equal(view.colours(), expected(5, HIGH))
-        view.stage.focus()
-        page.keyboard.press("ArrowDown")
-        view.arrive(6)
-        np.testing.assert_array_equal(view.colours(), expected(6, HIGH))
-        # Another window changes the picture below, and not the place of the mask.
-        page.keyboard.press("4")
-        np.testing.assert_array_equal(view.colours(), expected(6, HIGH, window=(40, 400)))
-        page.keyboard.press("1")
+    # What was fetched before comes again, with its mask.
+    in_kernel(page, "mask = series.volume().array > 100; view.overlay(mask, name='high')")
+    overlaid.wait_for()
+    np.testing.assert_array_equal(view.colours(), expected(5, HIGH))
+    view.stage.focus()
+    page.keyboard.press("ArrowDown")
+    view.arrive(6)
+    np.testing.assert_array_equal(view.colours(), expected(6, HIGH))
+    # Another window changes the picture below, and not the place of the mask.
+    page.keyboard.press("4")
+    np.testing.assert_array_equal(view.colours(), expected(6, HIGH, window=(40, 400)))
+    page.keyboard.press("1")
 
-        code = "view.overlay(np.broadcast_to(np.arange(80) % 8 == 0, mask.shape), 'stripes', (0, 128, 64), 0.75)"
-        in_kernel(page, code)
-        view.root.locator(".rr-legend li", has_text="stripes").wait_for()
-        page.keyboard.press("ArrowDown")
-        view.arrive(7)
-        np.testing.assert_array_equal(view.colours(), expected(7, HIGH, STRIPES))
-        # Each colour has its name in words.
-        assert view.root.get_by_role("list", name="Overlays").get_by_role("listitem").all_inner_texts() == [
-            "high",
-            "stripes",
-        ]
-        view.stage.focus()
-        page.keyboard.press("o")
-        page.locator(".rr-bar button[aria-pressed='true']", has_text="Outline").wait_for()
-        grey = grey_levels(Stored(ARRAY[7]), WINDOW)
-        np.testing.assert_array_equal(view.colours(), outlined(grey, labels_at((HIGH, STRIPES), 7), (HIGH, STRIPES)))
-        page.keyboard.press("o")
+    code = "view.overlay(np.broadcast_to(np.arange(80) % 8 == 0, mask.shape), 'stripes', (0, 128, 64), 0.75)"
+    in_kernel(page, code)
+    view.root.locator(".rr-legend li", has_text="stripes").wait_for()
+    page.keyboard.press("ArrowDown")
+    view.arrive(7)
+    np.testing.assert_array_equal(view.colours(), expected(7, HIGH, STRIPES))
+    # Each colour has its name in words.
+    assert view.root.get_by_role("list", name="Overlays").get_by_role("listitem").all_inner_texts() == [
+        "high",
+        "stripes",
+    ]
+    view.stage.focus()
+    page.keyboard.press("o")
+    page.locator(".rr-bar button[aria-pressed='true']", has_text="Outline").wait_for()
+    grey = grey_levels(Stored(ARRAY[7]), WINDOW)
+    np.testing.assert_array_equal(view.colours(), outlined(grey, labels_at((HIGH, STRIPES), 7), (HIGH, STRIPES)))
+    page.keyboard.press("o")
 
-        in_kernel(page, "view.clear_overlays()")
-        page.locator(".rr-stage:not([data-overlaid])").wait_for()
-        np.testing.assert_array_equal(view.colours(), expected(7))
-        assert view.root.locator(".rr-legend").is_hidden()
-        contours_lie_on_the_pixels(page, view, home, pictures)
-        assert guard.outside == []
+    in_kernel(page, "view.clear_overlays()")
+    page.locator(".rr-stage:not([data-overlaid])").wait_for()
+    np.testing.assert_array_equal(view.colours(), expected(7))
+    assert view.root.locator(".rr-legend").is_hidden()
+    contours_lie_on_the_pixels(page, view, lab, pictures)
 
 
-def contours_lie_on_the_pixels(page, view, home, pictures):
+def contours_lie_on_the_pixels(page, view, lab, pictures):
     lung = box(20, 10, 60, 50, 120.0)
-    (home / "work").mkdir(exist_ok=True)
     structures = [("lung", (10, 200, 30), [lung]), ("lesion", (240, 60, 200), [box(30, 20, 40, 30, 120.0)])]
-    structure_set(structures, "1.2.3.9").save_as(home / "work" / "rt.dcm", enforce_file_format=True)
+    structure_set(structures, "1.2.3.9").save_as(lab.folder / "rt.dcm", enforce_file_format=True)
     in_kernel(page, "view.overlay('rt.dcm')")
     # Its name leads to the slice at z = 100 + 2.5 * 8.
     view.root.get_by_role("list", name="Overlays").get_by_role("button", name="lung").click()

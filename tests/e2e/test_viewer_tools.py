@@ -4,7 +4,6 @@ import numpy as np
 import pydicom
 import pytest
 from tests.support.dicom_series import ct, phantom, write_series
-from tests.support.lab import chromium_page, running_lab
 from tests.support.viewer import Viewer, in_kernel, open_notebook, serious, themes, until_in_kernel
 
 from readingroom.viewers import SeriesView
@@ -30,11 +29,8 @@ SAMPLE = """stage => { window.seen = []; new MutationObserver(() => {
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    with running_lab(home, home / "data") as lab, chromium_page() as (page, guard):
-        yield home / "data", lab, page
-        assert guard.outside == []
+def world(lab, screen):
+    return lab.data, lab, screen[0]
 
 
 def opened(world, name, count, index, *cells):

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import secrets
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -28,9 +29,26 @@ class Lab:
     port: int
     token: str
     folder: Path
+    data: Path
 
     def url(self, notebook: str) -> str:
-        return f"http://127.0.0.1:{self.port}/lab/tree/{notebook}?token={self.token}"
+        """Its address, with no other notebook open beside it."""
+        return f"http://127.0.0.1:{self.port}/lab/tree/{notebook}?reset&token={self.token}"
+
+    def end_kernels(self) -> None:
+        """What earlier notebooks left running."""
+        for session in json.loads(self._asked("GET", "/api/sessions")):
+            self._asked("DELETE", f"/api/sessions/{session['id']}")
+
+    def _asked(self, method: str, path: str) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, headers={"Authorization": f"token {self.token}"})
+            answer = connection.getresponse()
+            assert answer.status in {200, 204}, (method, path, answer.status)
+            return answer.read()
+        finally:
+            connection.close()
 
 
 @contextlib.contextmanager
@@ -43,7 +61,7 @@ def running_lab(home: Path, data: Path) -> Iterator[Lab]:
     (settings / "notification.jupyterlab-settings").write_text(_NO_NEWS)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    lab = Lab(port, secrets.token_hex(16), work)
+    lab = Lab(port, secrets.token_hex(16), work, data)
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",
         "--ServerApp.port_retries=0", f"--IdentityProvider.token={lab.token}", f"--ServerApp.root_dir={work}",
@@ -109,11 +127,16 @@ def chromium_page() -> Iterator[tuple[Page, Guard]]:
     """A page in a fresh profile of headless Chromium."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 1400})
-        page.set_default_timeout(30_000)
         guard = Guard()
-        guard.watch(page)
         try:
-            yield page, guard
+            yield fresh_page(browser, guard), guard
         finally:
             browser.close()
+
+
+def fresh_page(browser: Browser, guard: Guard) -> Page:
+    """A page that shares no cookie and no storage with another one."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1400})
+    page.set_default_timeout(30_000)
+    guard.watch(page)
+    return page
