@@ -1,15 +1,20 @@
 """Who may hand records over from another machine, by a raw TLS client: the repository believes nothing it says."""
 
+import asyncio
 import json
 import socket
 import ssl
 import time
+from collections import Counter
+from contextlib import closing
 
 import pytest
-from tests.support.node_world import node_world
+from tests.support.node_world import fingerprint, node_world
 from tests.support.receivers import Authority, until
 
-from readingroom_hub.adapters.audit_nodes import Nodes, client_context
+from readingroom_hub.adapters.audit_handshakes import Handshakes
+from readingroom_hub.adapters.audit_log import LogReader
+from readingroom_hub.adapters.audit_nodes import Nodes, client_context, server_context
 from readingroom_hub.adapters.audit_wire import Frames, message
 from readingroom_hub.compose import verify_log
 from readingroom_hub.errors import BadInput
@@ -24,6 +29,12 @@ def world():
         yield running
         running.server.stop()
         assert verify_log(running.server.paths, None, None, []).findings == []
+        counted = Counter()
+        with closing(LogReader(running.server.paths.audit / "log.sqlite")) as log:
+            for row in (json.loads(e.record) for e in log.entries()):
+                if row["event"] == "request-refused":
+                    counted[row["reason"].split(":")[0]] += row["subject"]["count"]
+        assert counted.items() >= {"tls-no-tls": 20, "tls-hung-up": 20, "tls-no-certificate": 1}.items()
 
 
 @pytest.fixture(scope="module")
@@ -186,15 +197,85 @@ def test_while_the_list_cannot_be_read_nobody_is_let_in(world, one):
     until(is_in)
 
 
-def test_without_a_certificate_or_with_another_authority_s_or_an_older_tls_there_is_no_connection(world, one, tmp_path):
-    bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    bare.load_verify_locations(one.ca)
-    old = client_context(one)
-    old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_2
-    other = world.certificate("node-1", authority=Authority(tmp_path / "other"))
-    for context in (bare, old, client_context(other)):
-        with pytest.raises((ConnectionError, ssl.SSLError)), Raw(world, context) as node:
-            node.ask("append", records=[a_row()])
+def _without_certificate(world, one):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(one.ca)
+    return context
+
+
+def _with_tls_1_2(world, one):
+    context = client_context(one)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _of_another_authority(world, one):
+    cert, key = Authority(world.folder / "other").issue("node-1", "node-1")
+    return client_context(TlsFiles(cert, key, one.ca))
+
+
+def _trusting_another_authority(world, one):
+    ca = Authority(world.folder / "another").ca
+    return client_context(TlsFiles(one.cert, one.key, ca))
+
+
+@pytest.mark.parametrize(
+    ("kind", "context"),
+    [
+        ("no-certificate", _without_certificate),
+        ("old-tls", _with_tls_1_2),
+        ("wrong-certificate", _of_another_authority),
+        ("turned-away", _trusting_another_authority),
+    ],
+)
+def test_who_gets_through_no_handshake_has_no_connection_and_is_on_record(world, one, kind, context):
+    with pytest.raises((ConnectionError, ssl.SSLError)), Raw(world, context(world, one)) as node:
+        node.ask("append", records=[a_row()])
+    (found,) = until(lambda: turned_away(world, kind))
+    assert (found["subject"]["address"], found["subject"]["count"]) == ("127.0.0.1", 1)
+    if kind == "wrong-certificate":
+        assert found["subject"]["certificates"] == [fingerprint(world.folder / "other" / "node-1.pem")]
+        assert "certificate signature failure" in found["reason"]
+    else:
+        assert "certificates" not in found["subject"]
+
+
+@pytest.mark.parametrize(("kind", "data"), [("no-tls", b"SSH-2.0-scan\r\n"), ("hung-up", b"")])
+def test_a_port_scan_is_on_record_once_a_minute_and_its_sum_at_the_end(world, one, kind, data):
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", world.port), 10) as plain:
+            plain.sendall(data)
+            if data:
+                assert plain.recv(1) == b""
+    (found,) = until(lambda: turned_away(world, kind))
+    assert found["subject"]["count"] == 1
+    with Raw(world, client_context(one)) as node:
+        assert "receipts" in node.ask("append", records=[a_row()])
+
+
+def turned_away(world, kind):
+    found = world.client.query(Filter(events=("request-refused",)), None)
+    return [f.record for f in found if f.record["reason"].startswith(f"tls-{kind}: 127.0.0.1 ")]
+
+
+def test_who_only_connects_is_hung_up_on_and_takes_nobody_else_s_place(world, one):
+    seen, made = [], []
+
+    async def crowd():
+        loop = asyncio.get_running_loop()
+        door = Handshakes(server_context(one), lambda: made.append(1) or asyncio.Protocol(), seen.append, 0.3)
+        server = await loop.create_server(door, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        slow = [await asyncio.open_connection(*address) for _ in range(40)]
+        for reader, writer in slow:
+            assert await reader.read() == b""  # all of them are hung up on
+            writer.close()
+        await door.close()
+        server.close()
+
+    asyncio.run(crowd())
+    kinds = Counter(refusal.reason.split(":")[0] for refusal in seen)
+    assert kinds == {"tls-too-slow": 32, "tls-too-many": 8}
 
 
 def test_the_repository_shows_an_exchanged_certificate_without_a_restart(world, one):

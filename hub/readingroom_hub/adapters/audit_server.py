@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,19 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from readingroom_hub.adapters.audit_connection import Connection, this_machine
+from readingroom_hub.adapters.audit_handshakes import Handshakes
 from readingroom_hub.adapters.audit_nodes import NodeDoor, Peer, UnknownNode, admitted
+from readingroom_hub.adapters.audit_refusals import Refusal, Refusals
 from readingroom_hub.adapters.audit_service import AuditService
 from readingroom_hub.adapters.audit_wire import error_fields, filter_fields, filter_of, message
 from readingroom_hub.adapters.audit_witnessing import Witnessing
 from readingroom_hub.errors import AuditUnavailable, BadInput, Denied, ReadingRoomError, SystemUnfit
-from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
+from readingroom_hub.model.audit import AuditEvent, AuditRecord, Receipt
 from readingroom_hub.model.ids import PersonId
 
 _MAX_SOCKET_PATH = 107
 _SEARCH_SECONDS = 30.0
 _REPLY_BYTES = 6 << 20
 _WATCH_SECONDS = 1.0
-_REFUSED_SECONDS, _REFUSED_MOST = 60.0, 100
 _MAX_LIMIT = 10_000
 _MAX_STUDIES = 500
 """The record of a search names them all, and has at most 64 KiB."""
@@ -41,8 +41,8 @@ class AuditServer:
     def __init__(self, service: AuditService, door: NodeDoor | None = None) -> None:
         self._service = service
         self._door = door
-        self._refused: dict[str, float] = {}
-        """Fingerprint of a certificate that was refused -> when that was recorded (monotonic)."""
+        self._refusals = Refusals()
+        self._handshakes: Handshakes | None = None
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="audit-desk")
         self._tasks: set[asyncio.Task[None]] = set()
         self._commit_is_due = False
@@ -162,17 +162,22 @@ class AuditServer:
                 await asyncio.wait_for(stop.wait(), seconds)
 
     def refuse(self, error: UnknownNode) -> None:
-        """Put on record that a machine was not let in, each certificate once a minute."""
-        sys.stderr.write(f"audit record repository: refused: {error}\n")
-        now = time.monotonic()
-        self._refused = {f: when for f, when in self._refused.items() if now - when < _REFUSED_SECONDS}
-        if error.fingerprint not in self._refused and len(self._refused) < _REFUSED_MOST:
-            self._refused[error.fingerprint] = now
-            reason, subject = f"unknown-node: {error}", {"certificate": error.fingerprint}
-            with contextlib.suppress(ReadingRoomError):  # nothing was given out, and stderr has it
-                self._service.record(
-                    AuditRecord(AuditEvent.REQUEST_REFUSED, Outcome.DENIED, reason=reason, subject=subject)
-                )
+        """Put on record that a machine with a certificate of the right authority was not let in."""
+        subject = {"certificate": error.fingerprint}
+        self._turned_away(Refusal(("unknown-node", error.fingerprint), f"unknown-node: {error}", subject))
+
+    def _turned_away(self, refusal: Refusal) -> None:
+        self._refusals.see(refusal)
+        self._store_refusals()
+
+    def _store_refusals(self, *, all: bool = False) -> None:
+        """What is due. What cannot be stored now is kept: nothing was given out, and stderr has it."""
+        with contextlib.suppress(ReadingRoomError):
+            self._refusals.store(self._record_refusal, all=all)
+
+    def _record_refusal(self, record: AuditRecord) -> None:
+        sys.stderr.write(f"audit record repository: refused: {record.reason}\n")
+        self._service.record(record)
 
     def _watch_nodes(self, door: NodeDoor) -> None:
         """Obey a changed list at once: whoever is no longer on it is cut off."""
@@ -198,6 +203,7 @@ class AuditServer:
         while not stop.is_set():
             with contextlib.suppress(ReadingRoomError):
                 self._service.watch_clock()
+            self._store_refusals()
             if self._door:
                 self._watch_nodes(self._door)
                 try:
@@ -237,14 +243,16 @@ class AuditServer:
             self._service.finish()
             for connection in tuple(self.connections):
                 connection.close()
+            if self._handshakes:
+                await self._handshakes.close()
+            self._store_refusals(all=True)
             self._threads.shutdown()
 
     async def _open(self, door: NodeDoor) -> asyncio.Server:
         admit = partial(self._admit, door)
+        self._handshakes = Handshakes(door.tls, lambda: Connection(self, admit), self._turned_away)
         try:
-            server = await asyncio.get_running_loop().create_server(
-                lambda: Connection(self, admit), door.host, door.port, ssl=door.tls, ssl_handshake_timeout=10.0
-            )
+            server = await asyncio.get_running_loop().create_server(self._handshakes, door.host, door.port)
         except OSError as error:
             raise BadInput(f"READINGROOM_AUDIT_LISTEN: {door.host}:{door.port} cannot be used: {error}") from error
         for listening in server.sockets:
