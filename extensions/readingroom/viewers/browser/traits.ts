@@ -101,6 +101,9 @@ export type Contour = [number: number, line: Point[]];
 export type PixelType = "int8" | "uint8" | "int16" | "uint16" | "float32";
 export type Pixels = Int8Array | Uint8Array | Int16Array | Uint16Array | Float32Array;
 
+// How stored values lie in a buffer.
+export const ARRAYS: Record<PixelType, { new (buffer: ArrayBufferLike): Pixels }> = { int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, float32: Float32Array };
+
 export interface FrameMessage {
   k: "frame";
   n: string;
