@@ -103,6 +103,7 @@ def test_members_share_the_project_and_keep_their_homes_and_a_closed_disk_shows_
     for path in house.settings.state.rglob("*"):
         assert planted not in path.name
         assert not path.is_file() or planted.encode() not in path.read_bytes(), path
+    assert str(house.settings.state) not in house.run(ROSA, "print(open('/proc/mounts').read())")
     look = f"import os; print([os.path.exists(p) for p in ({home!r}, {project!r})], len(open({project!r}).read()))"
     assert "[False, True] 32000" in house.run(OMAR, look)
     assert "[True, True] 32000" in house.run(ROSA, look)

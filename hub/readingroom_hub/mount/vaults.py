@@ -135,7 +135,7 @@ class Vaults:
             durable.sync(fresh)
             fresh.rename(cipher)
             durable.sync(cipher.parent)
-        options = ["-nosyslog", "-nosuid", "-nodev", *(["-allow_other"] if others else [])]
+        options = ["-nosyslog", "-nosuid", "-nodev", "-fsname", vault, *(["-allow_other"] if others else [])]
         self._gocryptfs(vault, passphrase, [*options, str(cipher), str(view)], lock)
 
     def _gocryptfs(self, vault: VaultId, passphrase: bytes, arguments: list[str], lock: int | None = None) -> None:
