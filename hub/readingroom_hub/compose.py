@@ -30,6 +30,7 @@ from readingroom_hub.ports.reception import Door, Reception, TlsFiles
 from readingroom_hub.ports.records import AuditRepository, AuditTrail
 from readingroom_hub.ports.vaults import VaultKeys
 from readingroom_hub.services.alerts import AlertBook
+from readingroom_hub.services.approvals import Approvals
 from readingroom_hub.services.crosswalk import Crosswalks
 from readingroom_hub.services.datasets import DatasetService
 from readingroom_hub.services.deletion import DeleteService
@@ -363,6 +364,11 @@ def holds(settings: Settings, record: AuditRepository) -> HoldService:
 def alerts(record: AuditRepository) -> AlertBook:
     """The use cases of alerts."""
     return AlertBook(record)
+
+
+def approvals(record: AuditRepository) -> Approvals:
+    """The use cases of approvals."""
+    return Approvals(record)
 
 
 def monitor_memory(settings: Settings) -> "FileMemory":

@@ -152,6 +152,9 @@ class Settings:
     project_group_prefix: str = "rr-project-"
     role_group_prefix: str = "rr-role-"
     session_hours: int = 12
+    approvals: str = "portal"
+    """Where two people approve what destroys for ever: each by themselves in the portal; or `command-line`, where
+    whoever does it names them, for an institution without two data stewards who sign in."""
     audit_timeout_ms: int = 2000
     audit_log_url: str = ""
     """PostgreSQL database of the audit log, without a password in it; empty: a file of the state."""
@@ -255,7 +258,9 @@ class Settings:
     paths: Paths = field(init=False)
 
     def __post_init__(self) -> None:
-        """Derive the paths."""
+        """Derive the paths. Raises BadInput."""
+        if self.approvals not in {"portal", "command-line"}:
+            raise BadInput(f"READINGROOM_APPROVALS={self.approvals!r}: write portal or command-line")
         object.__setattr__(self, "paths", Paths(self.state))
 
     @property

@@ -1,5 +1,6 @@
 """The hub's and the portal's pages in a real browser: sign-in, light and dark, by keyboard, no console error."""
 
+import importlib.resources
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,11 +8,14 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.support.hub_room import HubRoom, running_room
 
 from readingroom_hub import compose
+from readingroom_hub.errors import Denied
 from readingroom_hub.model.alert import Alert, Sign
+from readingroom_hub.model.approval import Act, State
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion, WrappedKey
 from readingroom_hub.model.ids import DatasetName, KeyId, ProjectId, SessionId, VersionDigest
 from readingroom_hub.policy.alerts import alert_id
+from readingroom_hub.policy.approval import taken
 
 pytestmark = pytest.mark.browser
 
@@ -157,7 +161,7 @@ def test_a_steward_looks_at_everything(chromium, room, scheme):
     assert page.locator("tbody tr").count() == 4
     assert page.locator("tr.denied").count() == 1
     looks_right(page, complaints, room, f"reads-{scheme}")
-    for name in ("Unusual access", "Access grants", "Datasets", "Projects"):
+    for name in ("Unusual access", "Access grants", "Approvals", "Datasets", "Projects"):
         page.get_by_role("link", name=name, exact=True).click()
         page.get_by_role("heading", name=name, exact=True).wait_for()
         for summary in page.locator("summary").all():
@@ -206,3 +210,42 @@ def test_a_steward_gives_and_withdraws_access_by_keyboard(chromium, room):
     page.get_by_text("Access is withdrawn and on the record.").wait_for()
     assert page.get_by_text("✓ current").count() == before
     page.context.close()
+
+
+def accessible(page: Page) -> None:
+    """axe-core finds nothing serious. It is evaluated, since the page's policy lets no script in."""
+    page.evaluate((importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text())
+    result = page.evaluate("window.axe.run(document, { preload: false })")
+    assert len(result["passes"]) > 10
+    bad = [v for v in result["violations"] if v["impact"] in {"serious", "critical"}]
+    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in bad] == []
+
+
+def test_two_stewards_approve_by_keyboard_what_destroys_for_ever(chromium, room):
+    """Each signed in; the first in the light, the second in the dark."""
+    audit = compose.audit(room.settings, "test")
+    approvals, by = compose.approvals(audit), audit.identify("local", "uid:0", "root")
+    takes = [taken(v) for v in compose.open_catalogue(room.settings).versions.all()]
+    asked = approvals.ask(Act.DESTROY_KEY, "kek-1", takes, "The ethics approval was withdrawn", by)
+    with pytest.raises(Denied, match="0 of 2"):
+        approvals.approved(Act.DESTROY_KEY, "kek-1", takes, by)
+    for name, scheme in (("sam", "light"), ("sonja", "dark")):
+        page, complaints = sign_in(chromium, room, name, scheme)
+        page.goto(room.url + "/services/portal/approvals")
+        looks_right(page, complaints, room, f"approvals-{scheme}")
+        accessible(page)
+        page.get_by_role("link", name="Read what is lost: Destroy the key kek-1").press("Enter")
+        page.get_by_role("heading", name="Destroy the key kek-1").wait_for()
+        assert [t for t in takes if page.get_by_text(t).count() != 1] == []
+        looks_right(page, complaints, room, f"approval-{scheme}")
+        accessible(page)
+        page.set_viewport_size({"width": 390, "height": 800})
+        looks_right(page, complaints, room, f"narrow-approval-{scheme}")
+        page.get_by_role("button", name="I have read it and approve it").press("Enter")
+        page.get_by_text("Approved, and on the record.").wait_for()
+        page.context.close()
+    found = approvals.approved(Act.DESTROY_KEY, "kek-1", takes, by)
+    people = {p.person: p.name for p in audit.people("")}
+    assert [people[p] for p in found.given_by] == ["Sam Steward", "Sonja Steward"]
+    assert found.id == asked.id
+    assert found.state(datetime.now(UTC)) is State.APPROVED

@@ -213,7 +213,7 @@ def test_two_people_are_needed_and_nobody_may_read_it(room, source):
 
 def test_a_grant_that_comes_between_stops_the_deletion_and_that_is_on_the_record(room, source, monkeypatch):
     version = room.ingest(source).version
-    monkeypatch.setattr(room.deletion, "_check_nobody_reads", lambda _version: None)
+    monkeypatch.setattr(room.deletion, "check_nobody_reads", lambda _version: None)
     now = datetime.now(UTC)
     room.grants.add(Grant(GrantId.new(), PROJECT, version.dataset, version.digest, now + timedelta(1), STEWARD, now))
     with pytest.raises(Conflict):

@@ -17,6 +17,7 @@ from readingroom_hub.model.ids import PersonId
 from readingroom_hub.model.project import Role
 from readingroom_hub.ports.monitoring import MonitorState
 from readingroom_hub.services.alerts import AlertBook
+from readingroom_hub.services.approvals import Approvals
 from readingroom_hub.services.holds import HoldService
 from readingroom_hub.web.app import create_app
 from readingroom_hub.web.desk import Desk
@@ -42,7 +43,8 @@ class PortalWorld:
         desk = Desk(
             room.audit, c.projects, c.versions, c.grants, room.grants, room.sessions, ORIGIN, DOOR_KEY,
             lambda: self.log_key,
-            AlertBook(room.audit), HoldService(c.holds, c.sessions, room.audit, room.mounts), lambda: self.monitor,
+            AlertBook(room.audit), Approvals(room.audit),
+            HoldService(c.holds, c.sessions, room.audit, room.mounts), lambda: self.monitor,
         )  # fmt: skip
         self.app = create_app(desk, self._authenticate)
 

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::readingroom_hub.adapters.keys_f
 def audit(monkeypatch, tmp_path):
     audit = MemoryAuditRepository()
     monkeypatch.setenv("READINGROOM_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("READINGROOM_APPROVALS", "command-line")
     monkeypatch.setattr(compose, "audit", lambda settings, process: audit)
     settings = load()
     settings.paths.make()

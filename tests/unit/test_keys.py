@@ -32,6 +32,7 @@ def audit(monkeypatch):
 @pytest.fixture
 def world(audit, monkeypatch, tmp_path):
     monkeypatch.setenv("READINGROOM_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("READINGROOM_APPROVALS", "command-line")
     return World(tmp_path / "state")
 
 
@@ -144,8 +145,12 @@ def test_what_may_still_be_read_is_not_destroyed(world, versions, audit, tmp_pat
     assert run(*command)[0] == 1
     assert manifest(world, versions[0])
     audit.available = True
-    assert run(*command)[0] == 0
+    (tmp_path / "r.json").touch()
     assert "cannot be written" in run(*command)[1]
+    assert "--receipt FILE" in run(*command[:-2])[1]
+    assert manifest(world, versions[0])
+    (tmp_path / "r.json").unlink()
+    assert run(*command)[0] == 0
     assert "destroyed already" in run(*command[:-1], tmp_path / "again.json")[1]
 
 

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from readingroom_hub import compose
+from readingroom_hub.cli.approving import ApprovedBy, Ask, Wish
 from readingroom_hub.cli.common import AsJson, command, load, operator, person, record
+from readingroom_hub.model.approval import Act
 from readingroom_hub.model.ids import ProjectId
 
 app = typer.Typer(no_args_is_help=True, help="The way back from a pseudonym to the patient, where the owner wants it.")
@@ -47,10 +49,14 @@ def look_up(
 
 @app.command()
 @command
-def destroy(project: Project, approved_by: Approvers) -> None:
+def destroy(project: Project, ask: Ask = "", approved_by: ApprovedBy = None) -> None:
     """Destroy PROJECT's crosswalk for ever. Pseudonyms stay as they are."""
     settings = load()
     audit = record(settings)
-    people = [person(audit, text) for text in approved_by]
-    count = compose.crosswalks(settings, audit).destroy(ProjectId(project), people, operator(audit))
+    back, id = compose.crosswalks(settings, audit), ProjectId(project)
+    takes = [f"the way back from pseudonyms to {back.patients(id)} patients of project {id}"]
+    approved = Wish(Act.DESTROY_CROSSWALK, id, takes).approved(settings, audit, ask, approved_by)
+    if approved is None:
+        return
+    count = back.destroy(id, approved.people, operator(audit), approved.approval)
     typer.echo(f"Destroyed: nothing leads back to {count} patients of {project} any more. Destroy its backups, too.")

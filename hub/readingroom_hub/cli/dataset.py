@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from readingroom_hub import compose
+from readingroom_hub.cli.approving import ApprovedBy, Ask, Wish
 from readingroom_hub.cli.common import (
     AsJson,
     Bar,
@@ -22,8 +23,10 @@ from readingroom_hub.cli.common import (
 )
 from readingroom_hub.deid import policy_file
 from readingroom_hub.errors import BadInput, IntegrityError
+from readingroom_hub.model.approval import Act
 from readingroom_hub.model.dataset import DatasetVersion
 from readingroom_hub.model.ids import DatasetName, ProjectId
+from readingroom_hub.policy.approval import taken
 from readingroom_hub.services import validity
 from readingroom_hub.services.deid_report import plain
 from readingroom_hub.services.ingest import NothingTakenIn
@@ -145,7 +148,8 @@ def verify(version: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")
 @command
 def delete(
     version: Annotated[str, typer.Argument(help="NAME@VERSION.")],
-    approved_by: Annotated[list[str], typer.Option(help="Who approved it; give it twice, for two people.")],
+    ask: Ask = "",
+    approved_by: ApprovedBy = None,
 ) -> None:
     """Delete a version that nobody may read any more. What another version uses of it stays."""
     settings = load()
@@ -153,8 +157,12 @@ def delete(
     if "@" not in version and not version.startswith("sha256:"):
         raise BadInput(f"name the version, not the dataset alone: {version}@..., see `readingroom dataset list`")
     found = compose.open_catalogue(settings).versions.find(version)
-    approvers = [person(audit, text) for text in approved_by]
-    others = compose.deletion(settings, audit).delete(found, approvers, operator(audit))
+    deletion = compose.deletion(settings, audit)
+    deletion.check_nobody_reads(found)
+    approved = Wish(Act.DELETE_VERSION, found.digest, [taken(found)]).approved(settings, audit, ask, approved_by)
+    if approved is None:
+        return
+    others = deletion.delete(found, approved.people, operator(audit), approved.approval)
     kept = f" {', '.join(v.label for v in others)} share its data key and stay as they are." if others else ""
     typer.echo(f"{found.label} is deleted.{kept} Backups of the object store still have it.")
 

@@ -50,6 +50,7 @@ def _print_welcome(room: DemoRoom) -> None:
     for person, task in (
         ("rosa", "researcher: start the project chest-ct and open 01-first-look.ipynb"),
         ("sam", "data steward: see who read what, give and take access"),
+        ("sonja", "data steward, too: some things take two"),
         ("rita", "reviewer: rerun Rosa's notebook, see 02-rerun.ipynb"),
         ("noah", "researcher in another project: cannot see chest-ct"),
     ):

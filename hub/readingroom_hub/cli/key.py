@@ -8,8 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from readingroom_hub import compose
-from readingroom_hub.cli.common import AsJson, command, load, operator, person, record, show
+from readingroom_hub.cli.approving import ApprovedBy, Ask, Wish
+from readingroom_hub.cli.common import AsJson, command, load, operator, record, show
 from readingroom_hub.errors import BadInput, Conflict
+from readingroom_hub.model.approval import Act
+from readingroom_hub.policy.approval import taken
 from readingroom_hub.services.institution import Institution
 
 app = typer.Typer(no_args_is_help=True, help="Key-encrypting keys: they protect the data key of each dataset version.")
@@ -62,18 +65,25 @@ def rewrap(
 @command
 def destroy(
     key: Annotated[str, typer.Argument(help="The key's name, from `readingroom key list`.")],
-    approved_by: Annotated[list[str], typer.Option(help="Who approved it; give it twice, for two people.")],
-    receipt: Annotated[Path, typer.Option(help="Where to write the signed receipt; must not exist yet.")],
+    receipt: Annotated[Path | None, typer.Option(help="Where to write the signed receipt; must not exist yet.")] = None,
+    ask: Ask = "",
+    approved_by: ApprovedBy = None,
 ) -> None:
     """Destroy a key for ever: the dataset versions that it protects cannot be read by anybody any more."""
     settings = load()
     audit = record(settings)
-    approvers = [person(audit, text) for text in approved_by]
+    keys = compose.keys(settings, audit)
+    wish = Wish(Act.DESTROY_KEY, key, [taken(v) for v in keys.destructible(key)])
+    approved = wish.approved(settings, audit, ask, approved_by)
+    if approved is None:
+        return
+    if receipt is None:
+        raise BadInput("name a new file for the receipt: --receipt FILE")
     done: dict[str, Any] = {}
     try:
         with receipt.open("x", encoding="utf-8") as file:
             try:
-                done = compose.keys(settings, audit).destroy(key, approvers, operator(audit))
+                done = keys.destroy(key, approved.people, operator(audit), approved.approval)
             except BaseException:
                 receipt.unlink()
                 raise

@@ -27,9 +27,10 @@ STORY = (
     ("rosa", "Rosa Rossi", ("rr-project-chest-ct",)),
     ("noah", "Noah Novak", ("rr-project-brain-mr",)),
     ("sam", "Sam Steward", ("rr-role-steward",)),
+    ("sonja", "Sonja Steward", ("rr-role-steward",)),
     ("rita", "Rita Reviewer", ("rr-role-reviewer", "rr-project-chest-ct")),
 )
-"""User name, name, groups: a researcher in each project, a data steward, a reviewer."""
+"""User name, name, groups: a researcher in each project, two data stewards, since some things take two, a reviewer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,7 @@ def desk(settings: Settings) -> Desk:
         door_key=door_key(settings),
         log_key=log_key,
         alerts=compose.alerts(record),
+        approvals=compose.approvals(record),
         holds=compose.holds(settings, record),
         monitor=compose.monitor_memory(settings).load,
     )

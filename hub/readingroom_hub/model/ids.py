@@ -106,6 +106,16 @@ class GrantId(_RandomId):
     form = "g- followed by 24 hexadecimal digits"
 
 
+class ApprovalId(_RandomId):
+    """One approval that was asked for."""
+
+    __slots__ = ()
+    prefix = "a-"
+    pattern = re.compile(r"a-[0-9a-f]{24}")
+    what = "approval"
+    form = "a- followed by 24 hexadecimal digits"
+
+
 class KeyId(_RandomId):
     """One data key. Also the folder of the objects that it encrypts."""
 

@@ -3,7 +3,8 @@
 from collections.abc import Collection
 
 from readingroom_hub.errors import BadInput
-from readingroom_hub.model.ids import PersonId
+from readingroom_hub.model.dataset import DatasetVersion
+from readingroom_hub.model.ids import ApprovalId, PersonId
 
 
 def two_people(approved_by: Collection[PersonId], refusal: str) -> list[PersonId]:
@@ -12,3 +13,13 @@ def two_people(approved_by: Collection[PersonId], refusal: str) -> list[PersonId
     if len(approvers) < 2:
         raise BadInput(refusal)
     return approvers
+
+
+def approved_as(approvers: Collection[PersonId], approval: ApprovalId | None) -> dict[str, object]:
+    """For the subject of what they approved: who, and by which approval of theirs. None: somebody named them."""
+    return {"approved_by": list(approvers)} | ({"approval": approval} if approval else {})
+
+
+def taken(version: DatasetVersion) -> str:
+    """A version as those who approve its end read it."""
+    return f"{version.label}: {version.instances} images of project {version.project}"

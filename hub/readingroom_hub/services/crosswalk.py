@@ -16,8 +16,8 @@ from readingroom_hub.crypto.envelope import open_whole, seal
 from readingroom_hub.durable import make, whole_file
 from readingroom_hub.errors import BadInput, Conflict, IntegrityError, NotFound, StoreUnavailable
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
-from readingroom_hub.model.ids import KeyId, PersonId, ProjectId
-from readingroom_hub.policy.approval import two_people
+from readingroom_hub.model.ids import ApprovalId, KeyId, PersonId, ProjectId
+from readingroom_hub.policy.approval import approved_as, two_people
 from readingroom_hub.ports.catalogue import Projects
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.records import AuditRepository
@@ -86,15 +86,18 @@ class Crosswalks:
             self._audit.append([AuditRecord(event, Outcome.FAILURE, by, project, reason=str(error), subject=subject)])
             raise
 
-    def destroy(self, project: ProjectId, approved_by: Collection[PersonId], by: PersonId) -> int:
+    def destroy(
+        self, project: ProjectId, approved_by: Collection[PersonId], by: PersonId, approval: ApprovalId | None = None
+    ) -> int:
         """Make it useless for ever; returns how many patients nobody can be led back to any more.
 
-        The salt goes first. Raises BadInput unless two people approved, NotFound where there is none."""
+        The salt goes first. `approval`: where the two gave it; None where `by` names them.
+        Raises BadInput unless two people approved, NotFound where there is none."""
         self._key(project)
-        self._changed(project, "destroyed", approved_by, by)
+        self._changed(project, "destroyed", approved_by, by, approval)
         try:
             (self._of(project) / _SALT).unlink()
-            entries = [p for p in self._of(project).iterdir() if _PSEUDONYM.fullmatch(p.name)]
+            entries = self._entries(project)
             for path in entries:
                 path.unlink()
             with suppress(OSError):
@@ -103,10 +106,25 @@ class Crosswalks:
             raise StoreUnavailable(f"the crosswalk of {project} cannot be removed: {error.strerror}") from error
         return len(entries)
 
-    def _changed(self, project: ProjectId, what: str, approved_by: Collection[PersonId], by: PersonId) -> None:
+    def patients(self, project: ProjectId) -> int:
+        """How many it leads back to. Raises NotFound where there is no crosswalk."""
+        self._key(project)
+        return len(self._entries(project))
+
+    def _entries(self, project: ProjectId) -> list[Path]:
+        return [p for p in self._of(project).iterdir() if _PSEUDONYM.fullmatch(p.name)]
+
+    def _changed(
+        self,
+        project: ProjectId,
+        what: str,
+        approved_by: Collection[PersonId],
+        by: PersonId,
+        approval: ApprovalId | None = None,
+    ) -> None:
         refusal = "a crosswalk needs the approval of two different people, to be kept and to be destroyed"
         approvers = two_people(approved_by, refusal)
-        subject = {"crosswalk": what, "approved_by": approvers}
+        subject = approved_as(approvers, approval) | {"crosswalk": what}
         self._audit.append([AuditRecord(AuditEvent.CROSSWALK_CHANGED, person=by, project=project, subject=subject)])
 
     def _open(self, project: ProjectId, pseudonym: str) -> Original:

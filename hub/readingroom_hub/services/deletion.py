@@ -8,9 +8,9 @@ from pathlib import Path
 from readingroom_hub.errors import Conflict, ReadingRoomError
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion
-from readingroom_hub.model.ids import PersonId
+from readingroom_hub.model.ids import ApprovalId, PersonId
 from readingroom_hub.model.keys import KeyState
-from readingroom_hub.policy.approval import two_people
+from readingroom_hub.policy.approval import approved_as, two_people
 from readingroom_hub.ports.catalogue import Grants, Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.objects import ObjectStore
@@ -38,33 +38,39 @@ class DeleteService:
         self._leftovers = Leftovers(versions, objects, custody)
         self._locks = IntakeLocks(locks)
 
-    def delete(self, version: DatasetVersion, approved_by: Collection[PersonId], by: PersonId) -> list[DatasetVersion]:
+    def delete(
+        self,
+        version: DatasetVersion,
+        approved_by: Collection[PersonId],
+        by: PersonId,
+        approval: ApprovalId | None = None,
+    ) -> list[DatasetVersion]:
         """Delete a version, on the record first; returns those that share its data key, which stay whole.
 
         Stopped after the record, the next ingest or deletion removes what is left. Where the data key was destroyed,
         nobody knows which objects the others name: then objects go with the last of them.
+        `approval`: where the two gave it; None where `by` names them.
         Raises BadInput unless two people approved; Conflict where somebody may still read it, or its data key is in
         use by a running ingest; IntegrityError or NotFound where the manifest of one that stays cannot be read."""
         approvers = two_people(approved_by, "deleting a dataset version needs the approval of two different people")
         self._locks.tidy(self._leftovers)
         try:
-            return self._delete(version, approvers, by)
+            return self._delete(version, approved_as(approvers, approval), by)
         except BaseException:
             with suppress(ReadingRoomError):
                 self._locks.tidy(self._leftovers)
             raise
 
-    def _delete(self, version: DatasetVersion, approvers: list[PersonId], by: PersonId) -> list[DatasetVersion]:
+    def _delete(self, version: DatasetVersion, approved: dict[str, object], by: PersonId) -> list[DatasetVersion]:
         with self._locks.hold(version.key):
-            self._check_nobody_reads(version)
+            self.check_nobody_reads(version)
             others = [v for v in self._leftovers.versions(version.key) if v.digest != version.digest]
             erased = self._is_erased(version)
             if not erased:
                 self._leftovers.instances(others)
-            subject: dict[str, object] = {
+            subject = approved | {
                 "dataset": version.dataset,
                 "version": version.digest,
-                "approved_by": approvers,
                 "instances": version.instances,
                 "bytes": version.size,
             }
@@ -88,7 +94,8 @@ class DeleteService:
         kek = self._versions.key(version.key).kek
         return any(k.name == kek and k.state is KeyState.DESTROYED for k in self._custody.keks())
 
-    def _check_nobody_reads(self, version: DatasetVersion) -> None:
+    def check_nobody_reads(self, version: DatasetVersion) -> None:
+        """Raises Conflict where a grant gives it to somebody now."""
         now = datetime.now(UTC)
         readers = {g.project for g in self._grants.all() if g.version == version.digest and g.is_current(now)}
         if readers:

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.constant_time import bytes_eq
 from readingroom_hub.errors import Conflict, IntegrityError, KeyUnavailable, ReadingRoomError
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
 from readingroom_hub.model.dataset import DatasetVersion, WrappedKey
-from readingroom_hub.model.ids import KeyId, PersonId, VaultId, VersionDigest
+from readingroom_hub.model.ids import ApprovalId, KeyId, PersonId, VaultId, VersionDigest
 from readingroom_hub.model.keys import Kek, KeyState
-from readingroom_hub.policy.approval import two_people
+from readingroom_hub.policy.approval import approved_as, two_people
 from readingroom_hub.ports.catalogue import Grants, Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.records import AuditRepository, Filter
@@ -113,17 +113,20 @@ class KeyService:
                     "both, or take the folder of the one to be kept in again, without --reuse, and delete it first"
                 )
 
-    def destroy(self, kek: str, approved_by: Collection[PersonId], by: PersonId) -> dict[str, Any]:
+    def destroy(
+        self, kek: str, approved_by: Collection[PersonId], by: PersonId, approval: ApprovalId | None = None
+    ) -> dict[str, Any]:
         """Destroy a deactivated KEK, and so make every version that it wraps unreadable; returns the signed receipt.
 
+        `approval`: where the two gave it; None where `by` names them.
         Raises BadInput unless two people approved; Conflict where the KEK is active or destroyed, wraps the key of a
         home or project folder, or somebody may still read one of its versions;
         KeyUnavailable where there is no such KEK, or it could not be destroyed."""
         approvers = two_people(approved_by, "destroying a key needs the approval of two different people")
-        versions = self._destructible(kek)
+        versions = self.destructible(kek)
         wrapped = [self._versions.key(v.key) for v in versions]
         shared = self._shared(versions, by)
-        stored = self._audit.append(_destroyed(kek, versions, approvers, by))[-1]
+        stored = self._audit.append(_destroyed(kek, versions, approvers, by, approval))[-1]
         try:
             self._custody.destroy(kek)
             gone = self._gone(kek, wrapped)
@@ -146,8 +149,8 @@ class KeyService:
         """Whether key custody lists as usable what a receipt says is destroyed. Raises KeyUnavailable."""
         return any(k.name == kek and k.state is not KeyState.DESTROYED for k in self._custody.keks())
 
-    def _destructible(self, kek: str) -> list[DatasetVersion]:
-        """What destroying `kek` takes away."""
+    def destructible(self, kek: str) -> list[DatasetVersion]:
+        """What destroying `kek` takes away. Raises Conflict, KeyUnavailable as `destroy` does."""
         found = next((row for row in self.keks() if row[0].name == kek), None)
         if found is None:
             raise KeyUnavailable(f"there is no key-encrypting key {kek}; see `readingroom key list`")
@@ -209,9 +212,11 @@ def _record(event: AuditEvent, by: PersonId, version: DatasetVersion, subject: d
     return AuditRecord(event, person=by, project=version.project, subject=about | subject)
 
 
-def _destroyed(kek: str, versions: list[DatasetVersion], approvers: list[PersonId], by: PersonId) -> list[AuditRecord]:
+def _destroyed(
+    kek: str, versions: list[DatasetVersion], approvers: list[PersonId], by: PersonId, approval: ApprovalId | None
+) -> list[AuditRecord]:
     """One record a version, for whoever looks at it; then one for the key itself."""
-    subject: dict[str, object] = {"kek": kek, "approved_by": approvers}
+    subject = approved_as(approvers, approval) | {"kek": kek}
     of_versions = [_record(AuditEvent.KEY_DESTROYED, by, v, subject) for v in versions]
     whole = AuditRecord(AuditEvent.KEY_DESTROYED, person=by, subject=subject | {"count": len(versions)})
     return [*of_versions, whole]

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader
 from starlette.exceptions import HTTPException
 
 from readingroom_hub.errors import AuditUnavailable, BadInput, Conflict, Denied, NotFound, ReadingRoomError
-from readingroom_hub.web import alerting, pages, session_api, stewardship, words
+from readingroom_hub.web import alerting, approving, pages, session_api, stewardship, words
 from readingroom_hub.web.desk import PREFIX, Desk, Render
 from readingroom_hub.web.guard import ANYBODY, RECORD, STEWARDS, Guard
 from readingroom_hub.web.security import add_headers, form_token
@@ -33,7 +33,7 @@ def create_app(desk: Desk, authenticate: Authenticate) -> FastAPI:
     app.middleware("http")(add_headers)
     guard = Guard(desk, authenticate)
     render = _renderer()
-    for module in (pages, stewardship, alerting):
+    for module in (pages, stewardship, alerting, approving):
         app.include_router(module.router(desk, guard, render), prefix=PREFIX)
     app.include_router(session_api.router(desk), prefix=PREFIX)
     app.mount(PREFIX + "/static", StaticFiles(directory=HERE / "static"))
@@ -48,6 +48,7 @@ def _tabs(visitor: Visitor) -> list[tuple[str, str, str]]:
         ("reads", "/reads", "Reads", RECORD),
         ("alerts", "/alerts", "Unusual access", STEWARDS),
         ("grants", "/grants", "Access grants", STEWARDS),
+        ("approvals", "/approvals", "Approvals", STEWARDS),
         ("datasets", "/datasets", "Datasets", STEWARDS),
         ("projects", "/projects", "Projects", STEWARDS),
     )

@@ -12,6 +12,7 @@ from readingroom_hub.ports.catalogue import Grants, Projects, Versions
 from readingroom_hub.ports.monitoring import MonitorState
 from readingroom_hub.ports.records import AuditRepository
 from readingroom_hub.services.alerts import AlertBook
+from readingroom_hub.services.approvals import Approvals
 from readingroom_hub.services.grants import GrantService
 from readingroom_hub.services.holds import HoldService
 from readingroom_hub.services.sessions import SessionService
@@ -38,6 +39,7 @@ class Desk:
     log_key: Callable[[], VKey | None]
     """The audit record repository's public key; None before its first start."""
     alerts: AlertBook
+    approvals: Approvals
     holds: HoldService
     monitor: Callable[[], MonitorState]
     """What the monitor of unusual access last said of itself."""

@@ -1,0 +1,85 @@
+"""Pages where data stewards approve what destroys for ever, each by themselves."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse
+
+from readingroom_hub.errors import Denied
+from readingroom_hub.model.approval import NEEDED, Act, Approval, State
+from readingroom_hub.model.ids import ApprovalId
+from readingroom_hub.web.desk import PREFIX, Desk, Render
+from readingroom_hub.web.guard import STEWARDS, Guard
+from readingroom_hub.web.visitor import Visitor
+
+Posted = tuple[Visitor, dict[str, str]]
+
+TITLES = {
+    Act.DESTROY_KEY: "Destroy the key {}",
+    Act.DELETE_VERSION: "Delete a dataset version",
+    Act.DESTROY_CROSSWALK: "Destroy the crosswalk of {}",
+}
+TAKES = {
+    Act.DESTROY_KEY: "Once it is done, nobody can read these any more: not here, and not in a backup of the images",
+    Act.DELETE_VERSION: "This is taken away for ever, and only a backup of the object store still has it",
+    Act.DESTROY_CROSSWALK: "This is lost for ever: a patient with an incidental finding can no longer be named",
+}
+
+
+def router(desk: Desk, guard: Guard, render: Render) -> APIRouter:
+    """Routes of these pages."""
+    routes = APIRouter()
+
+    def context(visitor: Visitor) -> dict[str, object]:
+        return {
+            "visitor": visitor,
+            "here": "approvals",
+            "names": desk.names(),
+            "now": datetime.now(UTC),
+            "needed": NEEDED,
+            "titles": TITLES,
+            "takes": TAKES,
+        }
+
+    def show_one(request: Request, visitor: Visitor, asked: Approval, trouble: str = "") -> Response:
+        status = 403 if trouble else 200
+        return render(request, "approval.html", status, asked=asked, trouble=trouble, **context(visitor))
+
+    @routes.get("/approvals")
+    def approvals_page(request: Request, visitor: Annotated[Visitor, Depends(guard.page(STEWARDS))]) -> Response:
+        """What waits for approval, and what came of it in the last 30 days. Looking is itself recorded."""
+        more, found = context(visitor), desk.approvals.all(visitor.person)
+        current = {State.WAITING, State.APPROVED}
+        more["waiting"] = [a for a in found if a.state(datetime.now(UTC)) in current]
+        more["past"] = [a for a in found if a.state(datetime.now(UTC)) not in current]
+        return render(request, "approvals.html", said=request.query_params.get("done", ""), **more)
+
+    @routes.get("/approvals/{id}")
+    def approval_page(
+        request: Request, id: str, visitor: Annotated[Visitor, Depends(guard.page(STEWARDS))]
+    ) -> Response:
+        """One of them, whole, with the buttons."""
+        return show_one(request, visitor, desk.approvals.get(ApprovalId(id), visitor.person))
+
+    @routes.post("/approvals/{id}/give")
+    def give(request: Request, id: str, posted: Annotated[Posted, Depends(guard.form(STEWARDS))]) -> Response:
+        """Approve it."""
+        visitor, _ = posted
+        try:
+            desk.approvals.give(ApprovalId(id), visitor.person)
+        except Denied as error:
+            return show_one(request, visitor, desk.approvals.get(ApprovalId(id), visitor.person), str(error))
+        return RedirectResponse(f"{PREFIX}/approvals?done=given", 303)
+
+    @routes.post("/approvals/{id}/decline")
+    def decline(request: Request, id: str, posted: Annotated[Posted, Depends(guard.form(STEWARDS))]) -> Response:
+        """End it."""
+        visitor, _ = posted
+        try:
+            desk.approvals.decline(ApprovalId(id), visitor.person)
+        except Denied as error:
+            return show_one(request, visitor, desk.approvals.get(ApprovalId(id), visitor.person), str(error))
+        return RedirectResponse(f"{PREFIX}/approvals?done=declined", 303)
+
+    return routes
