@@ -94,15 +94,20 @@ class Viewer:
         return float(found[2]), float(found[1])
 
 
-def open_notebook(page, lab, name, *sources):
-    """Open a new notebook of these cells, run it all, and wait until the last cell has said READY."""
+def write_notebook(lab, name, *sources):
+    """A new notebook of these cells beside the others."""
     cells = [
         {"cell_type": "code", "id": f"c{i}", "metadata": {}, "source": source, "outputs": [], "execution_count": None}
-        for i, source in enumerate([*sources, "print('READY')"])
+        for i, source in enumerate(sources)
     ]
     meta = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     text = json.dumps({"cells": cells, "metadata": meta, "nbformat": 4, "nbformat_minor": 5})
     (lab.folder / name).write_text(text)
+
+
+def open_notebook(page, lab, name, *sources):
+    """Open a new notebook of these cells, run it all, and wait until the last cell has said READY."""
+    write_notebook(lab, name, *sources, "print('READY')")
     show_notebook(page, lab, name)
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
     page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output", has_text="READY").wait_for(

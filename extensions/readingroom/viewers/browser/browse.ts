@@ -2,7 +2,7 @@
 
 import type { AnyModel, RenderProps } from "@anywidget/types";
 
-import { element } from "./page";
+import { element, keepKeys } from "./page";
 
 const WIDE = 148;
 const HIGH = 176;
@@ -516,15 +516,12 @@ function listen(page: Page, grid: Grid, model: Model, signal: AbortSignal) {
     keys[event.key]();
     event.preventDefault();
   }, { signal });
-  // The notebook takes the focus away at any key that reaches it; Escape is the way back to it.
   page.root.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape") {
-      event.stopPropagation();
-    } else if (event.target !== page.list) {
-      page.list.focus();
-      event.stopPropagation();
-    }
+    if (event.key !== "Escape" || event.target === page.list) return;
+    page.list.focus();
+    event.stopImmediatePropagation();
   }, { signal });
+  keepKeys(page.root);
 }
 
 function render({ model, el }: RenderProps<Traits>) {

@@ -4,6 +4,7 @@ import type { Brush } from "./brush";
 import type { makeColours } from "./colours";
 import type { buildPage } from "./layout";
 import type { Measure } from "./measure";
+import { keepKeys } from "./page";
 import type { makePresented } from "./presented";
 import type { About, Model, State } from "./traits";
 
@@ -113,10 +114,7 @@ export function listenToKeys(c: Controls, signal: AbortSignal) {
     g: () => c.presented.toggle(),
     m: () => c.colours.next(),
   };
-  // The notebook takes the focus away at any key that reaches it; Escape is the way back to it.
-  c.page.root.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape") event.stopPropagation();
-  }, { signal });
+  keepKeys(c.page.root);
   c.page.stage.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey) return;
     if (c.brush.key(event) || c.measure.key(event)) {

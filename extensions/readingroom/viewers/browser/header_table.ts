@@ -2,7 +2,7 @@
 
 import type { RenderProps } from "@anywidget/types";
 
-import { element } from "./page";
+import { element, keepKeys } from "./page";
 
 const MOST = 500;
 
@@ -104,10 +104,7 @@ function render({ model, el }: RenderProps<Traits>) {
     model.set("differences", differences.checked);
     model.save_changes();
   });
-  // The notebook takes the focus away at any key that reaches it; Escape is the way back to it.
-  root.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape") event.stopPropagation();
-  });
+  keepKeys(root);
   model.on("change:search", choose);
   model.on("change:differences", choose);
   model.on("msg:custom", hear);

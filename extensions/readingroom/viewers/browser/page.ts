@@ -1,4 +1,4 @@
-// What the widgets' scripts share: elements of a page and of a drawing, with their attributes, and how a number is written.
+// What the widgets' scripts share: elements of a page and of a drawing, with their attributes, whose keys they get, and how a number is written.
 
 type Attributes = Record<string, string | number>;
 
@@ -13,6 +13,16 @@ export function shapeElement<K extends keyof SVGElementTagNameMap>(tag: K, attri
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, String(value));
   return made;
+}
+
+// A widget's keys are its own: the notebook takes the focus away at any key that reaches it. Escape, where the widget
+// itself has no use for it, is the way back, to the cell in command mode.
+export function keepKeys(root: HTMLElement) {
+  root.addEventListener("keydown", (event) => {
+    const cell = event.key === "Escape" ? root.closest<HTMLElement>(".jp-Cell") : null;
+    if (event.key !== "Escape" || cell) event.stopPropagation();
+    cell?.focus({ preventScroll: true });
+  });
 }
 
 export function show(number: number): string {

@@ -2,7 +2,7 @@
 
 import type { RenderProps } from "@anywidget/types";
 
-import { element } from "./page";
+import { element, keepKeys } from "./page";
 
 const PATIENCE_MS = 15000;
 const STILL_MS = 1000;
@@ -41,6 +41,7 @@ function render({ model, el }: RenderProps<Traits>) {
   const status = element("div", { class: "rr-sheet-status", role: "status" });
   const bar = element("div", { class: "rr-sheet-bar" });
   const root = element("div", { class: "rr-sheet", "data-lm-suppress-shortcuts": "true" }, stage, bar, status);
+  keepKeys(root);
   stage.setAttribute("aria-label", `${title}. ${controls.map((c) => `${c.label}: ${c.keys.join(" and ")}`).join("; ")}`);
   el.append(root);
 
