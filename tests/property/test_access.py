@@ -57,6 +57,9 @@ def test_reading_is_allowed_exactly_by_an_open_session_and_a_current_grant(
         assert isinstance(decision, Allow)
         assert decision.grant.id in current
         assert now < decision.until <= min(decision.grant.ends_at, s.expires_at, p.ends_at or s.expires_at)
+        between = decide(standing, version, now + (decision.until - now) / 2)
+        assert isinstance(between, Allow)  # so that it need not be asked again before `until`
+        assert between.grant.created_at >= decision.grant.created_at
         after = decide(standing, version, decision.until)
         assert isinstance(after, Deny) or after.grant != decision.grant
     else:

@@ -58,8 +58,13 @@ class Instance:
     @property
     def object_name(self) -> str:
         """The object's name below its data key's folder: spread over 256 folders by the SOP Instance UID's hash."""
-        h = hashlib.sha256(self.instance.encode()).hexdigest()
-        return f"{h[:2]}/{h}"
+        return _object_name(self.instance)
+
+
+@lru_cache(maxsize=1024)  # a read asks for its own and for those of the next instances, which ask again
+def _object_name(instance: UID) -> str:
+    h = hashlib.sha256(instance.encode()).hexdigest()
+    return f"{h[:2]}/{h}"
 
 
 _OMITTED = ("thickness", "kernel", "sex", "age", "model")

@@ -2,7 +2,9 @@
 
 Pure: bytes in, values out. Every layout is in host byte order without padding of its own, as the header arranges it."""
 
+from collections.abc import Callable
 from enum import IntEnum, IntFlag
+from functools import partial
 from struct import Struct
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -80,14 +82,14 @@ class Layout(Generic[T]):
     """One C struct: a named tuple and how it lies in memory."""
 
     def __init__(self, kind: type[T], form: str) -> None:
-        self._kind = kind
+        self._made: Callable[[tuple[Any, ...]], T] = partial(tuple.__new__, kind)  # as its `_make`, at half the cost
         self._struct = Struct(form)
         self.size = self._struct.size
         self.pack = self._struct.pack
 
     def unpack(self, data: bytes, offset: int = 0) -> T:
         """Raises struct.error where `data` is too short."""
-        return self._kind(*self._struct.unpack_from(data, offset))
+        return self._made(self._struct.unpack_from(data, offset))
 
 
 class InHeader(NamedTuple):

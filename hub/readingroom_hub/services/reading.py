@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from readingroom_hub.errors import AuditUnavailable, Denied
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion, Instance
-from readingroom_hub.model.ids import UID, GrantId
+from readingroom_hub.model.ids import UID, GrantId, VersionDigest
 from readingroom_hub.policy.access import Allow, Deny, Standing, decide
 from readingroom_hub.ports.records import AuditTrail
 from readingroom_hub.services.refusals import Refusals
@@ -47,14 +47,27 @@ class _Intent:
     until: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class _Allowed:
+    """What was decided from `standing` at `since`. The same is decided until it ends, so nobody has to ask again:
+    neither standing nor time makes a current grant less so. A clock that was set back asks again."""
+
+    standing: Standing
+    since: datetime
+    allow: Allow
+
+    def holds(self, standing: Standing, now: datetime) -> bool:
+        """Whether `decide` would allow it now."""
+        return self.standing is standing and self.since <= now < self.allow.until
+
+
 @dataclass(slots=True)
 class OpenInstance:
     """One open of one instance. `served` is counted by who serves the bytes."""
 
     series: Series
     instance: Instance
-    standing: Standing
-    allow: Allow
+    allowed: _Allowed
     intent: str
     served: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -68,6 +81,7 @@ class Reading:
         self._audit = audit
         self._clock = clock
         self._intents: dict[tuple[str, str], _Intent] = {}
+        self._decided: dict[VersionDigest, _Allowed] = {}
         self._lock = threading.Lock()
         self.refusals = Refusals(standing.session, audit, clock)
 
@@ -75,12 +89,11 @@ class Reading:
         """Allow one open: after return a durable record covers it.
 
         Raises Denied after recording it; AuditUnavailable, and then not a byte may leave."""
-        standing = self.standing
-        allow = self._allowed(standing, series.version, f"{instance.study}/{instance.series}/{instance.instance}")
-        intent = self._intent(series, allow)
+        allowed = self._allowed(series.version, f"{instance.study}/{instance.series}/{instance.instance}")
+        intent = self._intent(series, allowed.allow)
         more = {"instance": instance.instance, "intent": intent}
-        self._audit.post(self._record(AuditEvent.INSTANCE_OPENED, _subject(series, allow) | more))
-        return OpenInstance(series, instance, standing, allow, intent)
+        self._audit.post(self._record(AuditEvent.INSTANCE_OPENED, _subject(series, allowed.allow) | more))
+        return OpenInstance(series, instance, allowed, intent)
 
     def open_index(self, version: DatasetVersion, table: str, size: int) -> None:
         """Allow a look at `table`, a file of `size` bytes that tells about single instances.
@@ -88,25 +101,23 @@ class Reading:
         After return a durable record covers it.
 
         Raises Denied, recorded; AuditUnavailable."""
-        allow = self._allowed(self.standing, version, table)
+        allow = self._allowed(version, table).allow
         subject = {"dataset": version.dataset, "version": version.digest, "grant": allow.grant.id, "path": table}
         self._durable((version.digest, table), allow, subject | {"bytes": size})
 
     def enter(self, version: DatasetVersion) -> None:
         """Allow a look into the version's folders, which releases names but no instance. Raises Denied, recorded."""
-        self._allowed(self.standing, version, "")
+        self._allowed(version, "")
 
     def check(self, opened: OpenInstance) -> None:
         """Allow one more read through an open instance. Raises Denied, AuditUnavailable."""
-        now = self._clock()
-        standing = self.standing
-        if opened.standing is standing and now < opened.allow.until:
+        if opened.allowed.holds(self.standing, self._clock()):
             return
         i = opened.instance
-        allow = self._allowed(standing, opened.series.version, f"{i.study}/{i.series}/{i.instance}")
-        if allow.grant.id != opened.allow.grant.id:
-            opened.intent = self._intent(opened.series, allow)
-        opened.standing, opened.allow = standing, allow
+        allowed = self._allowed(opened.series.version, f"{i.study}/{i.series}/{i.instance}")
+        if allowed.allow.grant.id != opened.allowed.allow.grant.id:
+            opened.intent = self._intent(opened.series, allowed.allow)
+        opened.allowed = allowed
 
     def close(self, opened: OpenInstance, cached: bool) -> None:
         """Record the end of one open. `cached`: the kernel may have served up to `size` bytes by itself.
@@ -120,15 +131,22 @@ class Reading:
             "size": i.size,
             "cached": cached,
         }
-        self.refusals.post_soon(self._record(AuditEvent.INSTANCE_CLOSED, _subject(opened.series, opened.allow) | more))
+        self.refusals.post_soon(
+            self._record(AuditEvent.INSTANCE_CLOSED, _subject(opened.series, opened.allowed.allow) | more)
+        )
 
-    def _allowed(self, standing: Standing, version: DatasetVersion, path: str) -> Allow:
-        decision = decide(standing, version.digest, self._clock())
+    def _allowed(self, version: DatasetVersion, path: str) -> _Allowed:
+        standing, now = self.standing, self._clock()
+        held = self._decided.get(version.digest)
+        if held is not None and held.holds(standing, now):
+            return held
+        decision = decide(standing, version.digest, now)
         if isinstance(decision, Deny):
             subject = {"dataset": version.dataset, "version": version.digest}
             self.refusals.deny(decision, f"{version.dataset}/{path}".rstrip("/"), subject)
             raise Denied(decision.sentence)
-        return decision
+        held = self._decided[version.digest] = _Allowed(standing, now, decision)
+        return held
 
     def _intent(self, series: Series, allow: Allow) -> str:
         """The id of an intent that is durable, younger than a minute and under this grant."""
