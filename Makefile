@@ -56,7 +56,10 @@ node_modules/.installed: package.json package-lock.json .venv/.installed
 install: PACKAGES ?= $(DEMO_PACKAGES)
 install: packages .venv/.installed .venv-idp/.installed ## Make .venv (everything) and .venv-idp (the demo's identity provider)
 
-.venv/.installed: requirements.lock images/build.lock pyproject.toml
+# The extension of JupyterLab is copied into .venv.
+EXTENSION := extensions/readingroom/viewers/lab.json extensions/readingroom/viewers/built/lab.js
+
+.venv/.installed: requirements.lock images/build.lock pyproject.toml $(EXTENSION)
 	@echo "Installing into .venv (about a minute)"
 	@$(PYTHON) -c 'import sys; sys.exit("Reading Room needs Python 3.11 or newer, found %d.%d" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv .venv

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from tests.support.dicom_series import ct, phantom, write_series
-from tests.support.viewer import Viewer, until_in_kernel, write_notebook
+from tests.support.viewer import Viewer, open_notebook, show_notebook, until_in_kernel, write_notebook
 
 from readingroom.planes import Stored
 from readingroom.viewers.overlay import Overlay, blended, labels_at
@@ -156,3 +156,45 @@ def test_a_whole_session_by_keyboard_alone(lab, screen):
     page.locator(".rr-view").first.wait_for(state="detached")
     assert "image/png" in (lab.folder / "keys.ipynb").read_text()
     assert page.evaluate("() => window.pointed") == []
+
+
+def test_a_notebook_opened_again_shows_what_was_seen_and_runs_again(lab, screen, tmp_path):
+    page, _guard = screen
+    open_notebook(
+        page,
+        lab,
+        "again.ipynb",
+        LOAD,
+        "view = series.view(index=5)\nview",
+        "series.view(index=7, static='none')",
+        "series.mpr()",
+    )
+    view = Viewer(page, SLICES)
+    view.root.scroll_into_view_if_needed()
+    view.arrive(5)
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    lab.end_kernels()
+
+    page.goto("about:blank")
+    show_notebook(page, lab, "again.ipynb")
+    said = f"CT Phantom: slice 6 of {SLICES}, W 2048 L 0"
+    still = page.get_by_role("img", name=said, exact=True)
+    still.wait_for()
+    box = still.evaluate("async img => { await img.decode(); return [img.naturalWidth, img.naturalHeight]; }")
+    assert min(box) > 100
+    page.get_by_text(f"CT Phantom: slice 8 of {SLICES}, W 2048 L 0", exact=True).wait_for()
+    assert page.get_by_text("Run the cell again").count() == 3
+    assert page.get_by_role("img", name="CT Phantom axial", exact=False).count() == 1
+    page.screenshot(path=tmp_path / "again.png")
+    assert page.locator(".rr-view").count() == 0
+    assert page.get_by_text("rror").count() == 0
+
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    view = Viewer(page, SLICES)
+    view.root.wait_for()
+    view.root.scroll_into_view_if_needed()
+    np.testing.assert_array_equal(view.wait(5), grey(5))
+    view.stage.focus()
+    page.keyboard.press("ArrowDown")
+    np.testing.assert_array_equal(view.wait(6), grey(6))
+    still.wait_for(state="detached")

@@ -3,6 +3,7 @@ import errno
 import gzip
 import io
 import json
+import sys
 import time
 import tracemalloc
 import zlib
@@ -284,6 +285,14 @@ def test_a_volume_can_be_shown(folder):
     shown = readingroom.view(volume)
     assert shown.describe() == "CT Phantom: slice 4 of 6, W 400 L 40"
     assert shown.about["edges"] == ("R", "L", "A", "P")
+
+
+def test_jupyterlab_has_the_extension_as_it_is_built():
+    # It is a copy: `make install` renews it.
+    installed = Path(sys.prefix) / "share/jupyter/labextensions/readingroom"
+    folder = Path(render.__file__).parent
+    assert (installed / "package.json").read_bytes() == (folder / "lab.json").read_bytes()
+    assert (installed / "static/lab.js").read_bytes() == (folder / "built/lab.js").read_bytes()
 
 
 def test_the_widgets_stay_small_and_name_no_address():
