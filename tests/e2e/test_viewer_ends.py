@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
-from tests.support.dicom_series import ct, phantom, write_series
+from tests.support.dicom_series import ct, described, phantom, write_series
+from tests.support.mount_world import mounted_world
 from tests.support.viewer import Viewer, in_kernel, open_notebook
+
+from readingroom.planes import Stored
+from readingroom.viewers.render import grey_levels
 
 pytestmark = pytest.mark.browser
 
@@ -75,3 +79,41 @@ def test_every_view_goes_blank_when_access_ends_while_nothing_is_read(lab, scree
     ended(first, "The kernel was restarted or has ended")
     page.keyboard.press("Home")
     assert first.canvas.evaluate(BLANK)
+    # Run again: live again.
+    page.wait_for_function(f"() => {kernel}.status === 'idle'")
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    again = Viewer(page, SLICES, page.locator(".rr-view").first)
+    again.arrive(3)
+    np.testing.assert_array_equal(again.pixels(), grey_levels(Stored(ARRAY[3]), (0.0, 2048.0)))
+
+
+@pytest.mark.fuse
+def test_a_revoked_grant_takes_the_picture_away_on_a_real_mount_and_a_new_one_brings_it_back(lab, screen, tmp_path):
+    page, _guard = screen
+    made = write_series(tmp_path / "made", "revoked", list(ct(ARRAY, WindowCenter=0, WindowWidth=2048)))
+    with mounted_world(tmp_path / "state") as room:
+        files = [(described(path), path.read_bytes()) for path in sorted(made.iterdir())]
+        published = room.publish_made(room.project("project"), "revoked", files)
+        grant = room.grant(published.version.project, published.version)
+        data = room.attach(room.session(published.version.project))
+        load = f"import os\nos.environ['READINGROOM_DATA'] = {str(data)!r}\nimport readingroom"
+        cell = "readingroom.dataset('revoked').series()[0].view(index=3)"
+        open_notebook(page, lab, "revoked.ipynb", load, cell)
+        view = Viewer(page, SLICES)
+        view.root.scroll_into_view_if_needed()
+        view.arrive(3)
+        assert room.subjects("instance-opened")
+
+        room.revoke(grant)
+        room.daemon.refresh()
+        # Nobody touches the view.
+        ended(view, "Access to revoked was withdrawn or has ended")
+        page.keyboard.press("Escape")
+        view.stage.focus()
+        page.keyboard.press("End")
+        ended(view, "Access to revoked was withdrawn or has ended")
+
+        room.grant(published.version.project, published.version)
+        room.daemon.refresh()
+        page.keyboard.press("Home")
+        np.testing.assert_array_equal(view.wait(0), grey_levels(Stored(ARRAY[0]), (0.0, 2048.0)))

@@ -19,58 +19,24 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from tests.support.fakes import MemoryAuditRepository
-from tests.support.mount_world import RESEARCHER, STEWARD, Published, World, read
+from tests.support.mount_world import RESEARCHER, STEWARD, Published, mounted_world, read
+from tests.support.mount_world import MountedWorld as Room
 
 from readingroom.data import dataset
 from readingroom.errors import AccessEnded, Damaged
 from readingroom.files import check_readable
 from readingroom_hub.errors import Denied, NotFound, StoreUnavailable
 from readingroom_hub.model.ids import SessionId
-from readingroom_hub.model.session import Session
-from readingroom_hub.mount import mounting
-from readingroom_hub.mount.daemon import MountDaemon
-from readingroom_hub.mount.library import Library
 from readingroom_hub.mount.limits import Limits
 from readingroom_hub.services.holds import HoldService
 
 pytestmark = pytest.mark.fuse
 
 
-class Room(World):
-    """A world with a running daemon in it."""
-
-    def __init__(self, state: Path) -> None:
-        super().__init__(state)
-        self.audit = MemoryAuditRepository()
-        c = self.catalogue
-        library = Library(c.versions, self.objects, self.custody, self.audit)
-        self.daemon = MountDaemon(
-            self.settings.paths.mounts, c.projects, c.grants, c.sessions, c.holds, library, self.audit
-        )
-        self.daemon.start()
-
-    def attach(self, session: Session) -> Path:
-        return self.daemon.attach(session.id) / "data"
-
-    def subjects(self, event: str) -> list[dict]:
-        return [r["subject"] for r in self.audit.records if r["event"] == event]
-
-    def reasons(self, event: str) -> list[str]:
-        return [r["reason"].partition(":")[0] for r in self.audit.records if r["event"] == event]
-
-
 @pytest.fixture
 def room(tmp_path: Path) -> Iterator[Room]:
-    made = Room(tmp_path / "state")
-    try:
+    with mounted_world(tmp_path / "state") as made:
         yield made
-    finally:
-        made.daemon.stop()
-        left = [point for point, _ in mounting.mount_points(tmp_path)]
-        for point in left:
-            mounting.unmount(point)
-        assert not left
 
 
 @pytest.fixture

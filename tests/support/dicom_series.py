@@ -10,7 +10,7 @@ import pydicom
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from readingroom_hub.deid.engine import Deidentified
-from readingroom_hub.model.dataset import manifest_of
+from readingroom_hub.model.dataset import Instance, manifest_of
 from readingroom_hub.model.ids import DatasetName, ProjectId
 from readingroom_hub.mount.texts import index_csv
 from readingroom_hub.services.intake_describe import describe
@@ -93,17 +93,18 @@ def write_series(root: Path, dataset: str, instances: Sequence[pydicom.Dataset],
     return folder
 
 
+def described(path: Path) -> Instance:
+    """A file as ingest describes it."""
+    h = pydicom.dcmread(path, stop_before_pixels=True)
+    uids = str(h.StudyInstanceUID), str(h.SeriesInstanceUID), str(h.SOPInstanceUID), str(h.SOPClassUID)
+    data, number = path.read_bytes(), int(h.InstanceNumber)
+    return describe(Deidentified(data, h, *uids, h.Modality, number, Counter(), {}, ("PatientID", "")))
+
+
 def write_index(root: Path, dataset: str) -> None:
     """Write index.csv as the mount generates it, from the headers that are there."""
     top = root / dataset
-    instances = []
-    for path in sorted(top.rglob("*.dcm")):
-        data = path.read_bytes()
-        h = pydicom.dcmread(path, stop_before_pixels=True)
-        uids = str(h.StudyInstanceUID), str(h.SeriesInstanceUID), str(h.SOPInstanceUID), str(h.SOPClassUID)
-        instances.append(
-            describe(Deidentified(data, h, *uids, h.Modality, int(h.InstanceNumber), Counter(), {}, ("PatientID", "")))
-        )
+    instances = [described(path) for path in sorted(top.rglob("*.dcm"))]
     manifest = manifest_of(ProjectId("demo"), DatasetName(dataset), "test profile", instances)
     (top / "index.csv").write_bytes(index_csv(manifest))
 

@@ -1,14 +1,17 @@
 """A small hub for tests of the mount: catalogue, object store and keys for real, below one folder."""
 
+import contextlib
 import hashlib
 import os
 import random
 import secrets
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from tests.support.fakes import MemoryAuditRepository
 
 from readingroom_hub import compose
 from readingroom_hub.adapters.keys_file import DevelopmentCustodyWarning
@@ -19,6 +22,9 @@ from readingroom_hub.model.grant import Grant
 from readingroom_hub.model.ids import UID, DatasetName, GrantId, KeyId, PersonId, ProjectId, SessionId, VersionDigest
 from readingroom_hub.model.project import Project
 from readingroom_hub.model.session import Session
+from readingroom_hub.mount import mounting
+from readingroom_hub.mount.daemon import MountDaemon
+from readingroom_hub.mount.library import Library
 
 STEWARD = PersonId("p-" + "1" * 64)
 RESEARCHER = PersonId("p-" + "2" * 64)
@@ -125,6 +131,43 @@ class World:
         session = Session(SessionId.new(), RESEARCHER, project, now, now + lasts)
         self.catalogue.sessions.open(session)
         return session
+
+
+class MountedWorld(World):
+    """A world with a running mount daemon in this process, on real FUSE mounts."""
+
+    def __init__(self, state: Path) -> None:
+        super().__init__(state)
+        self.audit = MemoryAuditRepository()
+        c = self.catalogue
+        library = Library(c.versions, self.objects, self.custody, self.audit)
+        self.daemon = MountDaemon(
+            self.settings.paths.mounts, c.projects, c.grants, c.sessions, c.holds, library, self.audit
+        )
+        self.daemon.start()
+
+    def attach(self, session: Session) -> Path:
+        return self.daemon.attach(session.id) / "data"
+
+    def subjects(self, event: str) -> list[dict]:
+        return [r["subject"] for r in self.audit.records if r["event"] == event]
+
+    def reasons(self, event: str) -> list[str]:
+        return [r["reason"].partition(":")[0] for r in self.audit.records if r["event"] == event]
+
+
+@contextlib.contextmanager
+def mounted_world(state: Path) -> Iterator[MountedWorld]:
+    """No mount is left below `state`."""
+    made = MountedWorld(state)
+    try:
+        yield made
+    finally:
+        made.daemon.stop()
+        left = [point for point, _ in mounting.mount_points(state)]
+        for point in left:
+            mounting.unmount(point)
+        assert not left
 
 
 def _now() -> datetime:
