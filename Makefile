@@ -57,7 +57,7 @@ install: PACKAGES ?= $(DEMO_PACKAGES)
 install: packages .venv/.installed .venv-idp/.installed ## Make .venv (everything) and .venv-idp (the demo's identity provider)
 
 # The extension of JupyterLab is copied into .venv.
-EXTENSION := extensions/readingroom/viewers/lab.json extensions/readingroom/viewers/built/lab.js
+EXTENSION := extensions/readingroom/viewers/lab.json $(addprefix extensions/readingroom/viewers/built/,lab.js volume.js)
 
 .venv/.installed: requirements.lock images/build.lock pyproject.toml $(EXTENSION)
 	@echo "Installing into .venv (about a minute)"

@@ -19,6 +19,7 @@ from readingroom.viewers.header_table import HeaderTable
 from readingroom.viewers.mpr import in_slabs
 from readingroom.viewers.oblique import oblique
 from readingroom.viewers.presented import presented
+from readingroom.viewers.rendering import VolumeView
 from readingroom.volume import Frames, Volume
 
 T = TypeVar("T")
@@ -158,6 +159,14 @@ class Series:
         `slab`, `how`: see mpr. `spacing`: mm between planes and pixels; the finest of the series where it is left out.
         Raises NotAVolume, BadInput."""
         return SeriesView(in_slabs(oblique(self.volume(), normal, spacing), slab, how), **traits)
+
+    def render(self, preset: str | None = None, **traits: Any) -> VolumeView:
+        """The series as a volume drawn whole, seen from any side: reads it whole.
+
+        `preset`: a transfer function, see `VolumeView.presets`. `traits`: azimuth, elevation, zoom, static. An edge of
+        more than 256 voxels is drawn by the averages of blocks. Raises NotAVolume, which says why the series forms no
+        volume; BadInput; AccessEnded, Damaged, NotFound."""
+        return VolumeView(self.volume(), **({"preset": preset} if preset else {}), **traits)
 
     def __repr__(self) -> str:
         return f"Series({self.modality} {self.description!r}, {_times(self.shape) or 'no images'}, ...{self.uid[-12:]})"

@@ -18,7 +18,8 @@ ARRAY = phantom(SLICES, rows=96, columns=80)
 def test_three_planes_are_linked_by_a_crosshair(lab, screen, tmp_path):
     page, _guard = screen
     write_series(lab.data, "planes", list(ct(ARRAY, WindowCenter=WINDOW[0], WindowWidth=WINDOW[1])))
-    open_notebook(page, lab, "mpr.ipynb", "import readingroom", "readingroom.dataset('planes').series()[0].mpr()")
+    opened = "import readingroom\nseries = readingroom.dataset('planes').series()[0]"
+    open_notebook(page, lab, "mpr.ipynb", opened, "series.mpr()", "series.render()")
     views = [Viewer(page, count, page.locator(".rr-view").nth(i)) for i, count in enumerate((SLICES, 96, 80))]
     row, column, index = 48, 40, SLICES // 2
     axial, coronal, sagittal = views
@@ -57,3 +58,8 @@ def test_three_planes_are_linked_by_a_crosshair(lab, screen, tmp_path):
     box = axial.canvas.bounding_box()
     assert abs(line["x"] + line["width"] / 2 - box["x"] - (column + 0.5) / 80 * box["width"]) <= 1
     page.screenshot(path=tmp_path / "mpr.png")
+
+    # Drawn whole it is only where the browser has WebGL; this one has none, and says what to do.
+    whole = page.locator(".rr-volume")
+    whole.locator(".rr-error", has_text="switch on hardware acceleration").wait_for(state="attached")
+    assert whole.locator("canvas").count() == 0

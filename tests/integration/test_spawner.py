@@ -24,6 +24,7 @@ import websocket
 from tests.support import spawn_hub
 from tests.support.fakes import MemoryAuditRepository
 
+from readingroom.viewers import scripts
 from readingroom_hub.compose import open_catalogue
 from readingroom_hub.crypto.vouch import SESSION_HEADER, VOUCH_HEADER, check_vouch
 from readingroom_hub.jhub.stored import door_key
@@ -314,6 +315,14 @@ print(c.getresponse().status)
 def test_browser_without_a_token_gets_no_page(server):
     answer = requests.get(server.running.url + server.path + "/api/contents", timeout=30)
     assert answer.status_code == 403
+
+
+def test_script_that_draws_volumes_lies_below_the_servers_own_address(server):
+    page = server.ask("GET", "/lab")
+    assert f'"fullLabextensionsUrl": "{server.path}/lab/extensions"' in page.text
+    script = server.ask("GET", f"/lab/extensions/{scripts.served('volume')}")
+    assert (script.status_code, script.headers["Content-Type"]) == (200, "application/javascript")
+    assert script.content == (Path(scripts.__file__).parent / "built" / "volume.js").read_bytes()
 
 
 def test_hub_that_was_killed_finds_the_server_again(hub, server):

@@ -21,6 +21,9 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]  # fmt: skip
+NO_WEBGL = ["--disable-3d-apis"]
+WEBGL = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+"""WebGL drawn by the processor: as slow as it gets."""
 _NO_NEWS = '{"fetchNews": "false", "checkForUpdates": false}'
 
 
@@ -123,10 +126,10 @@ class Guard:
 
 
 @contextlib.contextmanager
-def chromium_page() -> Iterator[tuple[Page, Guard]]:
-    """A page in a fresh profile of headless Chromium."""
+def chromium_page(*flags: str) -> Iterator[tuple[Page, Guard]]:
+    """A page in a fresh profile of headless Chromium; without WebGL, unless the WEBGL flags are given."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *(flags or NO_WEBGL)])
         guard = Guard()
         try:
             yield fresh_page(browser, guard), guard

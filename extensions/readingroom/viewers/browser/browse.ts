@@ -3,6 +3,7 @@
 import type { AnyModel, RenderProps } from "@anywidget/types";
 
 import { element, keepKeys } from "./page";
+import { makeWire, type Answer, type Failure } from "./wire";
 
 const WIDE = 148;
 const HIGH = 176;
@@ -16,7 +17,7 @@ const CACHE_BYTES = 32 * 1024 * 1024;
 const SETTLED_MS = 150;
 const STILL_MS = 2000;
 
-// ---- What came back: requests by number, a cache by bytes ----
+// ---- What is asked, and a cache by bytes of what came back ----
 
 type Id = number;
 // Number, title, whether it has pictures, what else is known, images.
@@ -59,66 +60,15 @@ interface ThumbMessage {
   shape: [rows: number, columns: number, samples?: number];
 }
 
-interface Failure {
-  k: "error";
-  n: string;
-  text: string;
-  ended: boolean;
-}
-
-type Message = RowsMessage | ThumbMessage | Failure | { k: "opened"; n: string } | { k: "still"; n: string };
-
-interface Answer<M> {
-  message: M;
-  buffers: DataView<ArrayBuffer>[];
-}
-
 // What is asked, and what answers it.
-interface Questions {
+type Questions = {
   rows: { asked: { from: number; answer: number }; told: RowsMessage };
   thumb: { asked: { id: Id }; told: ThumbMessage };
   open: { asked: { id: Id }; told: { k: "opened"; n: string } };
   still: { asked: object; told: { k: "still"; n: string } };
-}
+};
 
-interface Waiting {
-  // The kernel answers a question by its own kind only.
-  resolve(answer: Answer<never>): void;
-  reject(failure: Failure): void;
-}
-
-type Wire = ReturnType<typeof makeWire>;
-
-function makeWire(model: Model) {
-  const waiting = new Map<string, Waiting>();
-  // Every view of a model hears every answer: a view's own requests carry its own random number.
-  const own = Math.random().toString(36).slice(2);
-  let serial = 0;
-  let onError: (text: string) => void = () => {};
-  function hear(message: Message, buffers: DataView<ArrayBuffer>[]) {
-    if (message.k === "error" && message.ended) onError(message.text);
-    const request = waiting.get(message.n);
-    if (!request) return;
-    waiting.delete(message.n);
-    if (message.k === "error") request.reject(message);
-    else request.resolve({ message: message as never, buffers });
-  }
-  model.on("msg:custom", hear);
-  return {
-    ask<K extends keyof Questions>(k: K, asked: Questions[K]["asked"]): Promise<Answer<Questions[K]["told"]>> {
-      return new Promise((resolve, reject) => {
-        const n = `${own}-${serial++}`;
-        waiting.set(n, { resolve, reject });
-        model.send({ k, ...asked, n });
-      });
-    },
-    onEnded(call: (text: string) => void) { onError = call; },
-    close() {
-      model.off("msg:custom", hear);
-      waiting.clear();
-    },
-  };
-}
+type Wire = ReturnType<typeof makeWire<Questions>>;
 
 function makeCache() {
   const kept = new Map<Id, ImageData>();
@@ -414,7 +364,7 @@ function makeGrid(model: Model, page: Page, wire: Wire) {
     page.open.disabled = true;
     page.said.textContent = "";
     page.status.textContent = "";
-    page.error.textContent = `${text} Run the cell again once you have access.`;
+    page.error.textContent = text;
     page.error.hidden = false;
   }
   wire.onEnded(end);
@@ -526,7 +476,7 @@ function listen(page: Page, grid: Grid, model: Model, signal: AbortSignal) {
 
 function render({ model, el }: RenderProps<Traits>) {
   const page = makePage(model.get("about"));
-  const wire = makeWire(model);
+  const wire = makeWire<Questions>(model);
   const grid = makeGrid(model, page, wire);
   const showFacets = makeFacets(model, page);
   const over = new AbortController();

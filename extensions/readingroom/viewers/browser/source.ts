@@ -1,11 +1,11 @@
 // Where pixels come from: the kernel, over the widget's comm. Another source may use HTTP.
 
 import { ARRAYS, type Answer, type Frame, type FrameMessage, type Model } from "./traits";
+import { GONE } from "./wire";
 
 const UNANSWERED_MS = 30_000;
 // 60 Mbit/s.
 const SLOW_BYTES_PER_MS = 7_500;
-const GONE = "The kernel was restarted or has ended, so these pictures are gone: run the cell again.";
 
 // get(index) -> Promise<frame>; still() -> Promise, whether all may be read still; close(). They fail with {text, ended: no
 // access any more, lost: no answer}. onEnded(text): for what another view of the same pictures was told, too.
