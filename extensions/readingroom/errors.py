@@ -18,11 +18,12 @@ class AccessEnded(ReadingRoomError):
 
 
 class Damaged(ReadingRoomError):
-    """A file cannot be read or decoded, or its read could not be recorded (EIO)."""
+    """A file cannot be read or decoded, or its key cannot be had (EIO)."""
 
 
 class NotNow(ReadingRoomError):
-    """The mount refuses for a while (EMFILE, EDQUOT, EAGAIN): a limit of the session, or the hub does not answer."""
+    """The mount refuses for a while (EMFILE, EDQUOT, EAGAIN, ETIMEDOUT): a limit of the session, or the hub or the
+    object store does not answer."""
 
 
 class NotAVolume(ReadingRoomError):

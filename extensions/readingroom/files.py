@@ -18,6 +18,8 @@ DATASET_FORMAT = "readingroom-dataset/1"
 _LATER = {
     errno.EMFILE: "this session holds as many files open as it may. Close some, for example with `with`.",
     errno.EDQUOT: "this session has read as much within a minute as it may. Go on in a minute; or ask the operator.",
+    errno.ETIMEDOUT: "its store, the catalogue or the audit record does not answer. "
+    "Try again in a minute; see /data/README.txt.",
     errno.EAGAIN: "the catalogue or the audit record does not answer. Try again in some seconds; see /data/README.txt.",
 }
 
@@ -61,7 +63,7 @@ def explained(error: OSError, path: Path, dataset: str) -> ReadingRoomError:
     if error.errno in _LATER:
         return NotNow(f"{path.name} of {dataset} was not given out: {_LATER[error.errno]}")
     return Damaged(
-        f"{path.name} of {dataset} could not be read: damaged or the audit record is unavailable; "
+        f"{path.name} of {dataset} could not be read: it is damaged, or its key cannot be had; "
         "see /data/README.txt; tell your data steward."
     )
 

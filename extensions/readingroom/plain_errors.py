@@ -13,7 +13,9 @@ from readingroom.errors import ReadingRoomError
 from readingroom.files import explained
 
 DATA = Path("/data")
-_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EIO, errno.EAGAIN, errno.ENOTCONN, errno.EMFILE, errno.EDQUOT})
+_OPEN_BEFORE = frozenset({errno.EACCES, errno.EIO, errno.ETIMEDOUT})
+"""What a read of a file that was open before may end with."""
+_OURS = _OPEN_BEFORE | {errno.EPERM, errno.EAGAIN, errno.ENOTCONN, errno.EMFILE, errno.EDQUOT}
 _MORE = "%tb shows where in the code."
 
 
@@ -44,8 +46,7 @@ def sentence(error: BaseException, data: Path = DATA) -> str | None:
     if not isinstance(error, OSError) or error.errno not in _OURS:
         return None
     if error.filename is None:  # of a file that was open before
-        known = error.errno in {errno.EACCES, errno.EIO}
-        return str(explained(error, data, "a dataset that was open")) if known else None
+        return str(explained(error, data, "a dataset that was open")) if error.errno in _OPEN_BEFORE else None
     try:
         path = Path(error.filename).absolute()
         below = path.resolve().relative_to(data.resolve())

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -21,7 +22,7 @@ from readingroom_hub.deid.policy import TEXT_FREE, Policy
 from readingroom_hub.deid.table import Option
 from readingroom_hub.errors import AuditUnavailable, BadInput, NotFound, StoreUnavailable
 from readingroom_hub.model.ids import DatasetName, ProjectId
-from readingroom_hub.services import object_checks
+from readingroom_hub.services import ingest, object_checks
 from readingroom_hub.services.ingest import NothingTakenIn
 
 ROOT = Path(__file__).parents[2]
@@ -216,6 +217,44 @@ def test_a_full_disk_leaves_nothing(room, source):
         room.ingest(source)
     assert room.versions.all() == []
     assert room.left_overs() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_disk_that_is_really_full_leaves_nothing_and_the_same_ingest_ends_well_later(room, source):
+    objects = room.state / "objects"
+    objects.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20k,mode=0700", "tmpfs", str(objects)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let root mount a tmpfs")
+    try:
+        with pytest.raises(StoreUnavailable, match="No space left on device; free or repair the store"):
+            room.ingest(source)
+        assert room.versions.all() == []
+        assert room.left_overs() == []
+        assert "version-published" not in room.audit.events()
+        subprocess.run(["mount", "-o", "remount,size=32m", str(objects)], check=True)
+        done = room.ingest(source)
+        assert room.datasets.verify(done.version, room.person) == []
+        assert room.audit.events().count("version-published") == 1
+    finally:
+        subprocess.run(["umount", str(objects)], check=True)
+
+
+def test_with_the_clock_a_day_back_the_newest_version_is_still_the_last_one(room, source, monkeypatch):
+    first = room.ingest(source).version
+
+    class Yesterday(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return super().now(tz) - timedelta(days=1)
+
+    monkeypatch.setattr(ingest, "datetime", Yesterday)
+    (source / "new.dcm").write_bytes(as_file(ct_image(SOPInstanceUID="1.2.276.99.9")))
+    second = room.ingest(source).version
+    assert second.digest != first.digest
+    assert first.published_at < second.published_at
+    assert room.versions.find(DATASET).digest == second.digest
+    assert room.ingest(source, reuse=True).unchanged
 
 
 def test_a_process_that_dies_takes_one_file_with_it(room, source):

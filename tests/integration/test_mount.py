@@ -21,13 +21,20 @@ import pyarrow.parquet
 import pytest
 from tests.support.mount_world import RESEARCHER, STEWARD, Published, mounted_world, read
 from tests.support.mount_world import MountedWorld as Room
+from tests.support.seaweed import KEYS
+from tests.support.silent import SilentService
 
 from readingroom.data import dataset
-from readingroom.errors import AccessEnded, Damaged
-from readingroom.files import check_readable
+from readingroom.errors import AccessEnded, Damaged, NotNow
+from readingroom.files import check_readable, reading
+from readingroom_hub.adapters import aws
+from readingroom_hub.adapters.objects_s3 import S3ObjectStore
 from readingroom_hub.errors import Denied, NotFound, StoreUnavailable
 from readingroom_hub.model.ids import SessionId
+from readingroom_hub.mount.budget import Memory
+from readingroom_hub.mount.clock import SteadyClock
 from readingroom_hub.mount.limits import Limits
+from readingroom_hub.ports.objects import ObjectStore
 from readingroom_hub.services.holds import HoldService
 
 pytestmark = pytest.mark.fuse
@@ -232,6 +239,28 @@ def test_a_session_reads_only_so_much_in_a_minute_and_others_go_on(
     assert len(read(free / path)) == 70_000
     monkeypatch.setattr("readingroom_hub.mount.limits._MINUTE", 0.0)
     assert len(read(data / path)) == 70_000
+
+
+def test_plaintext_of_all_sessions_together_is_bounded_and_what_fell_out_is_read_again(room: Room) -> None:
+    """Sessions that open images and read a little of each hold no more than the bound, whoever came first."""
+    library = room.daemon._library
+    library.memory = Memory(all_bytes=16 << 20)
+    scans = room.publish(room.project("lung"), "scans", [[3 << 20] * 3 + [9 << 20]])
+    room.grant(scans.version.project, scans.version)
+    folders = [room.attach(room.session(scans.version.project)) / "scans" for _ in range(6)]
+    with contextlib.ExitStack() as held:
+        fds = {}
+        for folder in folders:
+            for path in scans.plain:
+                fds[folder, path] = fd = os.open(folder / path, os.O_RDONLY)
+                held.callback(os.close, fd)
+                assert os.pread(fd, 1000, 0) == scans.plain[path][:1000]
+                assert library.memory.total <= 16 << 20
+        assert library.memory.total > 8 << 20
+        for (_, path), fd in fds.items():
+            assert os.pread(fd, 1000, 2 << 20) == scans.plain[path][2 << 20 : (2 << 20) + 1000]
+            assert library.memory.total <= 16 << 20
+    soon(lambda: library.memory.total == 0)
 
 
 def test_a_folder_of_many_instances_is_listed_whole(room: Room) -> None:
@@ -563,6 +592,24 @@ def test_an_expired_grant_ends_on_time_and_is_recorded_once(room: Room, lung: Pu
     assert set(room.reasons("read-denied")) == {"grant-expired"}
 
 
+def test_an_access_that_ended_stays_ended_when_the_clock_is_set_back_a_day(room: Room, lung: Published) -> None:
+    back = [0]
+    room.daemon._clock = SteadyClock(lambda: time.time_ns() - back[0])
+    room.grant(lung.version.project, lung.version, timedelta(seconds=1))
+    other = room.publish(lung.version.project, "chest-ct", seed=3)
+    room.grant(lung.version.project, other.version, timedelta(seconds=3))
+    data = room.attach(room.session(lung.version.project))
+    wanted = data / "chest-ct" / next(p for p, d in other.plain.items() if d)
+    soon(lambda: os.listdir(data) == ["README.txt", "chest-ct"], 10)
+    back[0] = 86_400 * 10**9
+    room.daemon.refresh()
+    assert os.listdir(data) == ["README.txt", "chest-ct"]
+    read(wanted)
+    soon(lambda: refused(wanted, errno.EACCES), 10)  # three seconds last three seconds, not a day more
+    assert os.listdir(data) == ["README.txt"]
+    soon(lambda: len(room.subjects("grant-expired")) == 2)
+
+
 def test_an_expired_session_reads_nothing(room: Room, lung: Published) -> None:
     room.grant(lung.version.project, lung.version)
     session = room.session(lung.version.project, timedelta(seconds=0.6))
@@ -631,10 +678,71 @@ def test_a_store_that_is_gone_gives_errors_not_hangs(room: Room, lung: Published
     assert refused(path, errno.EIO)
 
 
+class Moving(ObjectStore):
+    """What is read, `now`."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.now = store
+
+    def put(self, name: str, data: bytes) -> None:
+        raise NotImplementedError
+
+    def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
+        return self.now.read(name, offset, size)
+
+    def size(self, name: str) -> int:
+        return self.now.size(name)
+
+    def names(self, prefix: str) -> Iterator[str]:
+        raise NotImplementedError
+
+    def remove(self, name: str) -> None:
+        raise NotImplementedError
+
+    def delete(self, prefix: str) -> None:
+        raise NotImplementedError
+
+
+def test_a_silent_store_ends_reads_with_a_sentence_and_a_record_and_they_go_on_with_it(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the kernel has stays readable; nobody waits behind others for a store that is known to be silent."""
+    monkeypatch.setattr(aws, "_READ_SECONDS", 0.2)
+    monkeypatch.setattr(aws, "_ATTEMPTS", 1)
+    monkeypatch.setattr("readingroom_hub.mount.library.RETRY_UNAVAILABLE", 60.0)
+    project = room.project("lung")
+    known, other = room.publish(project, "lung-ct", [[50_000] * 3]), room.publish(project, "chest-ct", seed=2)
+    store = room.daemon._library.objects = Moving(room.objects)
+    for version in (known.version, other.version):
+        room.grant(project, version)
+    data = room.attach(room.session(project))
+    seen, *unseen = (data / "lung-ct" / p for p in known.plain)
+    before = read(seen)
+    with SilentService() as service:
+        store.now = S3ObjectStore(service.endpoint, "bucket", "us-east-1", dict.fromkeys(KEYS, "k"))
+        for path in unseen:
+            with pytest.raises(NotNow, match=r"its store, .* does not answer"), reading(path, "lung-ct"):
+                read(path)
+        for _ in range(5):
+            with pytest.raises(TimeoutError):
+                os.listdir(data / "chest-ct")
+        assert read(seen) == before
+        assert 3 <= service.attempts() <= 6  # the kernel asks twice for a page; a manifest has two possible names
+        told = read(data / "README.txt").decode()
+        for name in ("lung-ct", "chest-ct"):
+            assert f"Images of {name} cannot be read now, since their store does not answer." in told
+        assert service.endpoint.rpartition(":")[2] not in told
+    failed = [r for r in room.audit.records if r["event"] == "read-denied"]
+    assert [(r["outcome"], r["subject"]["path"]) for r in failed] == [("failure", "lung-ct"), ("failure", "chest-ct")]
+    assert {r["reason"].partition(":")[0] for r in failed} == {"store-unavailable"}
+    store.now = room.objects
+    assert [read(p) for p in unseen] == list(known.plain.values())[1:]
+
+
 def test_without_the_catalogue_reading_stops_and_goes_on_with_it(
     room: Room, lung: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A revocation could be in it. An open says EAGAIN; a read says EIO, which nobody takes for the end of the file."""
+    """A revocation could be in it. An open says EAGAIN; a read ETIMEDOUT, which nobody takes for the file's end."""
     monkeypatch.setattr("readingroom_hub.mount.session.CATALOGUE_TRUST", 0.3)
     room.grant(lung.version.project, lung.version)
     data = room.attach(room.session(lung.version.project))
@@ -647,7 +755,7 @@ def test_without_the_catalogue_reading_stops_and_goes_on_with_it(
             soon(lambda: refused(path, errno.EAGAIN))
             with pytest.raises(OSError) as caught:
                 os.pread(fd, 10, 0)
-            assert caught.value.errno == errno.EIO
+            assert caught.value.errno == errno.ETIMEDOUT
             assert b"The catalogue does not answer" in read(data / "README.txt")
         soon(lambda: not refused(path, errno.EAGAIN))
         assert len(os.pread(fd, 10, 0)) == 10

@@ -1,9 +1,12 @@
-"""Steps of the wall clock are told, each once; nothing else is."""
+"""Steps of the wall clock are told, each once; nothing else is. What ended by it does not begin anew."""
+
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from readingroom_hub.ledger.clock import LIMIT_MS, Clocks, StepWatch
+from readingroom_hub.mount.clock import SteadyClock
 
 MS = 1_000_000
 START = Clocks(1_800_000_000_000 * MS, 12_345 * MS)
@@ -37,3 +40,18 @@ def test_many_steps_below_the_limit_are_told_together(size, sign):
     assert seen
     assert all(LIMIT_MS <= t * sign < LIMIT_MS + size for t in seen)
     assert abs(sum(seen)) > 2 * LIMIT_MS
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**12), st.integers(-(10**14), 10**14)), max_size=20))
+def test_the_steady_clock_never_runs_slower_than_time_and_takes_steps_forward(steps):
+    """Each step: how much time passes, and by how much the machine's clock is set then. Nanoseconds."""
+    boot, wall = 0, 10**18
+    clock = SteadyClock(lambda: wall, lambda: boot)
+    before = clock()
+    for passes, is_set in steps:
+        boot, wall = boot + passes, wall + passes + is_set
+        now = clock()
+        assert now >= before
+        assert now - before >= timedelta(microseconds=passes // 1000 - 2)  # of rounding
+        assert now >= datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=wall // 1000 - 2)
+        before = now

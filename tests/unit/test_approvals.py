@@ -5,7 +5,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.fakes import MemoryAuditRepository
 from tests.support.mount_world import World
@@ -209,6 +209,7 @@ def test_asking_needs_a_reason_and_an_id_that_is_there():
 STEPS = st.lists(st.tuples(st.sampled_from(["give", "give", "decline", "wait"]), st.integers(0, 3)), max_size=8)
 
 
+@settings(max_examples=40)
 @given(STEPS)
 def test_it_is_approved_exactly_when_two_others_said_so_in_time_and_nobody_declined(steps):
     approvals, _, clock, people = book()

@@ -16,8 +16,6 @@ WHOLE = 8 << 20
 WINDOW = 1 << 20
 _WINDOWS = 8
 AHEAD = 2
-SESSION_BYTES = 64 << 20
-"""Plaintext that a session may keep in the daemon. What falls out is read again when asked for."""
 
 
 class SmallContent:
@@ -64,6 +62,8 @@ class SmallContent:
     def drop(self) -> None:
         """Forget the plaintext."""
         self._data = None
+
+    shed = drop
 
 
 class LargeContent:
@@ -127,29 +127,16 @@ class LargeContent:
             self._windows.clear()
             self._reader = None
 
+    def shed(self) -> None:
+        """Forget the plaintext, unless a read is under way, which may wait for the store."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._windows.clear()
+            finally:
+                self._lock.release()
+
 
 Content = SmallContent | LargeContent
-
-
-class Budget:
-    """Keeps the plaintext of one session's open instances within SESSION_BYTES: the least recently read goes first."""
-
-    def __init__(self) -> None:
-        self._held: OrderedDict[Content, int] = OrderedDict()
-        self._total = 0
-        self._lock = threading.Lock()
-
-    def note(self, content: Content) -> None:
-        """Call after each read of `content`, and after its `drop`."""
-        with self._lock:
-            held = content.held
-            self._total += held - self._held.pop(content, 0)
-            if held:
-                self._held[content] = held
-            while self._total > SESSION_BYTES and len(self._held) > 1:
-                oldest, size = self._held.popitem(last=False)
-                self._total -= size
-                oldest.drop()
 
 
 def content_of(shelf: Shelf, place: int, file: File, store: ReadAhead) -> Content:

@@ -4,7 +4,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from time import monotonic
 
@@ -23,6 +23,7 @@ from readingroom_hub.model.ids import GrantId, PersonId, ProjectId, SessionId
 from readingroom_hub.model.project import Project
 from readingroom_hub.model.session import Session
 from readingroom_hub.mount import mounting
+from readingroom_hub.mount.clock import SteadyClock
 from readingroom_hub.mount.homes import Homes
 from readingroom_hub.mount.library import Library
 from readingroom_hub.mount.limits import Limits
@@ -40,10 +41,6 @@ _LIMITS = Limits()
 _log = logging.getLogger(__name__)
 
 
-def _utc() -> datetime:
-    return datetime.now(UTC)
-
-
 class MountDaemon(Mounts):
     """Keeps the mounts in step with the catalogue. Thread-safe."""
 
@@ -56,7 +53,7 @@ class MountDaemon(Mounts):
         holds: Holds,
         library: Library,
         audit: AuditTrail,
-        clock: Callable[[], datetime] = _utc,
+        clock: Callable[[], datetime] | None = None,
         limits: Limits = _LIMITS,
         homes: Homes | None = None,
     ) -> None:
@@ -68,7 +65,7 @@ class MountDaemon(Mounts):
         self._holds = holds
         self._library = library
         self._audit = audit
-        self._clock = clock
+        self._clock = clock or SteadyClock()
         self._limits = limits
         self._homes = homes
         self._attached: dict[SessionId, AttachedSession] = {}

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from readingroom_hub.errors import AuditUnavailable, IntegrityError, KeyUnavailable, NotFound
+from readingroom_hub.errors import AuditUnavailable, IntegrityError, KeyUnavailable, NotFound, StoreUnavailable
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion
 from readingroom_hub.model.ids import VersionDigest
+from readingroom_hub.mount.budget import Memory
 from readingroom_hub.mount.tree import Tree
 from readingroom_hub.ports.catalogue import Versions
 from readingroom_hub.ports.custody import KeyCustody
@@ -21,8 +22,8 @@ from readingroom_hub.services import manifests
 RETRY_DAMAGED = 30.0
 """Seconds after which a version whose manifest was damaged is tried again: it may have been restored."""
 RETRY_UNAVAILABLE = 2.0
-"""Seconds after which key custody that did not answer is asked again. Until then nobody waits for it: a mount has few
-threads, and what is readable must stay so."""
+"""Seconds after which key custody or a store that did not answer is asked for a version again. Until then nobody waits
+for it: a mount has few threads, and what is readable must stay so."""
 
 
 class DataKey:
@@ -60,11 +61,12 @@ class Library:
     def __init__(self, versions: Versions, objects: ObjectStore, custody: KeyCustody, audit: AuditTrail) -> None:
         self._versions = versions
         self.objects = objects
+        self.memory = Memory()
         self._custody = custody
         self._audit = audit
         self._known: dict[VersionDigest, DatasetVersion] = {}
         self._shelves: dict[VersionDigest, Shelf] = {}
-        self._failed: dict[VersionDigest, tuple[float, IntegrityError | KeyUnavailable]] = {}
+        self._failed: dict[VersionDigest, tuple[float, IntegrityError | KeyUnavailable | StoreUnavailable]] = {}
         self._locks: dict[VersionDigest, threading.Lock] = {}
         self._lock = threading.Lock()
         self._needed: frozenset[VersionDigest] = frozenset()
@@ -104,7 +106,7 @@ class Library:
             raise error
         try:
             return self._load(version)
-        except (IntegrityError, KeyUnavailable) as error:
+        except (IntegrityError, KeyUnavailable, StoreUnavailable) as error:
             wait = RETRY_DAMAGED if isinstance(error, IntegrityError) else RETRY_UNAVAILABLE
             self._failed[version.digest] = time.monotonic() + wait, error
             raise

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from readingroom_hub.errors import AuditUnavailable, BadInput, IntegrityError, ReadingRoomError
+from readingroom_hub.errors import AuditUnavailable, BadInput, IntegrityError, ReadingRoomError, StoreUnavailable
 from readingroom_hub.model.dataset import DatasetVersion
 from readingroom_hub.model.ids import DatasetName
 from readingroom_hub.mount import messages as m
@@ -84,6 +84,9 @@ class Names:
             raise
         except AuditUnavailable as error:
             self._reading.unavailable(version.label, error)
+            raise
+        except StoreUnavailable as error:
+            self._reading.store_failed(version, error)
             raise
         except ReadingRoomError as error:
             self._reading.refusals.note(f"{version.label} cannot be opened: {error}. Tell the operator.")

@@ -35,8 +35,9 @@ def text_of(standing: Standing, refusals: Refusals, now: datetime) -> bytes:
         "",
         "Every open of an image is on the audit record. These folders are read only.",
         "Errors: EACCES (Permission denied) = no access, see above; EIO (Input/output error) = the stored image is",
-        "damaged, or its store or key custody does not answer; EAGAIN (Resource temporarily unavailable) = the audit",
-        "record repository or the catalogue does not answer: nothing is read without a record. Try again in a minute.",
+        "damaged, or key custody does not answer; ETIMEDOUT (Connection timed out) = the object store does not answer;",
+        "EAGAIN (Resource temporarily unavailable) = the audit record repository or the catalogue does not answer, and",
+        "nothing is read without a record (ETIMEDOUT where the image was open before). Try again in a minute.",
         "When access is withdrawn, memory-mapped images of that dataset end the kernel that uses them (SIGBUS).",
     ]
     return ("\n".join(lines) + "\n").encode()

@@ -12,7 +12,8 @@ from itertools import count
 from readingroom_hub.errors import AuditUnavailable, Denied, IntegrityError, ReadingRoomError, StoreUnavailable
 from readingroom_hub.mount import protocol as p
 from readingroom_hub.mount.ahead import ReadAhead
-from readingroom_hub.mount.content import Budget, Content, content_of
+from readingroom_hub.mount.budget import Budget
+from readingroom_hub.mount.content import Content, content_of
 from readingroom_hub.mount.kernel import Payload
 from readingroom_hub.mount.library import Library, Shelf
 from readingroom_hub.mount.limits import Allowance, Limits, OverLimit
@@ -54,6 +55,8 @@ def _errno_of(error: ReadingRoomError | OSError) -> int:
         return error.errno or errno.EACCES  # a PermissionError without a number: a key that was dropped meanwhile
     if isinstance(error, Denied):
         return errno.EACCES
+    if isinstance(error, StoreUnavailable):
+        return errno.ETIMEDOUT
     return errno.EAGAIN if isinstance(error, AuditUnavailable) else errno.EIO
 
 
@@ -69,7 +72,7 @@ class Operations:
         self.names = Names(reading, library, clock)
         self._handles: dict[int, _Handle] = {}
         self._numbers = count(1)
-        self._budget = Budget()
+        self._budget = Budget(library.memory)
         self._ahead = ReadAhead(library.objects)
         self._opened: dict[int, set[int]] = {}
         self._lock = threading.Lock()
@@ -108,7 +111,7 @@ class Operations:
         except (ReadingRoomError, OSError) as error:
             number = _errno_of(error)
             if number == errno.EAGAIN and header.opcode == p.Opcode.READ:
-                number = errno.EIO  # to a read EAGAIN means "no more for now", and some programs go on with less
+                number = errno.ETIMEDOUT  # EAGAIN would mean "no more for now", and some programs go on with less
             raise OSError(number, str(error)) from error
 
     def forgotten(self, volume: int) -> set[int]:
@@ -124,6 +127,7 @@ class Operations:
         """Record the end of every open that is left: the mount goes away."""
         for number in list(self._handles):
             self._end(number)
+        self._budget.end()
 
     @property
     def open_files(self) -> int:
@@ -192,7 +196,7 @@ class Operations:
             self.reading.damaged(version, opened.instance.instance, str(error))
             raise
         except StoreUnavailable as error:
-            self.reading.refusals.note(f"An image of {version.dataset} could not be read: {error}")
+            self.reading.store_failed(version, error)
             raise
         self._budget.note(content)
         self.reading.check(opened)  # again: a revocation may have come while the store answered

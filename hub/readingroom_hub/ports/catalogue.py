@@ -4,7 +4,7 @@ Every mutator is called by a service that has the matching audit record durable 
 the database cannot be read or written."""
 
 from abc import ABC, abstractmethod
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from readingroom_hub.model.alert import Hold
 from readingroom_hub.model.dataset import DatasetVersion, WrappedKey
@@ -72,6 +72,11 @@ class Versions(ABC):
     @abstractmethod
     def all(self, project: ProjectId | None = None, dataset: DatasetName | None = None) -> list[DatasetVersion]:
         """Newest first."""
+
+    def next_moment(self, dataset: DatasetName, now: datetime) -> datetime:
+        """When a version that is published now counts as published: after the dataset's others, though the clock was
+        set back meanwhile, so that the newest is the last one."""
+        return max([now, *(v.published_at + timedelta(microseconds=1) for v in self.all(dataset=dataset)[:1])])
 
     @abstractmethod
     def key(self, id: KeyId) -> WrappedKey:

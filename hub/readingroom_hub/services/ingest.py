@@ -235,7 +235,8 @@ class IngestService:
             return self._versions.get(manifest.digest())
         part = manifests.part_of(manifest.digest()) if batch.base else MANIFEST_PART
         self._objects.put(f"{job.key_id}/{part}", seal(job.key, job.key_id, part, manifest.to_bytes()))
-        version = _version(manifest, job.key_id, _card(job.policy, batch))
+        moment = self._versions.next_moment(manifest.dataset, datetime.now(UTC))
+        version = _version(manifest, job.key_id, _card(job.policy, batch), moment)
         subject = {
             "dataset": dataset,
             "version": version.digest,
@@ -250,7 +251,7 @@ class IngestService:
         return version
 
 
-def _version(manifest: Manifest, key_id: KeyId, card: str) -> DatasetVersion:
+def _version(manifest: Manifest, key_id: KeyId, card: str, published_at: datetime) -> DatasetVersion:
     return DatasetVersion(
         digest=manifest.digest(),
         project=manifest.project,
@@ -260,7 +261,7 @@ def _version(manifest: Manifest, key_id: KeyId, card: str) -> DatasetVersion:
         series=len({i.series for i in manifest.instances}),
         studies=len({i.study for i in manifest.instances}),
         size=sum(i.size for i in manifest.instances),
-        published_at=datetime.now(UTC),
+        published_at=published_at,
         card=card,
     )
 

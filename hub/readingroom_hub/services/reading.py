@@ -3,12 +3,13 @@
 The first open in a series appends a durable `read-intent` for the whole series; what follows is posted without waiting.
 A crash can only leave more on the record than was read, never less (45 CFR 164.312(b))."""
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from readingroom_hub.errors import AuditUnavailable, Denied
+from readingroom_hub.errors import AuditUnavailable, Denied, StoreUnavailable
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion, Instance
 from readingroom_hub.model.ids import UID, GrantId, VersionDigest
@@ -16,6 +17,7 @@ from readingroom_hub.policy.access import Allow, Deny, Standing, decide
 from readingroom_hub.ports.records import AuditTrail
 from readingroom_hub.services.refusals import Refusals
 
+_log = logging.getLogger(__name__)
 INTENT_LIFETIME = timedelta(seconds=60)
 
 
@@ -182,6 +184,21 @@ class Reading:
             "damaged",
             f"{version.dataset}/{path} is damaged and was not given out. Tell a data steward. ({why})",
             f"{version.dataset}/{path}",
+            {"dataset": version.dataset, "version": version.digest},
+        )
+
+    def store_failed(self, version: DatasetVersion, error: StoreUnavailable) -> None:
+        """Record that bytes of a version could not be had: at first sight, then counted once a minute.
+
+        Where the store is, and what it said, is for the operator: it goes to the daemon's log."""
+        _log.warning("session %s reads nothing of %s: %s", self.standing.session.id, version.label, error)
+        self.refusals.report(
+            AuditEvent.READ_DENIED,
+            Outcome.FAILURE,
+            "store-unavailable",
+            f"Images of {version.dataset} cannot be read now, since their store does not answer. "
+            "Try again in a minute; tell the operator if it stays so.",
+            version.dataset,
             {"dataset": version.dataset, "version": version.digest},
         )
 

@@ -176,7 +176,7 @@ class ReceiveService:
             series=len({i.series for i in manifest.instances}),
             studies=len({i.study for i in manifest.instances}),
             size=sum(i.size for i in manifest.instances),
-            published_at=datetime.now(UTC),
+            published_at=self._versions.next_moment(dataset, datetime.now(UTC)),
             card=_card(open_whole(key.secret, key.id, CARD_PART, card), manifest, head),
         )
 

@@ -85,7 +85,8 @@ def test_an_unknown_dataset_names_those_there_are(root):
     ("number", "kind", "says"),
     [
         (errno.EACCES, AccessEnded, "Access to chest was withdrawn or has ended; see /data/README.txt; ask your data"),
-        (errno.EIO, Damaged, "damaged or the audit record is unavailable; see /data/README.txt"),
+        (errno.EIO, Damaged, "damaged, or its key cannot be had; see /data/README.txt"),
+        (errno.ETIMEDOUT, NotNow, r"its store, the catalogue or the audit record does not answer. Try again in a"),
         (errno.ENOENT, NotFound, "is not there"),
         (errno.ENOTCONN, Damaged, "mounted again"),
         (errno.EMFILE, NotNow, r"x\.dcm of chest was not given out: this session holds as many files open as it may"),
