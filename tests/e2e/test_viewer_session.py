@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from tests.support.dicom_series import ct, phantom, write_series
-from tests.support.viewer import Viewer, open_notebook, show_notebook, until_in_kernel, write_notebook
+from tests.support.lab import fresh_page
+from tests.support.viewer import Viewer, in_kernel, open_notebook, show_notebook, until_in_kernel, write_notebook
 
 from readingroom.planes import Stored
 from readingroom.viewers.overlay import Overlay, blended, labels_at
@@ -21,6 +22,14 @@ LOAD = """import numpy as np, readingroom
 series = readingroom.dataset('session').series()[0]
 mask = np.zeros((12, 96, 80), bool)
 mask[9, 30:50, 20:40] = True"""
+LISTEN = """import time
+view, asked, moved = series.view(index=5), [], 0.0
+def follow(change):
+    global moved
+    asked.append(change.new)
+    moved = time.monotonic()
+view.observe(follow, 'index')
+view"""
 COUNT_POINTERS = """window.pointed = [];
 for (const kind of ["pointerdown", "pointermove", "mousedown", "mousemove", "wheel", "touchstart"]) {
   addEventListener(kind, (event) => window.pointed.push(event.type), true);
@@ -198,3 +207,54 @@ def test_a_notebook_opened_again_shows_what_was_seen_and_runs_again(lab, screen,
     page.keyboard.press("ArrowDown")
     np.testing.assert_array_equal(view.wait(6), grey(6))
     still.wait_for(state="detached")
+
+
+def test_two_browsers_on_one_notebook_show_the_same_and_one_goes_on_alone(lab, screen):
+    first, guard = screen
+    open_notebook(first, lab, "two.ipynb", LOAD, LISTEN)
+    here = Viewer(first, SLICES)
+    here.root.scroll_into_view_if_needed()
+    here.arrive(5)
+    first.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    with fresh_page(first.context.browser, guard) as second:
+        show_notebook(second, lab, "two.ipynb")
+        there = Viewer(second, SLICES)
+        there.root.scroll_into_view_if_needed()
+        np.testing.assert_array_equal(there.wait(5), grey(5))
+
+        # Each follows the other: slice and window.
+        here.stage.focus()
+        first.keyboard.press("ArrowDown")
+        np.testing.assert_array_equal(there.wait(6), grey(6))
+        there.stage.focus()
+        second.keyboard.press("4")
+        second.keyboard.press("End")
+        here.arrive(SLICES - 1)
+        here.says("W 400 L 40")
+        np.testing.assert_array_equal(here.pixels(), grey(SLICES - 1, (40, 400)))
+
+        # A flood in one is no flood in the other, and nothing goes round between them: both end at the last wish.
+        until_in_kernel(first, f"asked == [6, {SLICES - 1}]")
+        here.stage.focus()
+        for _ in range(20):
+            for key in ("Home", "End"):
+                first.keyboard.press(key)
+        first.keyboard.press("PageUp")
+        for one in (here, there):
+            one.arrive(1)
+            np.testing.assert_array_equal(one.pixels(), grey(1, (40, 400)))
+        until_in_kernel(first, "view.index == 1 and asked[-1] == 1")
+        in_kernel(first, "assert len(asked) <= 2 + 41, len(asked); settled = len(asked)")
+        # Both at once, in turns: it comes to rest, in one state, whoever was last.
+        for number in range(5):
+            for page in (first, second):
+                page.keyboard.press("ArrowDown" if number % 2 == 0 else "ArrowUp")
+        until_in_kernel(first, "time.monotonic() - moved > 0.5")
+        in_kernel(first, "assert len(asked) - settled <= 10, asked[settled:]")
+        first.keyboard.press("Home")
+        for one in (here, there):
+            np.testing.assert_array_equal(one.wait(0), grey(0, (40, 400)))
+    # The one is gone: the other goes on.
+    first.keyboard.press("ArrowDown")
+    np.testing.assert_array_equal(here.wait(1), grey(1, (40, 400)))
+    until_in_kernel(first, "view.index == 1")
