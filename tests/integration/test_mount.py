@@ -593,19 +593,27 @@ def test_an_expired_grant_ends_on_time_and_is_recorded_once(room: Room, lung: Pu
 
 
 def test_an_access_that_ended_stays_ended_when_the_clock_is_set_back_a_day(room: Room, lung: Published) -> None:
-    back = [0]
-    room.daemon._clock = SteadyClock(lambda: time.time_ns() - back[0])
-    room.grant(lung.version.project, lung.version, timedelta(seconds=1))
+    hour = 3_600 * 10**9
+    later, back = [0], [0]
+    room.daemon._clock = SteadyClock(
+        lambda: time.time_ns() + later[0] - back[0], lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME) + later[0]
+    )
+    room.grant(lung.version.project, lung.version, timedelta(hours=1))
     other = room.publish(lung.version.project, "chest-ct", seed=3)
-    room.grant(lung.version.project, other.version, timedelta(seconds=3))
-    data = room.attach(room.session(lung.version.project))
-    wanted = data / "chest-ct" / next(p for p, d in other.plain.items() if d)
-    soon(lambda: os.listdir(data) == ["README.txt", "chest-ct"], 10)
-    back[0] = 86_400 * 10**9
+    room.grant(lung.version.project, other.version, timedelta(hours=3))
+    data = room.attach(room.session(lung.version.project, timedelta(hours=10)))
+    assert os.listdir(data) == ["README.txt", "chest-ct", "lung-ct"]
+    later[0] = 2 * hour
     room.daemon.refresh()
     assert os.listdir(data) == ["README.txt", "chest-ct"]
+    back[0] = 24 * hour
+    room.daemon.refresh()
+    assert os.listdir(data) == ["README.txt", "chest-ct"]
+    wanted = data / "chest-ct" / next(p for p, d in other.plain.items() if d)
     read(wanted)
-    soon(lambda: refused(wanted, errno.EACCES), 10)  # three seconds last three seconds, not a day more
+    later[0] = 4 * hour  # three hours last three hours, not a day more
+    room.daemon.refresh()
+    assert refused(wanted, errno.EACCES)
     assert os.listdir(data) == ["README.txt"]
     soon(lambda: len(room.subjects("grant-expired")) == 2)
 
