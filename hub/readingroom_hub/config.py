@@ -153,7 +153,7 @@ class Settings:
     role_group_prefix: str = "rr-role-"
     session_hours: int = 12
     approvals: str = "portal"
-    """Where two people approve what destroys for ever: each by themselves in the portal; or `command-line`, where
+    """Where two people approve what cannot be undone: each by themselves in the portal; or `command-line`, where
     whoever does it names them, for an institution without two data stewards who sign in."""
     audit_timeout_ms: int = 2000
     audit_log_url: str = ""

@@ -15,7 +15,7 @@ from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion, WrappedKey
 from readingroom_hub.model.ids import DatasetName, KeyId, ProjectId, SessionId, VersionDigest
 from readingroom_hub.policy.alerts import alert_id
-from readingroom_hub.policy.approval import taken
+from readingroom_hub.policy.approval import described
 
 pytestmark = pytest.mark.browser
 
@@ -225,18 +225,18 @@ def test_two_stewards_approve_by_keyboard_what_destroys_for_ever(chromium, room)
     """Each signed in; the first in the light, the second in the dark."""
     audit = compose.audit(room.settings, "test")
     approvals, by = compose.approvals(audit), audit.identify("local", "uid:0", "root")
-    takes = [taken(v) for v in compose.open_catalogue(room.settings).versions.all()]
-    asked = approvals.ask(Act.DESTROY_KEY, "kek-1", takes, "The ethics approval was withdrawn", by)
+    concerns = [described(v) for v in compose.open_catalogue(room.settings).versions.all()]
+    asked = approvals.ask(Act.DESTROY_KEY, "kek-1", concerns, "The ethics approval was withdrawn", by)
     with pytest.raises(Denied, match="0 of 2"):
-        approvals.approved(Act.DESTROY_KEY, "kek-1", takes, by)
+        approvals.approved(Act.DESTROY_KEY, "kek-1", concerns, by)
     for name, scheme in (("sam", "light"), ("sonja", "dark")):
         page, complaints = sign_in(chromium, room, name, scheme)
         page.goto(room.url + "/services/portal/approvals")
         looks_right(page, complaints, room, f"approvals-{scheme}")
         accessible(page)
-        page.get_by_role("link", name="Read what is lost: Destroy the key kek-1").press("Enter")
+        page.get_by_role("link", name="Read what it means: Destroy the key kek-1").press("Enter")
         page.get_by_role("heading", name="Destroy the key kek-1").wait_for()
-        assert [t for t in takes if page.get_by_text(t).count() != 1] == []
+        assert [t for t in concerns if page.get_by_text(t).count() != 1] == []
         looks_right(page, complaints, room, f"approval-{scheme}")
         accessible(page)
         page.set_viewport_size({"width": 390, "height": 800})
@@ -244,7 +244,7 @@ def test_two_stewards_approve_by_keyboard_what_destroys_for_ever(chromium, room)
         page.get_by_role("button", name="I have read it and approve it").press("Enter")
         page.get_by_text("Approved, and on the record.").wait_for()
         page.context.close()
-    found = approvals.approved(Act.DESTROY_KEY, "kek-1", takes, by)
+    found = approvals.approved(Act.DESTROY_KEY, "kek-1", concerns, by)
     people = {p.person: p.name for p in audit.people("")}
     assert [people[p] for p in found.given_by] == ["Sam Steward", "Sonja Steward"]
     assert found.id == asked.id

@@ -453,6 +453,7 @@ def test_killed_at_any_moment_run_again(here, there, package, moment):
 
 def run(site, monkeypatch, *argv):
     monkeypatch.setenv("READINGROOM_STATE", str(site.world.settings.state))
+    monkeypatch.setenv("READINGROOM_APPROVALS", "command-line")
     monkeypatch.setattr(compose, "audit", lambda settings, process: site.audit)
     done = CliRunner().invoke(app, [str(a) for a in argv])
     return done.exit_code, re.sub(r"\s+", " ", done.output)

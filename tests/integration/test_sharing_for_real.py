@@ -38,7 +38,7 @@ def sites(tmp_path_factory):
             _, client = stack.enter_context(audit_process(state))
             for person in ("Sam", "Olga"):
                 client.identify("https://idp", person.lower(), person)
-            environments.append({"READINGROOM_STATE": str(state)})
+            environments.append({"READINGROOM_STATE": str(state), "READINGROOM_APPROVALS": "command-line"})
         environments[1] |= {
             "READINGROOM_S3_ENDPOINT": s3.endpoint,
             "READINGROOM_S3_BUCKET": BUCKET,

@@ -102,7 +102,7 @@ def test_a_key_is_destroyed_by_the_two_who_approved_it_and_only_what_they_read(w
         asked = approvals.all(people[0])[0]
         for person in people:
             approvals.give(asked.id, person)
-        if asked.takes == (f"{first.version.label}: 3 images of project lung",):
+        if asked.concerns == (f"{first.version.label}: 3 images of project lung",):
             other = store.publish(store.project("chest"), "chest-ct", seed=2)
             wrapped = store.catalogue.versions.key(other.version.key).wrapped
             store.catalogue.versions.rewrap(WrappedKey(other.version.key, kek, wrapped))  # as if it had been missed
@@ -115,6 +115,38 @@ def test_a_key_is_destroyed_by_the_two_who_approved_it_and_only_what_they_read(w
     assert {v["version"] for v in receipt["unreadable"]} == {first.version.digest, other.version.digest}
     assert receipt["approved_by"] == sorted(people)
     assert [a.state(datetime.now(UTC)) for a in approvals.all(people[0])] == [State.DONE, State.DECLINED]
+
+
+@pytest.mark.parametrize("what", ["share", "keep"])
+def test_a_version_leaves_and_a_crosswalk_is_kept_by_two_who_signed_in(world, tmp_path, monkeypatch, what):
+    here, there = World(tmp_path / "here"), World(tmp_path / "there")
+    theirs = compose.sharing(there.settings, world.room.audit).institution()
+    (file := tmp_path / "theirs.pub").write_text(theirs.to_text())
+    monkeypatch.setenv("READINGROOM_STATE", str(tmp_path / "here"))
+    label = here.publish(here.project("lung"), "lung-ct").version.label
+    command, event, reads = {
+        "share": (("dataset", "share", label, "--to", file, "--out", tmp_path / "a"), "dataset-shared", theirs.spoken),
+        "keep": (
+            ("crosswalk", "keep", "lung"),
+            "crosswalk-changed",
+            "who stands behind each pseudonym of project lung",
+        ),
+    }[what]
+    assert "nobody was asked to approve this" in run(*command)[1]
+    assert run(*command, "--ask", "a joint study")[0] == 0
+    (asked,) = Approvals(world.room.audit).all(world.room.steward)
+    for name in ("Sam", "Olga"):
+        assert run(*command)[0] == 1
+        steward(world, name)
+        assert reads in world.get(f"/approvals/{asked.id}").text
+        assert act(world, asked.id, "give")[0] == 303
+    code, said = run(*command)
+    assert code == 0, said
+    assert (last(world)["event"], last(world)["subject"]["approval"]) == (event, asked.id)
+    assert ">done<" in world.get("/approvals").text
+    if what == "share":
+        assert (tmp_path / "a").stat().st_size > 73_000
+        assert "nobody was asked to approve this" in run(*command[:-1], tmp_path / "b")[1]
 
 
 def test_names_on_the_command_line_count_only_where_the_institution_chose_that(world, monkeypatch):
@@ -231,7 +263,7 @@ def test_it_is_approved_exactly_when_two_others_said_so_in_time_and_nobody_decli
             declined = declined or what == "decline"
             gave |= {people[who]} if what == "give" else set()
     try:
-        found = approvals.approved(asked.act, asked.target, asked.takes, people[0])
+        found = approvals.approved(asked.act, asked.target, asked.concerns, people[0])
     except Denied:
         found = None
     assert (found is not None) == (len(gave) >= 2 and not declined and clock.now < NOW + LASTS)

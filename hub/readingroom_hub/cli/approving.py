@@ -1,4 +1,4 @@
-"""What the commands share that destroy for ever: they ask for approval, or prove that they have it."""
+"""What the commands share that cannot be undone: they ask for approval, or prove that they have it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ class Approved:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What somebody at this terminal wants to do for ever, and what nobody can read afterwards, a line each."""
+    """What somebody at this terminal wants to do, and what is lost by it, or given away, a line each."""
 
     act: Act
     target: str
-    takes: Sequence[str]
+    concerns: Sequence[str]
 
     def approved(
         self, settings: Settings, audit: AuditRepository, ask: str, named: Sequence[str] | None
@@ -53,9 +53,9 @@ class Wish:
                 self.act, self.target, "those who approve this do so themselves, in the portal: ask them with --ask", by
             )  # fmt: skip
         if not ask:
-            found = approvals.approved(self.act, self.target, self.takes, by)
+            found = approvals.approved(self.act, self.target, self.concerns, by)
             return Approved(list(found.given_by), found.id)
-        asked = approvals.ask(self.act, self.target, self.takes, ask, by)
+        asked = approvals.ask(self.act, self.target, self.concerns, ask, by)
         page = f"{settings.public_url}/services/portal/approvals/{asked.id}"
         typer.echo(
             f"Asked for. Two data stewards must approve it at {page}\nThen run this again without --ask, before "

@@ -7,23 +7,27 @@ import typer
 
 from readingroom_hub import compose
 from readingroom_hub.cli.approving import ApprovedBy, Ask, Wish
-from readingroom_hub.cli.common import AsJson, command, load, operator, person, record
+from readingroom_hub.cli.common import AsJson, command, load, operator, record
 from readingroom_hub.model.approval import Act
 from readingroom_hub.model.ids import ProjectId
 
 app = typer.Typer(no_args_is_help=True, help="The way back from a pseudonym to the patient, where the owner wants it.")
 Project = Annotated[str, typer.Argument(help="The project.")]
-Approvers = Annotated[list[str], typer.Option("--approved-by", help="Who approved it; give it twice, for two people.")]
 
 
 @app.command()
 @command
-def keep(project: Project, approved_by: Approvers) -> None:
+def keep(project: Project, ask: Ask = "", approved_by: ApprovedBy = None) -> None:
     """Keep a crosswalk for what PROJECT takes in from now on."""
     settings = load()
     audit = record(settings)
-    people = [person(audit, text) for text in approved_by]
-    compose.crosswalks(settings, audit).keep(ProjectId(project), people, operator(audit))
+    back, id = compose.crosswalks(settings, audit), ProjectId(project)
+    back.check_none(id)
+    concerns = [f"who stands behind each pseudonym of project {id}, in what it takes in from then on"]
+    approved = Wish(Act.KEEP_CROSSWALK, id, concerns).approved(settings, audit, ask, approved_by)
+    if approved is None:
+        return
+    back.keep(id, approved.people, operator(audit), approved.approval)
     typer.echo(
         f"From now on the patients that {project} takes in can be found again. Take a folder in again for others."
     )
@@ -54,8 +58,8 @@ def destroy(project: Project, ask: Ask = "", approved_by: ApprovedBy = None) -> 
     settings = load()
     audit = record(settings)
     back, id = compose.crosswalks(settings, audit), ProjectId(project)
-    takes = [f"the way back from pseudonyms to {back.patients(id)} patients of project {id}"]
-    approved = Wish(Act.DESTROY_CROSSWALK, id, takes).approved(settings, audit, ask, approved_by)
+    concerns = [f"the way back from pseudonyms to {back.patients(id)} patients of project {id}"]
+    approved = Wish(Act.DESTROY_CROSSWALK, id, concerns).approved(settings, audit, ask, approved_by)
     if approved is None:
         return
     count = back.destroy(id, approved.people, operator(audit), approved.approval)

@@ -17,7 +17,6 @@ from readingroom_hub.cli.common import (
     command,
     load,
     operator,
-    person,
     record,
     show,
 )
@@ -26,12 +25,13 @@ from readingroom_hub.errors import BadInput, IntegrityError
 from readingroom_hub.model.approval import Act
 from readingroom_hub.model.dataset import DatasetVersion
 from readingroom_hub.model.ids import DatasetName, ProjectId
-from readingroom_hub.policy.approval import taken
+from readingroom_hub.policy.approval import described
 from readingroom_hub.services import validity
 from readingroom_hub.services.deid_report import plain
 from readingroom_hub.services.ingest import NothingTakenIn
 from readingroom_hub.services.institution import Institution
 from readingroom_hub.services.intake_files import LeftOut
+from readingroom_hub.services.sharing import package_at
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: take DICOM in, look at versions, check them.")
 
@@ -159,7 +159,7 @@ def delete(
     found = compose.open_catalogue(settings).versions.find(version)
     deletion = compose.deletion(settings, audit)
     deletion.check_nobody_reads(found)
-    approved = Wish(Act.DELETE_VERSION, found.digest, [taken(found)]).approved(settings, audit, ask, approved_by)
+    approved = Wish(Act.DELETE_VERSION, found.digest, [described(found)]).approved(settings, audit, ask, approved_by)
     if approved is None:
         return
     others = deletion.delete(found, approved.people, operator(audit), approved.approval)
@@ -173,7 +173,8 @@ def share(
     version: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")],
     to: Annotated[Path, typer.Option(help="The receiving institution's file, its fingerprint compared.")],
     out: Annotated[Path, typer.Option(help="A new file, or a folder for one.")],
-    approved_by: Annotated[list[str], typer.Option(help="Who approved it; give it twice, for two people.")],
+    ask: Ask = "",
+    approved_by: ApprovedBy = None,
     as_json: AsJson = False,
 ) -> None:
     """Seal a version for another institution, in one file that nobody else can open."""
@@ -181,9 +182,16 @@ def share(
     settings = load()
     audit = record(settings)
     found = compose.open_catalogue(settings).versions.find(version)
-    approvers = [person(audit, text) for text in approved_by]
+    package_at(out, found)
+    concerns = [described(found), f"to the institution with the fingerprint {recipient.spoken}"]
+    wish = Wish(Act.SHARE_VERSION, f"{found.digest} to {recipient.fingerprint}", concerns)
+    approved = wish.approved(settings, audit, ask, approved_by)
+    if approved is None:
+        return
     with Bar("Sealing", hidden=as_json) as advance:
-        done = compose.sharing(settings, audit).share(found, recipient, out, approvers, operator(audit), advance)
+        done = compose.sharing(settings, audit).share(
+            found, recipient, out, approved.people, operator(audit), advance, approved.approval
+        )
     row = {"file": str(done.path), "package": done.head.digest, "recipient": done.head.recipient}
     if as_json:
         show([row], as_json, "")

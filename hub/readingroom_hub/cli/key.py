@@ -12,7 +12,7 @@ from readingroom_hub.cli.approving import ApprovedBy, Ask, Wish
 from readingroom_hub.cli.common import AsJson, command, load, operator, record, show
 from readingroom_hub.errors import BadInput, Conflict
 from readingroom_hub.model.approval import Act
-from readingroom_hub.policy.approval import taken
+from readingroom_hub.policy.approval import described
 from readingroom_hub.services.institution import Institution
 
 app = typer.Typer(no_args_is_help=True, help="Key-encrypting keys: they protect the data key of each dataset version.")
@@ -73,7 +73,7 @@ def destroy(
     settings = load()
     audit = record(settings)
     keys = compose.keys(settings, audit)
-    wish = Wish(Act.DESTROY_KEY, key, [taken(v) for v in keys.destructible(key)])
+    wish = Wish(Act.DESTROY_KEY, key, [described(v) for v in keys.destructible(key)])
     approved = wish.approved(settings, audit, ask, approved_by)
     if approved is None:
         return

@@ -1,4 +1,4 @@
-"""Approvals: what destroys for ever is asked for by one person, and approved by two others who read what it takes."""
+"""Approvals: what cannot be undone is asked for by one person, and approved by two others who read what it means."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +21,8 @@ class Act(StrEnum):
     DESTROY_KEY = "destroy-key"
     DELETE_VERSION = "delete-version"
     DESTROY_CROSSWALK = "destroy-crosswalk"
+    KEEP_CROSSWALK = "keep-crosswalk"
+    SHARE_VERSION = "share-version"
 
 
 class State(StrEnum):
@@ -40,9 +42,9 @@ class Approval:
     id: ApprovalId
     act: Act
     target: str
-    """A KEK's name, a version's digest, a project."""
-    takes: tuple[str, ...]
-    """What nobody can read afterwards, a line each, as it was when it was asked for."""
+    """A KEK's name, a version's digest (for sharing, with the recipient's fingerprint), a project."""
+    concerns: tuple[str, ...]
+    """What is lost by it, or given away, a line each, as it was when it was asked for."""
     why: str
     asked_by: PersonId
     asked_at: datetime
@@ -68,14 +70,14 @@ class Approval:
     def to_subject(self) -> dict[str, object]:
         """As the subject of `approval-asked`."""
         about = {"approval": self.id, "act": self.act.value, "target": self.target}
-        return about | {"takes": list(self.takes), "why": self.why}
+        return about | {"concerns": list(self.concerns), "why": self.why}
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Self:
         """From its `approval-asked`."""
         s, at = record["subject"], datetime.fromisoformat(record["time"])
-        takes, by = tuple(s["takes"]), PersonId(record["person"])
-        return cls(ApprovalId(s["approval"]), Act(s["act"]), s["target"], takes, s["why"], by, at)
+        concerns, by = tuple(s["concerns"]), PersonId(record["person"])
+        return cls(ApprovalId(s["approval"]), Act(s["act"]), s["target"], concerns, s["why"], by, at)
 
 
 def _with(approval: Approval, record: Mapping[str, Any]) -> Approval:

@@ -20,6 +20,6 @@ def approved_as(approvers: Collection[PersonId], approval: ApprovalId | None) ->
     return {"approved_by": list(approvers)} | ({"approval": approval} if approval else {})
 
 
-def taken(version: DatasetVersion) -> str:
-    """A version as those who approve its end read it."""
+def described(version: DatasetVersion) -> str:
+    """A version as those who approve what becomes of it read it."""
     return f"{version.label}: {version.instances} images of project {version.project}"

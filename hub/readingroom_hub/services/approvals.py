@@ -19,6 +19,7 @@ _EVENTS = (
     AuditEvent.KEY_DESTROYED,
     AuditEvent.VERSION_DELETED,
     AuditEvent.CROSSWALK_CHANGED,
+    AuditEvent.DATASET_SHARED,
 )
 _MOST = 10_000
 _WHY = 500
@@ -47,7 +48,7 @@ class Approvals:
             raise NotFound(f"there is no approval {id} of the last {SHOWN.days} days")
         return found
 
-    def ask(self, act: Act, target: str, takes: Sequence[str], why: str, by: PersonId) -> Approval:
+    def ask(self, act: Act, target: str, concerns: Sequence[str], why: str, by: PersonId) -> Approval:
         """Raises BadInput without a reason, Conflict where it is asked for already."""
         if not why.strip():
             raise BadInput("say why: those who approve it read it, and it goes on the record")
@@ -55,7 +56,7 @@ class Approvals:
         open_one = self._of(act, target, by, {State.WAITING, State.APPROVED})
         if open_one is not None:
             raise Conflict(f"approval for this is asked for already, until {open_one.until:%Y-%m-%d %H:%M} UTC")
-        asked = Approval(ApprovalId.new(), act, target, tuple(takes), why.strip()[:_WHY], by, now)
+        asked = Approval(ApprovalId.new(), act, target, tuple(concerns), why.strip()[:_WHY], by, now)
         record = AuditRecord(AuditEvent.APPROVAL_ASKED, person=by, subject=asked.to_subject(), time=now)
         self._audit.append([record])
         return asked
@@ -84,7 +85,7 @@ class Approvals:
         self._audit.append([AuditRecord(event, person=by, subject=subject, time=now)])
         return self.get(id, by)
 
-    def approved(self, act: Act, target: str, takes: Sequence[str], by: PersonId) -> Approval:
+    def approved(self, act: Act, target: str, concerns: Sequence[str], by: PersonId) -> Approval:
         """What allows `by` to do it now; its `given_by` are the approvers.
 
         Raises Denied, recorded, where two people did not approve exactly this within the time."""
@@ -97,8 +98,8 @@ class Approvals:
             count = f"{len(found.given_by)} of {NEEDED} data stewards have"
             text = f"{count} approved this; the others have until {found.until:%Y-%m-%d %H:%M} UTC"
             raise self.refuse(act, target, text, by)
-        if sorted(found.takes) != sorted(takes):
-            text = "what this takes away is not what was approved any more: have it declined, and ask again"
+        if sorted(found.concerns) != sorted(concerns):
+            text = "what this would do is not what was approved any more: have it declined, and ask again"
             raise self.refuse(act, target, text, by)
         return found
 

@@ -44,16 +44,23 @@ class Crosswalks:
         self._audit = audit
         self._folder = folder
 
-    def keep(self, project: ProjectId, approved_by: Collection[PersonId], by: PersonId) -> None:
+    def keep(
+        self, project: ProjectId, approved_by: Collection[PersonId], by: PersonId, approval: ApprovalId | None = None
+    ) -> None:
         """From now on ingests of `project` add to its crosswalk.
 
+        `approval`: where the two gave it; None where `by` names them.
         Raises BadInput unless two people approved, NotFound for an unknown project, Conflict where it has one."""
+        self.check_none(project)
+        self._changed(project, "kept", approved_by, by, approval)
+        salt = {"format": _FORMAT, "key": KeyId.new(), "salt": secrets.token_hex(32)}
+        _write(self._of(project) / _SALT, json.dumps(salt).encode())
+
+    def check_none(self, project: ProjectId) -> None:
+        """Raises NotFound for an unknown project, Conflict where it has one."""
         self._projects.get(project)
         if self.kept(project):
             raise Conflict(f"{project} has a crosswalk already")
-        self._changed(project, "kept", approved_by, by)
-        salt = {"format": _FORMAT, "key": KeyId.new(), "salt": secrets.token_hex(32)}
-        _write(self._of(project) / _SALT, json.dumps(salt).encode())
 
     def kept(self, project: ProjectId) -> bool:
         """Whether `project` has one."""
@@ -120,7 +127,7 @@ class Crosswalks:
         what: str,
         approved_by: Collection[PersonId],
         by: PersonId,
-        approval: ApprovalId | None = None,
+        approval: ApprovalId | None,
     ) -> None:
         refusal = "a crosswalk needs the approval of two different people, to be kept and to be destroyed"
         approvers = two_people(approved_by, refusal)

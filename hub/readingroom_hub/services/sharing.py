@@ -17,8 +17,8 @@ from readingroom_hub.durable import whole_file
 from readingroom_hub.errors import BadInput, Conflict, IntegrityError, NotFound, ReadingRoomError
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.dataset import DatasetVersion, Manifest
-from readingroom_hub.model.ids import PersonId
-from readingroom_hub.policy.approval import two_people
+from readingroom_hub.model.ids import ApprovalId, PersonId
+from readingroom_hub.policy.approval import approved_as, two_people
 from readingroom_hub.ports.catalogue import Versions
 from readingroom_hub.ports.custody import KeyCustody
 from readingroom_hub.ports.objects import ObjectStore
@@ -69,20 +69,19 @@ class ShareService:
         approved_by: Collection[PersonId],
         by: PersonId,
         progress: Progress,
+        approval: ApprovalId | None = None,
     ) -> Shared:
         """Seal a version for institution `to`, in the file `out` or a new file in the folder `out`.
 
         Every object is decrypted and compared with the manifest on its way. It is recorded before the file is begun; a
-        file appears whole or not at all. Raises BadInput unless two people approved, and where `to` is ourselves;
+        file appears whole or not at all. `approval`: where the two gave it; None where `by` names them.
+        Raises BadInput unless two people approved, and where `to` is ourselves;
         Conflict where the file exists; IntegrityError naming a damaged object; what the ports raise."""
         approvers = two_people(approved_by, "sharing a dataset version needs the approval of two different people")
         signer, mine = institution.signer(self._custody), self.institution()
         if to == mine:
             raise BadInput("these are this institution's own keys: ask the other one for its file")
-        if out.is_dir():
-            out = out / f"{version.dataset}-{version.digest.short}{SUFFIX}"
-        if out.exists():
-            raise Conflict(f"{out} exists: remove it, or name another file")
+        out = package_at(out, version)
         key = Key(version.key, self._custody.unwrap(self._versions.key(version.key)))
         part, sealed_manifest = manifests.sealed(self._objects, version)
         manifest = Manifest.from_bytes(open_whole(key.secret, key.id, part, sealed_manifest), version.digest)
@@ -101,7 +100,7 @@ class ShareService:
         )
         sealed_key = base64.b64encode(hpke.seal(to.sealing, key.secret, head.info())).decode()
         head = replace(head, sealed_key=sealed_key)
-        record = _record(version, head, approvers, by)
+        record = _record(version, head, approved_as(approvers, approval), by)
         self._audit.append([record])
         try:
             self._write(out, head.note(signer) + card + sealed_manifest, manifest, key, progress)
@@ -153,13 +152,21 @@ def _through(store: ObjectStore, name: str, file: BinaryIO, place: Placed, offse
     return data
 
 
-def _record(version: DatasetVersion, head: Head, approvers: list[PersonId], by: PersonId) -> AuditRecord:
-    subject: dict[str, object] = {
+def package_at(out: Path, version: DatasetVersion) -> Path:
+    """The file of a package: `out`, or a new one in the folder `out`. Raises Conflict where it exists."""
+    if out.is_dir():
+        out = out / f"{version.dataset}-{version.digest.short}{SUFFIX}"
+    if out.exists():
+        raise Conflict(f"{out} exists: remove it, or name another file")
+    return out
+
+
+def _record(version: DatasetVersion, head: Head, approved: dict[str, object], by: PersonId) -> AuditRecord:
+    subject = approved | {
         "dataset": version.dataset,
         "version": version.digest,
         "package": head.digest,
         "recipient": head.recipient,
-        "approved_by": approvers,
         "instances": version.instances,
         "bytes": version.size,
     }

@@ -1,4 +1,4 @@
-"""Pages where data stewards approve what destroys for ever, each by themselves."""
+"""Pages where data stewards approve what cannot be undone, each by themselves."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -19,11 +19,15 @@ TITLES = {
     Act.DESTROY_KEY: "Destroy the key {}",
     Act.DELETE_VERSION: "Delete a dataset version",
     Act.DESTROY_CROSSWALK: "Destroy the crosswalk of {}",
+    Act.KEEP_CROSSWALK: "Keep a crosswalk of {}",
+    Act.SHARE_VERSION: "Share a dataset version with another institution",
 }
-TAKES = {
+MEANS = {
     Act.DESTROY_KEY: "Once it is done, nobody can read these any more: not here, and not in a backup of the images",
     Act.DELETE_VERSION: "This is taken away for ever, and only a backup of the object store still has it",
     Act.DESTROY_CROSSWALK: "This is lost for ever: a patient with an incidental finding can no longer be named",
+    Act.KEEP_CROSSWALK: "Whoever may look it up learns, each time on the record and with a reason",
+    Act.SHARE_VERSION: "This leaves, and what has left cannot be called back",
 }
 
 
@@ -39,7 +43,7 @@ def router(desk: Desk, guard: Guard, render: Render) -> APIRouter:
             "now": datetime.now(UTC),
             "needed": NEEDED,
             "titles": TITLES,
-            "takes": TAKES,
+            "means": MEANS,
         }
 
     def show_one(request: Request, visitor: Visitor, asked: Approval, trouble: str = "") -> Response:
