@@ -345,6 +345,26 @@ def test_two_ingests_at_once_both_end_well(tmp_path, source):
     assert room.datasets.verify(room.versions.find(DATASET), room.person) == []
 
 
+def test_two_ingests_of_different_input_at_once_make_two_versions(tmp_path, source):
+    state = tmp_path / "state"
+    open_room(state).service._custody.current_kek()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "one.dcm").write_bytes(as_file(ct_image(SOPInstanceUID="1.2.276.99.8")))
+    running = [start(state, folder, "never") for folder in (source, other)]
+    made = set()
+    for process in running:
+        with process:
+            out, _ = process.communicate(timeout=90)
+        assert process.returncode == 0
+        made.add(out.split()[0])
+    room = open_room(state)
+    assert {v.digest for v in room.versions.all()} == made
+    assert len(made) == 2
+    assert room.left_overs() == []
+    assert [room.datasets.verify(v, room.person) for v in room.versions.all()] == [[], []]
+
+
 def test_an_ingest_leaves_the_objects_of_a_running_one_alone(room, source, tmp_path):
     with room.service._locks.hold() as key_id:
         room.store.put(f"{key_id}/ab/cd", b"half of somebody's work")
