@@ -79,6 +79,7 @@ def configuration(token: str) -> Config:
                 "extension_manager": "readonly",
                 "app_settings_dir": str(LAB_SETTINGS),
             },
+            "JupyterNotebookApp": {"app_settings_dir": str(LAB_SETTINGS)},
         }
     )
 

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from tests.support.dicom_series import ct, phantom, write_series
 from tests.support.lab import fresh_page
-from tests.support.viewer import Viewer, in_kernel, open_notebook, show_notebook, until_in_kernel, write_notebook
+from tests.support.viewer import (
+    Viewer,
+    in_kernel,
+    open_notebook,
+    run_all,
+    show_notebook,
+    until_in_kernel,
+    wait_for_kernel,
+    write_notebook,
+)
 
 from readingroom.planes import Stored
 from readingroom.viewers.overlay import Overlay, blended, labels_at
@@ -258,3 +267,37 @@ def test_two_browsers_on_one_notebook_show_the_same_and_one_goes_on_alone(lab, s
     first.keyboard.press("ArrowDown")
     np.testing.assert_array_equal(here.wait(1), grey(1, (40, 400)))
     until_in_kernel(first, "view.index == 1")
+
+
+def test_the_view_works_in_notebook_7(lab, screen, tmp_path):
+    first, guard = screen
+    write_notebook(lab, "seven.ipynb", LOAD, "view = series.view(index=5)\nview", "print('READY')")
+    with fresh_page(first.context.browser, guard) as page:
+        page.goto(lab.url("seven.ipynb").replace("/lab/tree/", "/notebooks/"))
+        wait_for_kernel(page, "seven.ipynb")
+        run_all(page)
+        view = Viewer(page, SLICES)
+        view.root.scroll_into_view_if_needed()
+        np.testing.assert_array_equal(view.wait(5), grey(5))
+
+        # The wheel belongs to the page until the picture has the focus; keys are not the notebook's: `b`, `d`, `x`.
+        view.stage.hover()
+        page.mouse.wheel(0, 1)
+        assert view.status().startswith("slice 6 ")
+        view.stage.focus()
+        page.mouse.wheel(0, 100)
+        np.testing.assert_array_equal(view.wait(6), grey(6))
+        before = page.locator(".jp-Cell").count()
+        for key in ("End", "4", "d", "d", "a", "Escape", "b", "x", "Escape"):
+            page.keyboard.press(key)
+        np.testing.assert_array_equal(view.wait(SLICES - 1), grey(SLICES - 1, (40, 400)))
+        assert page.locator(".jp-Cell").count() == before
+        until_in_kernel(page, f"(view.index, view.window) == ({SLICES - 1}, (40, 400))")
+        page.screenshot(path=tmp_path / "seven.png")
+        page.keyboard.press("Escape")
+        assert page.evaluate("() => document.activeElement.classList.contains('jp-Cell')")
+
+        page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        lab.end_kernels()
+        page.reload()
+        page.get_by_role("img", name=f"CT Phantom: slice 6 of {SLICES}, W 2048 L 0", exact=True).wait_for()

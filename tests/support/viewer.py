@@ -109,6 +109,11 @@ def open_notebook(page, lab, name, *sources):
     """Open a new notebook of these cells, run it all, and wait until the last cell has said READY."""
     write_notebook(lab, name, *sources, "print('READY')")
     show_notebook(page, lab, name)
+    run_all(page)
+
+
+def run_all(page):
+    """Run the open notebook, and wait until a cell has said READY."""
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
     page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output", has_text="READY").wait_for(
         state="attached", timeout=60_000
@@ -128,6 +133,11 @@ def show_notebook(page, lab, name):
         )
     else:
         page.goto(lab.url(name))
+    wait_for_kernel(page, name)
+
+
+def wait_for_kernel(page, name):
+    """Wait until the notebook is open and its kernel idle."""
     page.wait_for_function(
         "name => { const context = window.jupyterapp?.shell.currentWidget?.context;"
         " return context?.isReady && context.path === name"

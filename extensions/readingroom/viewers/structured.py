@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pydicom
 
+from readingroom.headers import printable
 from readingroom.objects import read_object, undecodable
 
 # What is shown of one report: more than any real one has, less than would stop a browser.
@@ -69,7 +70,7 @@ class StructuredReport:
         return pd.DataFrame(rows, columns=columns)
 
     def __repr__(self) -> str:
-        return "\n\n".join("\n".join(f"{'  ' * item.level}{_said(item)}" for item in items) for items in self.documents)
+        return "\n\n".join("\n".join(map(_indented, items)) for items in self.documents)
 
     def _repr_html_(self) -> str:
         trees = "".join(map(_tree, self.documents))
@@ -162,6 +163,16 @@ def _said(item: Item) -> str:
     return f"{item.concept}: {value}" if item.concept and value else item.concept or value or item.kind
 
 
+def _indented(item: Item) -> str:
+    # A line of a text stands further in than its item: it cannot pass for another item.
+    indent = "  " * item.level
+    return indent + f"\n{indent}    ".join(_lines(_said(item)))
+
+
+def _lines(text: str) -> list[str]:
+    return [printable(line) for line in text.splitlines()] or [""]
+
+
 def _tree(items: Sequence[Item]) -> str:
     """Nested lists: what holds others folds and unfolds, by mouse or keyboard, without a script."""
     parts: list[str] = []
@@ -173,7 +184,7 @@ def _tree(items: Sequence[Item]) -> str:
         shown = _line(item)
         if after is not None and after.level > item.level:
             unfolded = " open" if item.level < _OPEN_LEVELS else ""
-            parts.append(f"<li><details{unfolded}><summary>{shown}</summary><ul>")
+            parts.append(f"<li><details{unfolded}><summary data-lm-suppress-shortcuts>{shown}</summary><ul>")
             open_lists += 1
         else:
             parts.append(f"<li>{shown}</li>")
@@ -182,8 +193,9 @@ def _tree(items: Sequence[Item]) -> str:
 
 
 def _line(item: Item) -> str:
-    concept, value, code = (html.escape(t) for t in (item.concept, f"{item.value} {item.unit}".strip(), item.code))
+    told = (item.concept, f"{item.value} {item.unit}".strip(), item.code)
+    concept, value, code = (html.escape("\n".join(_lines(text))) for text in told)
     if not value:
-        return f"<b>{concept or html.escape(item.kind)}</b>"
+        return f"<b>{concept or html.escape(printable(item.kind))}</b>"
     named = f"<b>{concept}</b>: " if concept else ""
     return f"{named}<span>{value}</span>" + (f" <i>{code}</i>" if code else "")

@@ -11,7 +11,7 @@ from pydicom.data import get_testdata_file
 from tests.support.dicom_objects import as_file
 
 from readingroom.errors import Damaged
-from readingroom.viewers.structured import Item, StructuredReport, _tree
+from readingroom.viewers.structured import Item, StructuredReport, _indented, _tree
 
 SAMPLE = Path(get_testdata_file("test-SR.dcm", download=False))
 
@@ -59,6 +59,16 @@ def test_a_number_that_was_not_measured_says_why(tmp_path):
 def test_no_text_is_markup(value):
     html = _tree([Item(0, "", "TEXT", value, value + "<script>", value, value)])
     assert set(re.findall(r"<(\w+)", html)) <= {"ul", "li", "b", "span", "i"}
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=30))
+def test_no_text_moves_the_cursor_or_passes_for_another_item(value):
+    first, *more = _indented(Item(1, "", "TEXT", "Finding", value + "\n" + value)).split("\n")
+    assert all(line.isprintable() for line in (first, *more))
+    assert first.startswith("  Finding")
+    assert all(line.startswith(" " * 6) for line in more)
+    html = _tree([Item(0, "", "TEXT", value, value + "\x1b[2J\u202e", value, value)])
+    assert all(line.isprintable() for line in html.split("\n"))
 
 
 @given(st.lists(st.integers(0, 6), max_size=30))

@@ -18,6 +18,9 @@ export function shapeElement<K extends keyof SVGElementTagNameMap>(tag: K, attri
 // A widget's keys are its own: the notebook takes the focus away at any key that reaches it. Escape, where the widget
 // itself has no use for it, is the way back, to the cell in command mode.
 export function keepKeys(root: HTMLElement) {
+  // Notebook 7 looks at keys before they reach the widget, and first at the element that has the focus: where that does
+  // not carry the mark itself, `a` adds a cell and `d` twice deletes one. JupyterLab looks at what reaches the page.
+  root.addEventListener("focusin", ({ target }) => (target as Element).setAttribute("data-lm-suppress-shortcuts", "true"));
   root.addEventListener("keydown", (event) => {
     const cell = event.key === "Escape" ? root.closest<HTMLElement>(".jp-Cell") : null;
     if (event.key !== "Escape" || cell) event.stopPropagation();
