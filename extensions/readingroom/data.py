@@ -116,9 +116,11 @@ class Series:
         """A SeriesView: it decodes the slice on the screen, and holds no volume. `traits`: index, window, invert;
         static="none" keeps no picture in a saved page.
 
-        A series without pictures: a StructuredReport, a TraceView of waveforms, or a PagesView of documents.
+        A series without pictures: a StructuredReport, a TraceView of waveforms, or a PagesView of documents. A whole
+        slide: a SlideView, whose traits are centre, field, path and plane.
         Raises NotAVolume for what has no viewer; AccessEnded, Damaged, NotFound."""
-        if not self.shape and self.files and (found := kinds.view_of(self.files, self.dataset, **traits)) is not None:
+        other = self.modality == "SM" or not self.shape
+        if other and self.files and (found := kinds.view_of(self.files, self.dataset, **traits)) is not None:
             return found
         return SeriesView(self.frames(), **traits)
 

@@ -188,9 +188,9 @@ class Slide:
         for (width, height), group in sorted(sizes.items(), reverse=True):
             data = group[0].data
             base = base or data
-            spacing = (data.pixel_spacing.height, data.pixel_spacing.width)
+            spacing = (float(data.pixel_spacing.height), float(data.pixel_spacing.width))
             by_size = base.image_size.width / width
-            by_spacing = spacing[1] / base.pixel_spacing.width
+            by_spacing = spacing[1] / float(base.pixel_spacing.width)
             places: dict[tuple[str, float], _Image] = {}
             for image in group:
                 with naming(image.paths[0], self.dataset):

@@ -14,7 +14,7 @@ import traitlets
 
 from readingroom import saved
 from readingroom.errors import AccessEnded, BadInput, NotFound, ReadingRoomError
-from readingroom.files import check_readable
+from readingroom.files import check_readable, dicom_files
 from readingroom.index import SeriesRow
 from readingroom.viewers import thumbnails
 from readingroom.viewers.found import FACETS, Findable
@@ -120,7 +120,8 @@ class SeriesGrid(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
         return self._findable.rows[number]
 
     def thumbnail(self, number: int) -> Grey:
-        """The thumbnail of a series, by its place in the index: a read of its middle image, on the record.
+        """The thumbnail of a series, by its place in the index: a read of its middle image, on the record; of a slide,
+        of its smallest level.
 
         Raises AccessEnded, Damaged, NotFound, BadInput, NotAVolume where it holds no picture."""
         row = self.row(number)
@@ -129,8 +130,12 @@ class SeriesGrid(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
         with self._lock:
             picture = self._kept.get(number)
             if picture is None:
-                path = self._folder / row.study / row.series / f"{row.middle}.dcm"
-                picture = thumbnails.thumbnail(path, self._dataset)
+                series = self._folder / row.study / row.series
+                if row.modality == "SM":
+                    # Its middle image may be a label, and a frame of it is a tile.
+                    picture = thumbnails.of_slide(dicom_files(series, self._dataset), self._dataset)
+                else:
+                    picture = thumbnails.thumbnail(series / f"{row.middle}.dcm", self._dataset)
                 self._kept.put(number, picture)
         return picture
 

@@ -37,6 +37,14 @@ def thumbnail(path: Path, dataset: str) -> Grey:
     return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX))
 
 
+def of_slide(paths: Sequence[Path], dataset: str) -> Grey:
+    """The smallest level of a slide, never its label. Raises AccessEnded, BadInput, Damaged, NotFound."""
+    # Imported where there is a slide: it brings much along.
+    from readingroom.viewers.slide_pictures import thumbnail as whole
+
+    return whole(paths, dataset, SIDE)
+
+
 class Kept:
     """Thumbnails by the number of their series: what was used last stays, up to so many bytes."""
 

@@ -1,6 +1,8 @@
 """Slides: tiles and regions against highdicom's reading; what is wrong with an object is named."""
 
+import io
 import os
+import zlib
 from pathlib import Path
 
 import highdicom
@@ -8,11 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.dicom_series import write_series
+from PIL import Image
+from tests.support.dicom_series import write_index, write_series
 from tests.support.slides import BASE_SPACING, place_coded, pyramid, slide_instance, tiles_of
 
+from readingroom import dataset
 from readingroom.errors import AccessEnded, BadInput, Damaged
 from readingroom.slides import Slide
+from readingroom.viewers.slide import SlideView
 
 KINDS = {
     "native": {},
@@ -215,3 +220,73 @@ def test_a_concatenation_is_one_level(tmp_path):
     np.testing.assert_array_equal(found.region(0, 0, 128, 128), place_coded(128, 128, 0))
     with pytest.raises(Damaged, match="it has 2 frames of 64 x 64, but"):
         slide(tmp_path, parts[:1], "half")
+
+
+class Spy(SlideView):
+    """What the browser would get."""
+
+    def send(self, content, buffers=None):
+        self.sent = content, buffers
+
+
+def asked(view, **content):
+    view._answer(view, {"n": "a-1", **content}, [])
+    return view.sent
+
+
+def test_the_browser_gets_tiles_and_refusals(tmp_path):
+    made, pictures = pyramid()
+    folder = write_series(tmp_path, "s", made)
+    view = Spy(sorted(folder.glob("*.dcm")), "s")
+    for deflate in (False, True):
+        head, (data,) = asked(view, k="tile", level=0, x=4, y=3, path=0, plane=0, deflate=deflate)
+        assert (head["rows"], head["columns"], head["samples"]) == (8, 44, 3)
+        data = zlib.decompress(data) if head.get("deflated") else bytes(data)
+        assert data == pictures[0][192:, 256:].tobytes()
+    assert asked(view, k="still")[0]["k"] == "still"
+    for wrong in ({"x": 5}, {"level": 3}, {"path": -1}, {"plane": "0"}, {"y": None}):
+        head, _ = asked(view, **{"k": "tile", "level": 0, "x": 0, "y": 0, "path": 0, "plane": 0, **wrong})
+        assert (head["k"], head["ended"]) == ("error", False)
+    folder.rename(folder.with_name("gone"))
+    assert asked(view, k="tile", level=0, x=0, y=0, path=0, plane=0)[0]["ended"] is True
+
+
+def test_a_saved_page_keeps_the_field_or_nothing(tmp_path):
+    made, pictures = pyramid(1024, 768, (1, 4))
+    write_series(tmp_path, "s", made)
+    series = dataset("s", tmp_path).series()[0]
+    view = series.view(field=640, centre=(400, 300))
+    still = np.array(Image.open(io.BytesIO(view.snapshot())))
+    np.testing.assert_array_equal(still[100:400, 10:490], pictures[0][160:460, 90:570])
+    kept = view._repr_mimebundle_()[0]
+    assert kept["text/plain"] == "SM H and E: 20 x, 320 µm by 240 µm at 0.20, 0.15 mm of 0.512 by 0.384 mm"
+    assert "image/png" in kept
+    assert "image/png" not in series.view(static="none")._repr_mimebundle_()[0]
+    view.centre, view.field = (9e9, -5), 1e-9
+    assert (view.centre, view.field) == ((1024, 0), 40)
+    with pytest.raises(BadInput, match="has no zoom"):
+        series.view(zoom=1)
+
+
+def test_a_slide_without_a_small_level_starts_closer(tmp_path):
+    made = slide_instance([np.zeros((2100, 2100), np.uint8)], tile=32)
+    write_series(tmp_path, "s", [made])
+    view = dataset("s", tmp_path).series()[0].view()
+    assert view.field < 800
+    assert view.about["notes"] == ["This slide has no level small enough to show all of it at once."]
+    view.field = 3000
+    with pytest.raises(BadInput, match="set a smaller field"):
+        view.snapshot()
+
+
+def test_the_grid_shows_the_slide_and_never_its_label(tmp_path):
+    made, _ = pyramid(draw=lambda width, height, _step: np.full((height, width, 3), 200, np.uint8))
+    labels = [slide_instance([np.zeros((64, 64, 3), np.uint8)], flavour=f, number=2) for f in ("LABEL", "OVERVIEW")]
+    write_series(tmp_path, "s", [*made, *labels])
+    write_index(tmp_path, "s")
+    browser = dataset("s", tmp_path).browse(static="none")
+    thumbnail = browser.grid.thumbnail(0)
+    assert thumbnail.shape == (64, 96, 3)
+    assert (thumbnail == 200).all()
+    browser.show(0)
+    assert isinstance(browser.opened, SlideView)

@@ -1,4 +1,5 @@
-// What the widgets' scripts share: elements of a page and of a drawing, with their attributes, whose keys they get, and how a number is written.
+// What the widgets' scripts share: elements of a page and of a drawing, with their attributes, whose keys they get,
+// how a number is written, and writes that wait.
 
 type Attributes = Record<string, string | number>;
 
@@ -30,4 +31,26 @@ export function keepKeys(root: HTMLElement) {
 
 export function show(number: number): string {
   return String(Math.round(number * 1000) / 1000);
+}
+
+// At most one write to the kernel every `ms`, the last one never lost.
+export function throttled(ms: number, write: () => void) {
+  let timer: ReturnType<typeof setTimeout> | null = null;
+  let again = false;
+  later.waits = () => again;
+  return later;
+  function later() {
+    if (timer !== null) {
+      again = true;
+      return;
+    }
+    write();
+    timer = setTimeout(() => {
+      timer = null;
+      if (again) {
+        again = false;
+        later();
+      }
+    }, ms);
+  }
 }

@@ -8,7 +8,7 @@ import { listenToBar, listenToKeys, listenToPointer, type Controls } from "./con
 import { buildPage } from "./layout";
 import { makeLoader } from "./loader";
 import { drawContours, makeMeasure } from "./measure";
-import { element, show } from "./page";
+import { element, show, throttled } from "./page";
 import { makePainter } from "./painter";
 import { makePresented } from "./presented";
 import { commSource } from "./source";
@@ -17,28 +17,6 @@ import { makeWash } from "./wash";
 
 const WAITING_MS = 1500;
 const STILL_MS = 1000;
-
-// At most one write to the kernel every `ms`, the last one never lost.
-function throttled(ms: number, write: () => void) {
-  let timer: ReturnType<typeof setTimeout> | null = null;
-  let again = false;
-  later.waits = () => again;
-  return later;
-  function later() {
-    if (timer !== null) {
-      again = true;
-      return;
-    }
-    write();
-    timer = setTimeout(() => {
-      timer = null;
-      if (again) {
-        again = false;
-        later();
-      }
-    }, ms);
-  }
-}
 
 function render({ model, el }: RenderProps<Traits>) {
   const about = model.get("about");

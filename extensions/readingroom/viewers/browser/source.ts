@@ -46,7 +46,7 @@ export function commSource(model: Model, onEnded: (text: string) => void): Sourc
     else if (message.k !== "frame") request.resolve(message);
     else {
       line.received(buffers.reduce((sum, b) => sum + b.byteLength, 0), waiting.size);
-      request.resolve(message.deflated ? inflated(message, buffers) : frameOf(message, buffers));
+      request.resolve(message.deflated ? inflated(buffers).then((whole) => frameOf(message, whole)) : frameOf(message, buffers));
     }
   }
   function ask<T>(content: { k: "get"; z: number; deflate: boolean } | { k: "still" }): Promise<T> {
@@ -89,7 +89,7 @@ export function commSource(model: Model, onEnded: (text: string) => void): Sourc
 
 // How fast the line is. A slow one gets its pixels deflated, which costs the kernel some milliseconds a slice; so does the
 // first slice, since nobody knows yet.
-function makeLine() {
+export function makeLine() {
   let since = 0;
   let bytes = 0;
   let answers = 0;
@@ -112,9 +112,10 @@ function makeLine() {
   };
 }
 
-async function inflated(message: FrameMessage, [packed, ...rest]: DataView<ArrayBuffer>[]): Promise<Frame> {
+// Of what came, the first buffer is deflated.
+export async function inflated([packed, ...rest]: DataView<ArrayBuffer>[]): Promise<DataView<ArrayBuffer>[]> {
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return frameOf(message, [new DataView(await new Response(stream).arrayBuffer()), ...rest]);
+  return [new DataView(await new Response(stream).arrayBuffer()), ...rest];
 }
 
 function frameOf(message: FrameMessage, buffers: DataView<ArrayBuffer>[]): Frame {
