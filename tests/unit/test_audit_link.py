@@ -10,6 +10,7 @@ import pytest
 
 from readingroom_hub.adapters import audit_link
 from readingroom_hub.adapters.audit_link import Group, Link
+from readingroom_hub.adapters.audit_waiting import Waiter
 from readingroom_hub.adapters.audit_wire import Frames
 
 HOUR = 3600.0
@@ -61,7 +62,7 @@ def patient(monkeypatch):
 def test_an_append_takes_along_in_one_frame_what_was_posted_before_it(patient, peer):
     for n in range(5):
         peer.post(n)
-    peer.link.send(Group([b'{"n":5}'], [queue.SimpleQueue()]), wake=False)
+    peer.link.send(Group([b'{"n":5}'], [Waiter()]), wake=False)
     peer.link.pump()
     assert peer.records() == list(range(6))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from readingroom_hub.adapters.audit_link import LATE_ROOM, Answers, Group, Link
+from readingroom_hub.adapters.audit_waiting import Waiter
 from readingroom_hub.adapters.audit_wire import error_of, filter_fields
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
 from readingroom_hub.ledger.canonical import MAX_LEAF
@@ -49,20 +50,22 @@ class SocketAuditRepository(AuditRepository):
     def append(self, records: Sequence[AuditRecord]) -> list[Receipt]:
         """See the port."""
         rows = {r.id: r.to_wire() for r in records}
-        answers: Answers = queue.SimpleQueue()
+        waiter = Waiter()
         with self._lock:
             link = self._connected() if rows else None
             known = {id: self._remembered[id] for id in rows if id in self._remembered}
             fresh = [row for id, row in rows.items() if id not in known]
             if link and fresh:
-                known |= self._remember(self._enqueue(link, fresh, answers), fresh)
+                known |= self._remember(self._enqueue(link, fresh, waiter), fresh)
             waiting = {id(group): group for group, _ in known.values() if not group.receipts}
             for group in waiting.values():
-                if answers not in group.waiters:
-                    group.waiters.append(answers)
+                waiter.expect()
+                if waiter not in group.waiters:
+                    group.waiters.append(waiter)
         if link:
             link.pump()
-        self._wait(list(waiting.values()), answers)
+        if waiting:
+            self._wait(waiter, list(waiting.values()))
         return [known[r.id][0].receipts[known[r.id][1]] for r in records]
 
     def _remember(self, group: Group, rows: list[dict[str, Any]]) -> dict[str, tuple[Group, int]]:
@@ -73,18 +76,22 @@ class SocketAuditRepository(AuditRepository):
         self._remembered.update(places)
         return places
 
-    def _wait(self, groups: list[Group], answers: Answers) -> None:
-        deadline = time.monotonic() + self._seconds
-        for _ in groups:
-            try:
-                answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                for group in groups:
-                    group.late = not group.receipts
-                text = f"the audit record repository did not confirm within {self._seconds:g} s: nothing is released"
-                raise AuditUnavailable(text) from None
-            if isinstance(answer, ReadingRoomError):
-                raise answer
+    def _wait(self, waiter: Waiter, groups: list[Group]) -> None:
+        """Raises what became of them. However it ends, those behind it in the line are woken."""
+        woken = False
+        try:
+            woken = waiter.wait(self._seconds)
+        finally:
+            if not woken:
+                with self._lock:
+                    woken = waiter.leave()
+                    for group in groups:
+                        group.late = not group.receipts
+        if not woken:
+            text = f"the audit record repository did not confirm within {self._seconds:g} s: nothing is released"
+            raise AuditUnavailable(text)
+        if waiter.error:
+            raise waiter.error
 
     def post(self, record: AuditRecord) -> None:
         """See the port."""
@@ -92,7 +99,7 @@ class SocketAuditRepository(AuditRepository):
         with self._lock:
             self._enqueue(self._link or self._reconnected(), [row])
 
-    def _enqueue(self, link: Link, rows: list[dict[str, Any]], answers: Answers | None = None) -> Group:
+    def _enqueue(self, link: Link, rows: list[dict[str, Any]], waiter: Waiter | None = None) -> Group:
         """Number the records and hand them to the link. With the lock held. Raises BadInput, AuditUnavailable."""
         if self._in_flight + len(rows) > _IN_FLIGHT:
             raise AuditUnavailable(f"{self._in_flight} audit records wait for the repository: try again in a moment")
@@ -104,11 +111,11 @@ class SocketAuditRepository(AuditRepository):
                 raise BadInput(f"the audit record is {len(leaf)} bytes long: name fewer objects in it")
             leaves.append(leaf)
         link.check_size(leaves)
-        group = Group(leaves, [answers] if answers else [])
+        group = Group(leaves, [waiter] if waiter else [])
         self._seq += len(rows)
         self._in_flight += len(rows)
         self._outbox[id(group)] = group
-        link.send(group, wake=answers is None)
+        link.send(group, wake=waiter is None)
         return group
 
     def _reconnected(self) -> Link:
@@ -144,8 +151,10 @@ class SocketAuditRepository(AuditRepository):
                 group.receipts = receipts[: len(group.leaves)]
                 receipts = receipts[len(group.leaves) :]
                 group.leaves = []
-        for group in groups:
-            group.settle(error or reply)
+            woken = [w for group in groups for w in group.settle(error)]
+            Waiter.line_up(woken)
+        if woken:
+            woken[0].wake()
 
     def _forget(self, group: Group) -> None:
         for id in [i for i, (g, _) in self._remembered.items() if g is group]:
@@ -157,30 +166,34 @@ class SocketAuditRepository(AuditRepository):
             if self._link is link:
                 self._link = None
             waiting = [g for g in self._outbox.values() if g.waiters]
-        for group in waiting:
-            group.late = True
-            group.settle(error)
+            for group in waiting:
+                group.late = True
+            woken = [w for group in waiting for w in group.settle(error)]
+            Waiter.line_up(woken)
+        if woken:
+            woken[0].wake()
 
     def flush(self) -> None:
         """See the port. The limit is on waiting without progress."""
-        answers: Answers = queue.SimpleQueue()
+        waiter = Waiter()
         with self._lock:
             if not self._outbox:
                 return
             link = self._connected()
-            self._enqueue(link, [], answers)
+            waiter.expect()
+            self._enqueue(link, [], waiter)
         link.pump()
         while True:
             replies = self._replies
-            try:
-                answer = answers.get(timeout=self._seconds)
-            except queue.Empty:
+            if waiter.wait(self._seconds):
+                break
+            with self._lock:
                 if self._replies == replies:
-                    raise AuditUnavailable(f"the audit log stored nothing for {self._seconds:g} s: try again") from None
-                continue
-            if isinstance(answer, ReadingRoomError):
-                raise answer
-            return
+                    if waiter.leave():
+                        break
+                    raise AuditUnavailable(f"the audit log stored nothing for {self._seconds:g} s: try again")
+        if waiter.error:
+            raise waiter.error
 
     def identify(self, issuer: str, subject: str, name: str) -> PersonId:
         """See the port."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from readingroom_hub.adapters.audit_waiting import Waiter
 from readingroom_hub.adapters.audit_wire import MAX_FRAME, Frames, frame, message
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
 from readingroom_hub.ledger.seal import to_leaf
@@ -30,7 +31,7 @@ LATE_ROOM = 32
 
 
 Answers = queue.SimpleQueue[dict[str, Any] | ReadingRoomError]
-"""Where a caller waits for a reply."""
+"""Where the caller of anything but an append waits for the reply."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +39,7 @@ class Group:
     """Records that are stored all or none; without any, a marker: its reply says that all before it is stored."""
 
     leaves: list[bytes]
-    waiters: list[Answers] = field(default_factory=list)
+    waiters: list[Waiter] = field(default_factory=list)
     late: bool = False
     """Whether a caller was told that they are not stored, which may turn out wrong."""
     receipts: list[Receipt] = field(default_factory=list)
@@ -48,11 +49,10 @@ class Group:
         """Whether places and hashes must come back."""
         return bool(self.waiters) or self.late
 
-    def settle(self, answer: dict[str, Any] | ReadingRoomError) -> None:
-        """Tell who waits."""
+    def settle(self, error: ReadingRoomError | None) -> list[Waiter]:
+        """Tell who waits; returns those that are to be woken. With the waiters' lock held."""
         waiters, self.waiters = self.waiters, []
-        for answers in waiters:
-            answers.put(answer)
+        return [w for w in waiters if w.answer(error)]
 
     def mark_late(self) -> None:
         """Say in each record that its caller was told no."""
