@@ -4,7 +4,10 @@
 
 Appends: the real process and its socket; a client is a thread that waits until its record is durable, hashed and
 signed; all clients share one process, whose work counts too. Beside it, in the same run and in turn, bare SQLite: the
-same bytes, write-ahead log, synchronous=FULL, as many rows a commit as there are clients, no socket and no threads.
+same bytes, write-ahead log, synchronous=FULL, as many rows a commit as there are clients, no socket and no threads: it
+has no clients at all, so `-vs-bare-sqlite` compares a service with a loop. `-vs-bare-sqlite-behind-sockets` is the same
+SQLite behind a process of its own, whose clients are threads of one process too, each with a socket: they send ready
+bytes, it commits all that has come, and answers each with one byte. Nothing is parsed, hashed, numbered or signed.
 With a log in PostgreSQL: bare COPY statements of as many rows, into a table of the same columns.
 `ratio` is ours divided by bare. Verification and search run on a log of `--records` records; rows say how many that
 were. Figures of a machine at load 1.5 or more do not count, and say so."""
@@ -13,11 +16,14 @@ import argparse
 import contextlib
 import json
 import os
+import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +35,7 @@ import apsw
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.audit_process import audit_process
 from tests.support.postgres import Postgres, postgres
+from tests.support.receivers import until
 
 from readingroom_hub.adapters.audit_bundle import write_bundle
 from readingroom_hub.adapters.audit_index import AuditIndex, IndexReader, wire_moment
@@ -94,6 +101,72 @@ def bare(folder: Path, clients: int, seconds: float) -> float:
     return done / spent
 
 
+_BEHIND_SOCKETS = """
+import selectors, socket, sys
+import apsw
+path, leaf, length, clients = sys.argv[1], *map(int, sys.argv[2:])
+connection = apsw.Connection(path + ".sqlite")
+connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL").fetchall()
+connection.execute("CREATE TABLE entry(idx INTEGER PRIMARY KEY, leaf BLOB, hash BLOB, salt BLOB, record BLOB) STRICT")
+server = socket.socket(socket.AF_UNIX)
+server.bind(path)
+server.listen(clients)
+ready = selectors.DefaultSelector()
+for _ in range(clients):
+    ready.register(server.accept()[0], selectors.EVENT_READ)
+while True:
+    came, rows = [], []
+    for key, _ in ready.select():
+        data = key.fileobj.recv(length, socket.MSG_WAITALL)
+        if not data:
+            sys.exit()
+        came.append(key.fileobj)
+        rows.append((data[:leaf], b"h" * 32, b"s" * 16, data[leaf:]))
+    with connection:
+        connection.executemany("INSERT INTO entry(leaf, hash, salt, record) VALUES(?, ?, ?, ?)", rows)
+    for client in came:
+        client.send(b"k")
+"""
+
+
+def bare_behind_sockets(folder: Path, clients: int, seconds: float) -> float:
+    """Rows a second of bare group commits of the same bytes, for so many clients with a socket each."""
+    folder.mkdir()
+    path = folder / "s"
+    (row,) = sealed_rows(0, 1)
+    data = row.leaf + row.record
+    numbers = map(str, (len(row.leaf), len(data), clients))
+    process = subprocess.Popen([sys.executable, "-c", _BEHIND_SOCKETS, str(path), *numbers])
+    sockets = [socket.socket(socket.AF_UNIX) for _ in range(clients)]
+    for mine in sockets:
+        until(lambda mine=mine: mine.connect_ex(str(path)) == 0)
+    done = [0] * clients
+    end = time.perf_counter() + seconds
+
+    def work(number: int) -> None:
+        while time.perf_counter() < end:
+            sockets[number].sendall(data)
+            sockets[number].recv(1)
+            done[number] += 1
+
+    spent = together(work, clients)
+    for mine in sockets:
+        mine.close()
+    process.wait(10)
+    return sum(done) / spent
+
+
+def together(work: Callable[[int], None], clients: int) -> float:
+    """Seconds that so many threads need for `work`, each with its number."""
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(clients)]
+    start = time.perf_counter()
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return time.perf_counter() - start
+
+
 def bare_copy(database: Postgres, clients: int, seconds: float) -> float:
     """Rows a second of bare group commits of the same bytes by COPY."""
     rows = [(s.leaf, b"h" * 32, s.salt, s.record) for s in sealed_rows(0, clients)]
@@ -127,31 +200,27 @@ def ours(folder: Path, clients: int, seconds: float, log_url: str = "") -> tuple
                 mine.append(time.perf_counter() - start)
             waits.extend(mine)
 
-        threads = [threading.Thread(target=work, args=(n,)) for n in range(clients)]
-        start = time.perf_counter()
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-        spent = time.perf_counter() - start
+        spent = together(work, clients)
     return len(waits) / spent, statistics.quantiles(waits, n=100)[98] * 1000
 
 
 def appends(seconds: float, rounds: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for clients in (1, 8, 32, 128):
-        pairs, p99 = [], []
+        runs, p99 = [], []
         for _ in range(rounds):
             with tempfile.TemporaryDirectory(prefix="rr-") as folder:
                 base = bare(Path(folder), clients, seconds)
+                behind = bare_behind_sockets(Path(folder) / "b", clients, seconds)
                 rate, wait = ours(Path(folder) / "s", clients, seconds)
-            pairs.append((rate, base))
+            runs.append((rate, base, behind))
             p99.append(wait)
-        rate, base = (statistics.median(p[i] for p in pairs) for i in (0, 1))
-        ratio = statistics.median(a / b for a, b in pairs)
+        rate = round(statistics.median(r[0] for r in runs))
         word = "client" if clients == 1 else "clients"
-        name = f"append-{clients}-{word}-vs-bare-sqlite"
-        rows.append({"name": name, "ratio": round(ratio, 3), "ours_per_s": round(rate), "bare_per_s": round(base)})
+        for place, against in ((1, ""), (2, "-behind-sockets")):
+            ratio = round(statistics.median(r[0] / r[place] for r in runs), 3)
+            row: dict[str, Any] = {"name": f"append-{clients}-{word}-vs-bare-sqlite{against}", "ratio": ratio}
+            rows.append(row | {"ours_per_s": rate, "bare_per_s": round(statistics.median(r[place] for r in runs))})
         if clients == 32:
             rows.append({"name": "append-32-clients-p99-ms", "value": round(statistics.median(p99), 2)})
     return rows
