@@ -9,6 +9,9 @@ import { makeWire, type Failure } from "./wire";
 const STILL_MS = 1000;
 const PATIENCE_MS = 15000;
 const SETTLED_MS = 200;
+// What a picture may take while it turns, and when it rests. A graphics card needs neither; a processor does.
+const MOVING_MS = 100;
+const RESTING_MS = 2000;
 const NO_WEBGL = "This browser draws no WebGL 2, which volume rendering needs: switch on hardware acceleration, or take another "
   + "browser. series.mpr(slab=20) shows thick slabs without it.";
 const NO_SCRIPT = "This server does not have the script that draws volumes: the readingroom package must be installed "
@@ -160,16 +163,31 @@ function render({ model, el }: RenderProps<Traits>) {
     page.status.textContent = "waiting for the kernel, which may be busy";
   }, PATIENCE_MS);
 
-  function draw(coarse: boolean) {
-    if (!scene || over.signal.aborted) return;
-    try {
-      scene.draw(coarse);
-    } catch {
-      end("This browser could not draw the volume. series.mpr(slab=20) shows thick slabs without it.");
+  // One picture under way, and what is asked for meanwhile is one more.
+  let drawing = false;
+  let again = false;
+  async function draw(rests: boolean) {
+    if (drawing) {
+      again = true;
       return;
     }
+    const drawer = scene;
+    if (!drawer || over.signal.aborted) return;
+    drawing = true;
+    let finer = false;
+    try {
+      finer = await drawer.draw(rests ? RESTING_MS : MOVING_MS);
+    } catch {
+      end("This browser could not draw the volume. series.mpr(slab=20) shows thick slabs without it.");
+    }
+    drawing = false;
+    if (scene !== drawer) return;
     page.stage.removeAttribute("data-empty");
-    page.stage.toggleAttribute("data-drawn", !coarse);
+    if (again) {
+      again = false;
+      void draw(false);
+    } else if (rests && !finer) page.stage.setAttribute("data-drawn", "");
+    else settled = setTimeout(draw, rests ? 0 : SETTLED_MS, true);
   }
   function turn() {
     const [azimuth, elevation] = [model.get("azimuth"), model.get("elevation")];
@@ -183,15 +201,13 @@ function render({ model, el }: RenderProps<Traits>) {
       page.status.textContent = `${model.get("preset")}, seen from ${sides}, azimuth ${show(azimuth)}°, elevation ${show(elevation)}°`;
     }
   }
-  // While something moves, few rays; all of them when it rests.
   function soon() {
     page.stage.removeAttribute("data-drawn");
     turn();
+    clearTimeout(settled);
     frame ||= requestAnimationFrame(() => {
       frame = 0;
-      draw(true);
-      clearTimeout(settled);
-      settled = setTimeout(draw, SETTLED_MS, false);
+      void draw(false);
     });
   }
   function follow() {

@@ -19,16 +19,24 @@ import type { mat3 } from "gl-matrix";
 
 import type { Look, Vector, Voxels } from "./rendering";
 
-// While it turns, one ray for so many pixels, and steps along it so many times as long.
-const PIXELS_A_RAY = 9;
-const LONGER_STEPS = 4;
+// Where the time is short: steps along a ray so many times as long, then one ray for so many pixels.
+const LONGEST_STEPS = 2;
+const MOST_PIXELS = 64;
+const FINER = 0.7;
+const POLL_MS = 4;
+
+// All views of a page share this module, and their pictures are drawn one after the other: else each would take the time of
+// all for its own.
+let line: Promise<unknown> = Promise.resolve();
 
 export interface Scene {
   resize(width: number, height: number): void;
   show(look: Look): void;
   // Unit vectors in the patient, LPS: from the volume to who looks, and up on the picture.
   look(towards: Vector, up: Vector, zoom: number): void;
-  draw(coarse: boolean): void;
+  // As finely as it can be in so many milliseconds, by what the picture before took. Answers when it is on the screen,
+  // and whether the same time would be enough for a finer one: a coarse picture says little of what a fine one takes.
+  draw(budget: number): Promise<boolean>;
   stop(): void;
 }
 
@@ -54,11 +62,9 @@ export function makeScene(place: HTMLElement, voxels: Voxels): Scene {
   const mapper = vtkVolumeMapper.newInstance();
   mapper.setInputData(image);
   mapper.setAutoAdjustSampleDistances(false);
-  // Shorter steps than voxels: else the rays' random starts show as grain.
-  mapper.setSampleDistance(finest / 2);
   mapper.setMaximumSamplesPerRay(4096);
-  mapper.setInitialInteractionScale(PIXELS_A_RAY);
-  mapper.setInteractionSampleDistanceFactor(LONGER_STEPS);
+  mapper.setInitialInteractionScale(MOST_PIXELS);
+  mapper.setInteractionSampleDistanceFactor(1);
   const actor = vtkVolume.newInstance();
   actor.setMapper(mapper);
   const renderer = vtkRenderer.newInstance({ background: [0, 0, 0] });
@@ -70,13 +76,51 @@ export function makeScene(place: HTMLElement, voxels: Voxels): Scene {
   const view = vtkOpenGLRenderWindow.newInstance();
   view.setContainer(place);
   window.addView(view);
-  let coarsely = false;
-  // All that is asked of vtk.js's own, which listens to pointer and keys and would have them to itself.
-  const interactor = { isAnimating: () => coarsely, onAnimationFrameRateUpdate: () => ({ unsubscribe() {} }) };
+  // Shorter steps than voxels: else the rays' random starts show as grain.
+  const step = finest / 2;
+  let pixels = MOST_PIXELS;
+  let rescale = () => {};
+  // All that is asked of vtk.js's own, which listens to pointer and keys and would have them to itself: whether there is
+  // one ray for several pixels, and when their number, which it keeps squared, is another one.
+  const interactor = {
+    isAnimating: () => pixels > 1,
+    onAnimationFrameRateUpdate(renew: () => void) {
+      rescale = renew;
+      return { unsubscribe() {} };
+    },
+  };
   window.setInteractor(interactor as unknown as vtkRenderWindowInteractor);
   const stored = (value: number) => (value - voxels.intercept) / voxels.slope;
+  // What a picture in full would take, in milliseconds; nobody knows yet.
+  let full = Infinity;
+  let stopped = false;
+  function choose(over: number) {
+    const longer = Math.min(over, LONGEST_STEPS);
+    const shared = Math.min(over / longer, MOST_PIXELS);
+    // vtk.js takes one ray a pixel for fewer.
+    pixels = shared > 1.5 ? shared : 1;
+    mapper.setSampleDistance(step * longer);
+    mapper.setImageSampleDistance(Math.sqrt(pixels));
+    rescale();
+    return pixels * longer;
+  }
+  async function drawn() {
+    // The same one that vtk.js draws with.
+    const gl = place.querySelector("canvas")?.getContext("webgl2");
+    if (!gl) return;
+    const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    gl.flush();
+    if (!fence) return;
+    while (!gl.isContextLost() && gl.getSyncParameter(fence, gl.SYNC_STATUS) !== gl.SIGNALED) {
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+    gl.deleteSync(fence);
+  }
   return {
-    resize: (width, height) => view.setSize(width, height),
+    resize(width, height) {
+      view.setSize(width, height);
+      full = Infinity;
+    },
     show({ blend, colours, opacity }) {
       const property = actor.getProperty();
       const colour = vtkColorTransferFunction.newInstance();
@@ -103,11 +147,21 @@ export function makeScene(place: HTMLElement, voxels: Voxels): Scene {
       camera.setParallelScale(voxels.reach / zoom);
       renderer.resetCameraClippingRange();
     },
-    draw(coarse) {
-      coarsely = coarse;
-      view.traverseAllPasses();
+    draw(budget) {
+      const drawing = line.then(async () => {
+        if (stopped) return false;
+        const spared = choose(Math.max(full / budget, 1));
+        const begun = performance.now();
+        view.traverseAllPasses();
+        await drawn();
+        full = (performance.now() - begun) * spared;
+        return Math.max(full / budget, 1) < FINER * spared;
+      });
+      line = drawing.catch(() => false);
+      return drawing;
     },
     stop() {
+      stopped = true;
       window.removeView(view);
       view.setContainer(null as unknown as HTMLElement); // its types forget that this takes it out of the page
       view.delete();
