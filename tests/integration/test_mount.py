@@ -11,8 +11,10 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -745,6 +747,46 @@ def test_a_silent_store_ends_reads_with_a_sentence_and_a_record_and_they_go_on_w
     assert {r["reason"].partition(":")[0] for r in failed} == {"store-unavailable"}
     store.now = room.objects
     assert [read(p) for p in unseen] == list(known.plain.values())[1:]
+
+
+@pytest.mark.parametrize("hangs", ["store", "audit"])
+def test_a_session_whose_reads_hang_still_lists_and_reads_on_once_they_do_not(
+    room: Room, lung: Published, data: Path, monkeypatch: pytest.MonkeyPatch, hangs: str
+) -> None:
+    path, plain = next((data / "lung-ct" / p, d) for p, d in lung.plain.items() if len(d) > 60_000)
+    listed = sorted(os.listdir(path.parent))
+    waiting, go_on = threading.Semaphore(0), threading.Event()
+    held = room.objects if hangs == "store" else room.audit
+    name = "read" if hangs == "store" else "append"
+    work = getattr(held, name)
+
+    def hang(*args: object) -> object:
+        waiting.release()
+        assert go_on.wait(20)
+        return work(*args)
+
+    fd = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # a request for each page, so that two wait for one object
+    monkeypatch.setattr(held, name, hang)
+    with ThreadPoolExecutor(4) as pool:
+        try:
+            if hangs == "store":
+                reads = [pool.submit(os.pread, fd, 4096, at) for at in (0, 40_960)]
+                expected = [plain[at : at + 4096] for at in (0, 40_960)]
+            else:
+                reads = [pool.submit(read, data / "lung-ct" / "index.csv") for _ in range(2)]
+                expected = []
+            assert waiting.acquire(timeout=5)
+            for _ in range(20):
+                assert sorted(pool.submit(os.listdir, path.parent).result(5)) == listed
+                assert pool.submit(read, data / "lung-ct" / "dataset.json").result(5)
+            assert not any(r.done() for r in reads)
+        finally:
+            go_on.set()
+        found = [r.result(5) for r in reads]
+    os.close(fd)
+    assert found == (expected or [found[0]] * 2)
+    assert read(path) == plain
 
 
 def test_without_the_catalogue_reading_stops_and_goes_on_with_it(

@@ -10,10 +10,13 @@ Piece = tuple[str, int, int | None]
 
 
 class ReadAhead:
-    """Of one session. It only hints, so that nothing is held here and no thread works. Thread-safe."""
+    """Of one session. It only hints, so that nothing is held here and no thread works. Thread-safe.
 
-    def __init__(self, objects: ObjectStore) -> None:
-        self.objects = objects
+    `before_waiting` is called before the store is asked for something."""
+
+    def __init__(self, objects: ObjectStore, before_waiting: Callable[[], None]) -> None:
+        self._objects = objects
+        self.before_waiting = before_waiting
         self._guess: frozenset[Piece] = frozenset()
         self._lock = threading.Lock()
 
@@ -27,5 +30,11 @@ class ReadAhead:
         if piece in before:
             for hint in guess:
                 if hint not in before:
-                    self.objects.expect(*hint)
-        return self.objects.read(*piece)
+                    self._objects.expect(*hint)
+        self.before_waiting()
+        return self._objects.read(*piece)
+
+    def size(self, name: str) -> int:
+        """Length of an object. Raises what `ObjectStore.size` raises."""
+        self.before_waiting()
+        return self._objects.size(name)

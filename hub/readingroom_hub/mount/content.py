@@ -1,6 +1,5 @@
 """The plaintext of open instances: small objects whole, large ones in windows; memory is bounded either way."""
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
@@ -8,6 +7,7 @@ from readingroom_hub.crypto.envelope import ObjectReader, open_whole
 from readingroom_hub.errors import IntegrityError, NotFound
 from readingroom_hub.model.dataset import Instance
 from readingroom_hub.mount.ahead import Piece, ReadAhead
+from readingroom_hub.mount.door import Turn
 from readingroom_hub.mount.library import Shelf
 from readingroom_hub.mount.tree import File
 
@@ -27,7 +27,7 @@ class SmallContent:
         self._instance = file.instance
         self._store = store
         self._data: bytes | None = None
-        self._lock = threading.Lock()
+        self._lock = Turn(store.before_waiting)
 
     def read(self, offset: int, size: int) -> memoryview:
         """Bytes [offset, offset+size). Raises IntegrityError, StoreUnavailable, PermissionError."""
@@ -75,7 +75,7 @@ class LargeContent:
         self._store = store
         self._reader: ObjectReader | None = None
         self._windows: OrderedDict[int, bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = Turn(store.before_waiting)
 
     def read(self, offset: int, size: int) -> memoryview:
         """Bytes [offset, offset+size). Raises IntegrityError, StoreUnavailable, PermissionError."""
@@ -159,7 +159,7 @@ def _stored(store: ReadAhead, piece: Piece, following: Callable[[], Sequence[Pie
 
 def _stored_size(store: ReadAhead, name: str) -> int:
     try:
-        return store.objects.size(name)
+        return store.size(name)
     except NotFound as error:
         raise _missing(name) from error
 

@@ -15,6 +15,7 @@ from readingroom_hub.errors import SystemUnfit
 from readingroom_hub.mount import messages as m
 from readingroom_hub.mount import mounting
 from readingroom_hub.mount import protocol as p
+from readingroom_hub.mount.door import Door
 
 THREADS: Final = 4
 """Of one session: one that waits for the object store or the audit repository leaves others for listings."""
@@ -33,10 +34,11 @@ _SILENT = frozenset({p.Opcode.FORGET, p.Opcode.BATCH_FORGET, p.Opcode.INTERRUPT}
 class Connection:
     """A mounted connection. Its own threads answer it; nobody else may touch the mount from this process."""
 
-    def __init__(self, target: Path, handler: Handler) -> None:
-        """Mount on `target` and serve. Raises SystemUnfit."""
+    def __init__(self, target: Path, handler: Handler, door: Door) -> None:
+        """Mount on `target` and serve. `handler` leaves the `door` before it waits. Raises SystemUnfit."""
         self._target = target
         self._handler = handler
+        self._door = door
         self._fd = mounting.mount_fuse(target)
         self._notify_lock = threading.Lock()
         self._serving = THREADS
@@ -65,26 +67,38 @@ class Connection:
         os.writev(self._fd, m.reply(header.unique, [m.init_out(asked, MAX_READAHEAD, MAX_PAGES, 64)]))
 
     def _serve(self) -> None:
-        self._take_requests()
+        while self._take_requests():
+            pass
         with self._notify_lock:
             self._serving -= 1
             if not self._serving:
                 os.close(self._fd)
 
-    def _take_requests(self) -> None:
+    def _take_requests(self) -> bool:
+        """Answer requests until this thread has left the door; False once there are none any more."""
+        door = self._door
+        door.enter()
+        try:
+            return self._at_the_door()
+        finally:
+            door.leave()
+
+    def _at_the_door(self) -> bool:
+        is_ours = self._door.is_ours
         fd, read, handler = self._fd, os.read, self._handler
         unpack, head = p.IN_HEADER.unpack, p.IN_HEADER.size
-        while True:
+        while is_ours():
             try:
                 request = read(fd, p.FUSE_MIN_READ_BUFFER)
             except OSError as error:
                 if error.errno in {errno.EINTR, errno.EAGAIN, errno.ENOENT}:  # ENOENT: interrupted before we took it
                     continue
-                return  # ENODEV: unmounted or aborted
+                return False  # ENODEV: unmounted or aborted
             header = unpack(request)
             if header.opcode in _SILENT:
                 continue
             self._answer(header, request[head:], handler)
+        return True
 
     def _answer(self, header: p.InHeader, body: bytes, handler: Handler) -> None:
         try:

@@ -78,6 +78,10 @@ class Library:
             known = self._known[digest] = self._versions.get(digest)
         return known
 
+    def has(self, version: DatasetVersion) -> bool:
+        """Whether `shelf` answers without waiting for anybody."""
+        return version.digest in self._shelves
+
     def shelf(self, version: DatasetVersion) -> Shelf:
         """Key and tree of one version, made at first use.
 

@@ -36,10 +36,13 @@ class Names:
     """Folders and files of one session, by inode number and name. Raises OSError with the errno of the reply, or one of
     our errors, after recording what is to be recorded."""
 
-    def __init__(self, reading: Reading, library: Library, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, reading: Reading, library: Library, clock: Callable[[], datetime], before_waiting: Callable[[], None]
+    ) -> None:
         self._reading = reading
         self._library = library
         self._clock = clock
+        self._before_waiting = before_waiting
         self._names: dict[bytes, DatasetVersion] = {}
         self._volumes: dict[int, DatasetVersion] = {}
         self.trusted_until = time.monotonic() + CATALOGUE_TRUST
@@ -77,6 +80,8 @@ class Names:
     def shelf(self, ino: int) -> Shelf:
         """Tree and key of the version that an inode belongs to."""
         version = self.version(ino)
+        if not self._library.has(version):
+            self._before_waiting()
         try:
             return self._library.shelf(version)
         except IntegrityError as error:

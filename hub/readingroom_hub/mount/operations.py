@@ -67,13 +67,20 @@ def _read_only(_ino: int, _body: bytes) -> Payload:
 class Operations:
     """One session's file system. Every method of a request raises OSError, or an error that `handle` turns into one."""
 
-    def __init__(self, reading: Reading, library: Library, clock: Callable[[], datetime], limits: Limits) -> None:
+    def __init__(
+        self,
+        reading: Reading,
+        library: Library,
+        clock: Callable[[], datetime],
+        limits: Limits,
+        before_waiting: Callable[[], None],
+    ) -> None:
         self.reading = reading
-        self.names = Names(reading, library, clock)
+        self.names = Names(reading, library, clock, before_waiting)
         self._handles: dict[int, _Handle] = {}
         self._numbers = count(1)
         self._budget = Budget(library.memory)
-        self._ahead = ReadAhead(library.objects)
+        self._ahead = ReadAhead(library.objects, before_waiting)
         self._opened: dict[int, set[int]] = {}
         self._lock = threading.Lock()
         self._allowance = Allowance(limits)

@@ -11,6 +11,7 @@ from pathlib import Path
 from readingroom_hub.model.ids import SessionId, VersionDigest
 from readingroom_hub.mount import mounting
 from readingroom_hub.mount import protocol as p
+from readingroom_hub.mount.door import Door
 from readingroom_hub.mount.kernel import Connection
 from readingroom_hub.mount.library import Library
 from readingroom_hub.mount.limits import Limits
@@ -38,8 +39,9 @@ class AttachedSession:
         """Mount `folder`/data. Raises SystemUnfit."""
         self.folder = folder
         self._clock = clock
-        self._reading = Reading(standing, audit, clock)
-        self._operations = Operations(self._reading, library, clock, limits)
+        door = Door()
+        self._reading = Reading(standing, audit, clock, door.leave)
+        self._operations = Operations(self._reading, library, clock, limits, door.leave)
         self._operations.names.look()
         self._withdrawing = threading.Lock()
         point = folder / "data"
@@ -47,7 +49,7 @@ class AttachedSession:
         for made, mode in ((folder, 0o711), (point, 0o755)):  # fusermount3 wants the point writable by us
             made.mkdir(exist_ok=True)
             made.chmod(mode)  # whatever umask this daemon was started with
-        self._connection = Connection(point, self._operations.handle)
+        self._connection = Connection(point, self._operations.handle, door)
 
     @property
     def id(self) -> SessionId:

@@ -76,16 +76,24 @@ class OpenInstance:
 
 
 class Reading:
-    """The reads of one session. Thread-safe. `clock` returns the time in UTC."""
+    """The reads of one session. Thread-safe. `clock` returns the time in UTC; `before_waiting` is called before a
+    thread waits for the audit record repository."""
 
-    def __init__(self, standing: Standing, audit: AuditTrail, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        standing: Standing,
+        audit: AuditTrail,
+        clock: Callable[[], datetime],
+        before_waiting: Callable[[], None] = lambda: None,
+    ) -> None:
         self.standing = standing
         self._audit = audit
         self._clock = clock
+        self._before_waiting = before_waiting
         self._intents: dict[tuple[str, str], _Intent] = {}
         self._decided: dict[VersionDigest, _Allowed] = {}
         self._lock = threading.Lock()
-        self.refusals = Refusals(standing.session, audit, clock)
+        self.refusals = Refusals(standing.session, audit, clock, before_waiting)
 
     def open(self, series: Series, instance: Instance) -> OpenInstance:
         """Allow one open: after return a durable record covers it.
@@ -156,14 +164,23 @@ class Reading:
         return self._durable((series.version.digest, series.series), allow, _subject(series, allow) | more)
 
     def _durable(self, place: tuple[str, str], allow: Allow, subject: Mapping[str, object]) -> str:
+        held = self._intent_at(place, allow)
+        if held is not None:
+            return held
+        self._before_waiting()
         with self._lock:
-            held, now = self._intents.get(place), self._clock()
-            if held is not None and held.grant == allow.grant.id and now < held.until:
-                return held.id
+            held = self._intent_at(place, allow)
+            if held is not None:
+                return held
+            now = self._clock()
             record = self._record(AuditEvent.READ_INTENT, subject)
             self._audit.append([record])
             self._intents[place] = _Intent(record.id, allow.grant.id, now + INTENT_LIFETIME)
             return record.id
+
+    def _intent_at(self, place: tuple[str, str], allow: Allow) -> str | None:
+        held = self._intents.get(place)
+        return held.id if held and held.grant == allow.grant.id and self._clock() < held.until else None
 
     def _record(self, event: AuditEvent, subject: Mapping[str, object]) -> AuditRecord:
         session = self.standing.session

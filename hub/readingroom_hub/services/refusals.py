@@ -32,10 +32,13 @@ class Refusals:
     Records that the repository does not take are kept and handed over by `settle`: a refusal releases nothing, so it
     need not wait. Thread-safe."""
 
-    def __init__(self, session: Session, audit: AuditTrail, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, session: Session, audit: AuditTrail, clock: Callable[[], datetime], before_waiting: Callable[[], None]
+    ) -> None:
         self._session = session
         self._audit = audit
         self._clock = clock
+        self._before_waiting = before_waiting
         self._lock = threading.Lock()
         self._handing = threading.Lock()
         self._seen: dict[tuple[str, str, str], _Repeat] = {}
@@ -74,6 +77,7 @@ class Refusals:
             )
             self._seen[key] = _Repeat(record, record.time)
         self.note(sentence)
+        self._before_waiting()
         try:
             self._audit.append([record])
         except AuditUnavailable:
