@@ -4,7 +4,9 @@
 
 Real parts: mount daemon, audit record repository, SQL catalogue, object directory, each in its place. Per round every
 side runs once, in turn; figures are medians. Cold runs drop the page cache first, which needs root; gocryptfs is the
-Debian package of that name. `ratio` says how many times better ours is."""
+Debian package of that name. `bindfs` (also a Debian package) passes the plain files through FUSE in C, and `bare-fuse`
+answers the kernel as we do and does nothing else: no file system in user space is faster than these two.
+`ratio` says how many times better ours is."""
 
 import argparse
 import contextlib
@@ -27,7 +29,7 @@ import pydicom
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.mount_peers import gocryptfs, unaudited
+from benchmarks.mount_peers import bare, bindfs, gocryptfs, unaudited
 from tests.support.dicom_series import ct, write_series
 from tests.support.mount_process import MountProcess, mount_process
 from tests.support.mount_world import make_instances
@@ -225,6 +227,16 @@ def measure(folder: Path, rounds: int, instances: int) -> list[dict[str, Any]]:
                 sides[name] = [to / Path(p).name for p in published.plain]
                 for path, plain in zip(sides[name], published.plain.values(), strict=True):
                     path.write_bytes(plain)
+        if shutil.which("bindfs"):
+            shown = stack.enter_context(bindfs(folder, folder / "plain"))
+            for sides in (files, whole):
+                sides["bindfs"] = [shown / p.relative_to(folder / "plain") for p in sides["plain"]]
+        else:
+            print("bindfs is missing (Debian package bindfs): its rows are left out", file=sys.stderr)
+        sizes = {p.name: FILE_SIZE for p in files["plain"]} | {p.name: OBJECT_SIZE for p in whole["plain"]}
+        nothing = stack.enter_context(bare(folder, sizes))
+        for sides in (files, whole):
+            sides["bare-fuse"] = [nothing / p.name for p in sides["plain"]]
         names = list(series.plain)
         series.plain.clear()
         large.plain.clear()
@@ -259,7 +271,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     for r in rows:
         r["load"] = round(load, 1)
-        print(f"{r['measure']:36} {r['ours']:>10} {r['peer']:>10} {r['unit']:8} {r['peer_name']:10} x{r['ratio']}")
+        print(f"{r['measure']:40} {r['ours']:>10} {r['peer']:>10} {r['unit']:8} {r['peer_name']:10} x{r['ratio']}")
     print(f"Load at the end: {load:.1f} on {os.cpu_count()} cores. Above one and a half, something else computed too.")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")

@@ -1,4 +1,5 @@
-"""What the mount daemon is compared with: gocryptfs, and the same daemon without an audit record."""
+"""What the mount daemon is compared with: gocryptfs, file systems that do nothing, the same daemon without an audit
+record."""
 
 import contextlib
 import subprocess
@@ -40,6 +41,35 @@ def gocryptfs(folder: Path) -> Iterator[Path]:
         yield plain
     finally:
         subprocess.run(["fusermount3", "-u", "-z", str(plain)], check=True)
+
+
+@contextlib.contextmanager
+def bindfs(folder: Path, shown: Path) -> Iterator[Path]:
+    """A folder that shows `shown` through FUSE, in C, with the kernel's cache kept as we keep it."""
+    point = folder / "bindfs"
+    point.mkdir()
+    options = "ro,kernel_cache,entry_timeout=86400,attr_timeout=86400"
+    subprocess.run(["bindfs", "-o", options, str(shown), str(point)], check=True)
+    try:
+        yield point
+    finally:
+        subprocess.run(["fusermount3", "-u", "-z", str(point)], check=True)
+
+
+@contextlib.contextmanager
+def bare(folder: Path, sizes: dict[str, int]) -> Iterator[Path]:
+    """A folder with files of these names and sizes, from `mount_bare`."""
+    point = folder / "bare"
+    point.mkdir()
+    argv = [sys.executable, str(Path(__file__).with_name("mount_bare.py")), str(point)]
+    argv += [f"{name}={size}" for name, size in sizes.items()]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        if process.stdin is None or process.stdout is None or not process.stdout.readline():
+            raise SystemExit("the bare file system did not start")
+        try:
+            yield point
+        finally:
+            process.stdin.close()
 
 
 @contextlib.contextmanager
