@@ -185,16 +185,33 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
 
     # The browser always pulls: what Python sends before a view is up is lost.
     def _answer(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        if isinstance(content, dict) and content.get("k") in {"draw", "brush"}:
-            try:
-                (self._draw if content["k"] == "draw" else self._brush)(content)
-            except BadInput as error:
-                self.send({"k": "refused", "n": content.get("n"), "text": str(error)})
+        if not isinstance(content, dict):
             return
-        if isinstance(content, dict) and content.get("k") == "still":
+        try:
+            self._do(content)
+        except ReadingRoomError as error:
+            self._refuse(content, str(error))
+        except Exception as error:
+            # Who waits is told; all of it is for the kernel's log.
+            self._refuse(
+                content, f"This failed, by an error of the viewer ({type(error).__name__}): tell the operator."
+            )
+            raise
+
+    def _do(self, content: dict[str, Any]) -> None:
+        kind = content.get("k")
+        if kind == "draw":
+            self._draw(content)
+        elif kind == "brush":
+            self._brush(content)
+        elif kind == "still":
             self._answer_still(content.get("n"))
-        elif isinstance(content, dict) and content.get("k") == "get":
+        elif kind == "get":
             self._answer_slice(int(content["z"]), content.get("n"), bool(content.get("deflate")))
+
+    def _refuse(self, content: dict[str, Any], text: str) -> None:
+        kind = "refused" if content.get("k") in {"draw", "brush"} else "error"
+        self.send({"k": kind, "z": content.get("z"), "n": content.get("n"), "text": text})
 
     def _answer_slice(self, index: int, number: Any, deflate: bool) -> None:
         try:

@@ -1,5 +1,6 @@
 """Measurements of phantoms whose sizes and values are known by construction."""
 
+import contextlib
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.dicom_series import ct, instance, write_series
 
 import readingroom
-from readingroom.errors import BadInput
+from readingroom.errors import BadInput, NotNow
 from readingroom.viewers import SeriesView, measure
 from readingroom.volume import Frames
 
@@ -183,6 +184,25 @@ def test_hostile_drawings_are_refused_in_a_sentence(view, monkeypatch, message):
     assert sent[0]["k"] == "refused"
     assert sent[0]["text"].endswith((".", "mm"))
     assert view.annotations == []
+
+
+@pytest.mark.parametrize(("content", "kind"), [({"k": "draw", "z": 0}, "refused"), ({"k": "get", "z": 0}, "error")])
+@pytest.mark.parametrize("error", [NotNow("in a minute."), RuntimeError("secret")])
+def test_whatever_goes_wrong_whoever_waits_is_told(view, monkeypatch, content, kind, error):
+    def fails(*_):
+        raise error
+
+    sent = []
+    monkeypatch.setattr(view, "send", lambda content, buffers=None: sent.append(content))
+    monkeypatch.setattr(view, "_draw", fails)
+    monkeypatch.setattr(view, "_at", fails)
+    # An error of the viewer itself is in the kernel's log as well.
+    with contextlib.nullcontext() if isinstance(error, NotNow) else pytest.raises(RuntimeError):
+        view._answer(view, {**content, "n": "7"}, [])
+    (told,) = sent
+    assert (told["k"], told["n"]) == (kind, "7")
+    assert told["text"] == "in a minute." or "RuntimeError" in told["text"]
+    assert "secret" not in told["text"]
 
 
 corner = st.tuples(st.integers(-20, 60), st.integers(-20, 60)).map(lambda p: (p[0] / 4, p[1] / 4))

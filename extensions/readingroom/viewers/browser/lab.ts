@@ -2,8 +2,7 @@
 // By themselves they write "Error displaying widget: model not found" over a picture that is in the file.
 //
 // It is loaded as a prebuilt extension, which is a module federation container: init and get are called by JupyterLab.
-
-import { element } from "./page";
+// It is copied where it is installed, and shares nothing with the widgets' scripts: a change of theirs leaves it as it is.
 
 const MIME = "application/vnd.jupyter.widget-view+json";
 const AGAIN = "As it was when this cell ran. Run the cell again to work with it.";
@@ -37,10 +36,15 @@ function text(value: unknown): string {
 function still(data: Data): HTMLElement[] {
   const words = text(data["text/plain"]);
   const png = text(data["image/png"]).trim();
-  const picture = png
-    ? element("img", { alt: words, style: "max-width: 100%", src: `data:image/png;base64,${png}` })
-    : element("pre", {}, words);
-  return [picture, element("p", {}, AGAIN)];
+  const shown = png ? new Image() : document.createElement("pre");
+  if (shown instanceof HTMLImageElement) {
+    shown.alt = words;
+    shown.style.maxWidth = "100%";
+    shown.src = `data:image/png;base64,${png}`;
+  } else shown.textContent = words;
+  const said = document.createElement("p");
+  said.textContent = AGAIN;
+  return [shown, said];
 }
 
 function showStills(registry: Registry) {

@@ -27,7 +27,7 @@ export function buildPage(about: About) {
     "data-empty": "",
   }, canvas, layer, ...edges, error);
   stage.style.aspectRatio = `${about.columns * about.spacing[1]} / ${about.rows * about.spacing[0]}`;
-  const slider = element("input", { type: "range", min: "0", max: String(about.count - 1), step: "1", "aria-label": "Slice" });
+  const slider = element("input", { type: "range", class: "rr-slider", min: "0", max: String(about.count - 1), step: "1", "aria-label": "Slice" });
   const presets = element("select", { "aria-label": "Window preset" }, element("option", { value: "" }, "Window…"),
     ...about.presets.map(([name, centre, width], i) => element("option", { value: i }, `${i + 1} ${name} (W ${show(width)} L ${show(centre)})`)),
     ...about.luts.map((name, i) => element("option", { value: about.presets.length + i }, `${about.presets.length + i + 1} ${name}`)));
@@ -45,7 +45,7 @@ export function buildPage(about: About) {
   const status = element("div", { class: "rr-status", role: "status", "aria-live": "polite" });
   const root = element("div", { class: "rr-view", "data-lm-suppress-shortcuts": "true" },
     stage,
-    element("div", { class: "rr-bar" }, slider, cine, presets, invert, outline, farther, closer, reset),
+    element("div", { class: "rr-bar" }, slider, cine, presets, invert, outline, element("span", { class: "rr-zoom" }, farther, closer, reset)),
     tools.tools,
     status,
     tools.said,
