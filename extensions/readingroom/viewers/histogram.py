@@ -1,5 +1,7 @@
 """How often each value occurs in the slice on the screen, or in an area drawn on it, beside the window's limits."""
 
+import threading
+from collections import OrderedDict
 from typing import Any, cast
 
 import anywidget
@@ -15,6 +17,7 @@ from readingroom.viewers.pictures import About, Pictures
 from readingroom.viewers.scripts import STATIC, script
 
 _BINS = 128
+_RECENT_BYTES = 8 << 20
 
 
 def counted(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
@@ -93,7 +96,7 @@ class Charted(ipywidgets.DOMWidget):  # type: ignore[misc,unused-ignore]
         `area`: the label or id of an annotation; on other slices, the same place is meant. Raises BadInput,
         AccessEnded, Damaged, NotFound."""
         view = cast("Any", self)
-        stored: Stored = view._at(view.index)  # noqa: SLF001 it is the view's own
+        stored = self._shown(view.index)
         if stored.pixels.ndim != 2:
             raise BadInput("A picture in colour has no values to count.")
         values = stored.pixels.astype(np.float64) * stored.slope + stored.intercept
@@ -105,7 +108,32 @@ class Charted(ipywidgets.DOMWidget):  # type: ignore[misc,unused-ignore]
                 return values[measure.inside(one["kind"], pixels, values.shape)], self._about.unit
         raise BadInput(f"There is no area {area!r} in this view: draw an ellipse, a rectangle or a freehand area.")
 
+    # What the browser was sent a moment ago, or is about to ask for: a chart of it costs no read of its own, and the
+    # record no second entry. Only where there is a chart, for a few slices, and for as long as they may be read.
+    def _remember(self, index: int, stored: Stored) -> None:
+        known: OrderedDict[int, Stored] | None = self.__dict__.get("_recent")
+        if known is None:
+            return
+        with self.__dict__["_recent_lock"]:
+            known.pop(index, None)
+            known[index] = stored
+            while len(known) > 1 and sum(one.pixels.nbytes for one in known.values()) > _RECENT_BYTES:
+                known.popitem(last=False)
+
+    def _shown(self, index: int) -> Stored:
+        view = cast("Any", self)
+        kept: Stored | None = self.__dict__.get("_recent", {}).get(index)
+        if kept is None:
+            return cast("Stored", view._at(index))  # noqa: SLF001 it is the view's own
+        try:
+            view.check()
+        except ReadingRoomError:
+            self.__dict__["_recent"].clear()
+            raise
+        return kept
+
     def histogram(self, area: str | None = None) -> HistogramView:
-        """A histogram of the slice on the screen, or of an area drawn on it, which follows the view: each new slice is
-        read once more for it. `area`: see values."""
+        """A histogram of the slice on the screen, or of an area on it, that follows the view. `area`: see values."""
+        self.__dict__.setdefault("_recent_lock", threading.Lock())
+        self.__dict__.setdefault("_recent", OrderedDict())
         return HistogramView(self, area)

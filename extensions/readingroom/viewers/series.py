@@ -280,7 +280,9 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
         if not 0 <= index < self._about.count:
             raise BadInput(f"There is no slice {index + 1}: the view has {self._about.count}.")
         with self._lock:
-            return self._pictures.stored(index)
+            stored = self._pictures.stored(index)
+        self._remember(index, stored)
+        return stored
 
     def overlay(self, source: Any, name: str = "", colour: Colour | None = None, opacity: float = 0.4) -> "SeriesView":
         """Lay a mask over the pictures; answers the view itself.

@@ -3,10 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from tests.support.dicom_series import ct, write_series
 
 from readingroom.errors import BadInput
-from readingroom.viewers import view
+from readingroom.viewers import SeriesView, view
 from readingroom.viewers.histogram import counted
+from readingroom.volume import Frames
 
 BOX = np.zeros((2, 10, 12), np.int16)
 BOX[1, 2:6, 3:9] = 50
@@ -47,3 +49,28 @@ def test_of_an_area_its_pixels_are_counted():
     assert "no area 'other'" in shown.histogram("other").chart["text"]
     with pytest.raises(BadInput, match="colour"):
         view(np.zeros((1, 4, 4, 3), np.uint8)).values()
+
+
+def test_a_slice_that_was_fetched_is_not_read_again_and_not_shown_when_access_has_ended(tmp_path, monkeypatch):
+    array = np.arange(4 * 64).reshape(4, 8, 8).astype(np.int16)
+    folder = write_series(tmp_path, "d", list(ct(array)))
+    shown = SeriesView(Frames.of_files(sorted(folder.iterdir()), "d"), index=0)
+    monkeypatch.setattr(shown, "send", lambda *_: None)
+    read, stored = [], Frames.stored
+    monkeypatch.setattr(Frames, "stored", lambda frames, index: read.append(index) or stored(frames, index))
+    found = shown.histogram()
+    assert read == [0]
+    for index in (1, 2):
+        shown._answer(shown, {"k": "get", "z": index, "n": str(index)}, [])
+    shown.index = 1
+    shown.window = (0, 50)
+    shown.index = 2
+    assert read == [0, 1, 2]
+    assert "64 pixels, 128 to 191 HU" in found.chart["text"]
+
+    folder.rename(folder.with_name("gone"))
+    shown.index = 1
+    assert "is not there" in found.chart["text"]
+    assert found.chart["counts"] == []
+    shown.index = 2
+    assert "is not there" in found.chart["text"]
