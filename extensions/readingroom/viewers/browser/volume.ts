@@ -111,7 +111,7 @@ export function makeScene(place: HTMLElement, voxels: Voxels): Scene {
     const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
     gl.flush();
     if (!fence) return;
-    while (!gl.isContextLost() && gl.getSyncParameter(fence, gl.SYNC_STATUS) !== gl.SIGNALED) {
+    while (!stopped && !gl.isContextLost() && gl.getSyncParameter(fence, gl.SYNC_STATUS) !== gl.SIGNALED) {
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
     gl.deleteSync(fence);
