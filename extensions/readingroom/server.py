@@ -44,6 +44,11 @@ class SocketServerApp(ServerApp):
     def _bind_http_server(self) -> None:
         self.http_server.add_socket(self.listener)
 
+    def find_server_extensions(self) -> None:
+        """Those that are installed, and the one that serves pictures past a busy kernel."""
+        super().find_server_extensions()
+        self.jpserver_extensions = {**self.jpserver_extensions, "readingroom.picture_server": True}
+
     def write_server_info_file(self) -> None:
         """Nothing: the file would hold the token, in the home."""
 

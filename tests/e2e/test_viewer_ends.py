@@ -1,9 +1,13 @@
 """What the viewer shows when access ends or the kernel goes away while its pictures are on the screen."""
 
+import http.client
+import os
+
 import numpy as np
 import pytest
 from tests.support.dicom_series import ct, described, phantom, write_series
 from tests.support.mount_world import mounted_world
+from tests.support.receivers import until
 from tests.support.viewer import Viewer, in_kernel, open_notebook
 
 from readingroom.planes import Stored
@@ -117,3 +121,56 @@ def test_a_revoked_grant_takes_the_picture_away_on_a_real_mount_and_a_new_one_br
         room.daemon.refresh()
         page.keyboard.press("Home")
         np.testing.assert_array_equal(view.wait(0), grey_levels(Stored(ARRAY[0]), (0.0, 2048.0)))
+
+
+def test_a_kernel_that_answers_nothing_holds_up_no_picture(lab, screen, tmp_path):
+    page, _guard = screen
+    write_series(lab.data, "busy", list(ct(ARRAY, WindowCenter=0, WindowWidth=2048)))
+    open_notebook(
+        page, lab, "busy.ipynb", "import readingroom as rr\nview = rr.dataset('busy').series()[0].view(index=3)\nview"
+    )
+    view = Viewer(page, SLICES)
+    view.wait(3)
+    only_images_are_served_and_only_to_their_user(lab)
+    # C code that keeps the interpreter to itself: no thread of the kernel runs until somebody opens the pipe.
+    pipe, begun = tmp_path / "pipe", lab.folder / "begun.txt"
+    os.mkfifo(pipe)
+    kernel = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+    code = f"import ctypes\nopen({str(begun)!r}, 'w').close()\nctypes.PyDLL(None).open({str(pipe)!r}.encode(), 0)"
+    page.evaluate(
+        f"code => {{ window.over = false; {kernel}.requestExecute({{ code }}).done"
+        ".finally(() => { window.over = true; }); }",
+        code,
+    )
+    try:
+        until(begun.exists)
+        view.stage.focus()
+        for key, index in [("Home", 0), ("End", SLICES - 1), ("ArrowUp", SLICES - 2)]:
+            page.keyboard.press(key)
+            expected = grey_levels(Stored(ARRAY[index]), (0.0, 2048.0))
+            np.testing.assert_array_equal(view.wait(index), expected)
+        assert not page.evaluate("() => window.over")
+        # Access that ends meanwhile takes the picture away.
+        (folder,) = lab.data.glob("busy/*/*")
+        folder.rename(folder.with_name("gone"))
+        ended(view, "is not there")
+        assert not page.evaluate("() => window.over")
+    finally:
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+    page.wait_for_function("() => window.over")
+
+
+def only_images_are_served_and_only_to_their_user(lab):
+    (image, *_) = (one.relative_to(lab.data).as_posix() for one in lab.data.glob("busy/*/*/*.dcm"))
+    for file, token, status in (
+        (image, lab.token, 200),
+        (image, None, 403),
+        ("busy/%2e%2e/%2e%2e/secret.dcm", lab.token, 400),
+        ("/etc/passwd", lab.token, 400),
+        ("busy/nothing.dcm", lab.token, 410),
+    ):
+        connection = http.client.HTTPConnection("127.0.0.1", lab.port, timeout=30)
+        headers = {"Authorization": f"token {token}"} if token else {}
+        connection.request("GET", f"/readingroom/picture?frame=0&file={file}", headers=headers)
+        assert connection.getresponse().status == status, file
+        connection.close()

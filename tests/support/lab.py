@@ -68,6 +68,7 @@ def running_lab(home: Path, data: Path) -> Iterator[Lab]:
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",
         "--ServerApp.port_retries=0", f"--IdentityProvider.token={lab.token}", f"--ServerApp.root_dir={work}",
+        "--ServerApp.jpserver_extensions", "readingroom.picture_server=True",
         "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True",
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch, (home / "lab.log").open("wb") as log:

@@ -2,7 +2,6 @@
 
 import base64
 import threading
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import traitlets
 
-from readingroom import saved
+from readingroom import saved, settings
 from readingroom.errors import AccessEnded, BadInput, NotFound, ReadingRoomError
 from readingroom.files import check_readable, dataset_at
 from readingroom.objects import class_of
@@ -31,6 +30,7 @@ from readingroom.viewers.pictures import FramePictures, Pictures, pictures_of
 from readingroom.viewers.presented import PresentedPictures
 from readingroom.viewers.scripts import STATIC, script
 from readingroom.viewers.washed import Washed
+from readingroom.viewers.wire import packed
 
 # Windows that radiologists use (centre, width in HU).
 _CT_PRESETS = [
@@ -42,9 +42,6 @@ _ELSEWHERE = {
     dose.CLASS: "a dose: lay it over the pictures by view.dose(path)",
     presentation.CLASS: "a presentation state: look at its images by series.present(path)",
 }
-
-# What the browser can take as it is; anything else travels as float32.
-_WIRE_TYPES = frozenset({"int8", "uint8", "int16", "uint16"})
 
 
 class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
@@ -204,6 +201,8 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
             self._draw(content)
         elif kind == "brush":
             self._brush(content)
+        elif kind == "where":
+            self.send({"k": "where", "n": content.get("n"), "files": self._files()})
         elif kind == "still":
             self._answer_still(content.get("n"))
         elif kind == "get":
@@ -225,28 +224,7 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
             ended = isinstance(error, AccessEnded)
             self.send({"k": "error", "z": index, "n": number, "text": str(error), "ended": ended})
             return
-        pixels = stored.pixels
-        if pixels.dtype.name not in _WIRE_TYPES:
-            pixels = pixels.astype(np.float32)
-        head = {
-            "k": "frame",
-            "z": index,
-            "n": number,
-            "dtype": pixels.dtype.name,
-            "rows": pixels.shape[0],
-            "columns": pixels.shape[1],
-            "samples": pixels.shape[2] if pixels.ndim == 3 else 1,
-            "slope": stored.slope,
-            "intercept": stored.intercept,
-            "luts": [lut.first for lut in stored.luts],
-        }
-        little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
-        # A view of the memory, not a copy: an array that its user holds leaves the kernel as it is.
-        buffers: list[Any] = [np.ascontiguousarray(little).data.cast("B")]
-        if deflate:
-            packed = zlib.compress(buffers[0], 1)
-            if len(packed) < len(buffers[0]):
-                head["deflated"], buffers[0] = True, packed
+        head, buffers, luts = packed(stored, index, number, deflate=deflate)
         if labels is not None:
             weights = layers.weights_at(self._layers, labels, index)
             head |= {"labelled": True, "weighted": weights is not None}
@@ -255,11 +233,23 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
             head["contours"] = [[number, np.round(line, 3).tolist()] for number, line in lines]
         if isinstance(self._pictures, PresentedPictures):
             head |= {"graphics": self._pictures.graphics(index), "texts": self._pictures.texts(index)}
-        buffers += [lut.levels.data.cast("B") for lut in stored.luts]
+        buffers += luts
         if codes is not None:
             head["dosed"] = True
             buffers.append(np.ascontiguousarray(codes, "<u2").data.cast("B"))
         self.send(head, buffers)
+
+    def _files(self) -> list[tuple[str, int]]:
+        """Where below /data each picture lies, and its frame: for a source that can do without the kernel."""
+        if not isinstance(self._pictures, FramePictures):
+            return []
+        root = settings.data_root().absolute()
+        try:
+            return [
+                (one.path.absolute().relative_to(root).as_posix(), one.frame) for one in self._pictures.frames.planes
+            ]
+        except ValueError:
+            return []
 
     def _answer_still(self, number: Any) -> None:
         try:

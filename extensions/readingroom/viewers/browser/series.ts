@@ -5,6 +5,7 @@ import type { RenderProps } from "@anywidget/types";
 import { makeBrush } from "./brush";
 import { makeColours } from "./colours";
 import { listenToBar, listenToKeys, listenToPointer, type Controls } from "./controls";
+import { hastySource } from "./hasty";
 import { buildPage } from "./layout";
 import { makeLoader } from "./loader";
 import { drawContours, makeMeasure } from "./measure";
@@ -49,11 +50,13 @@ function render({ model, el }: RenderProps<Traits>) {
   });
   const save = throttled(50, () => model.save_changes());
 
-  const source = commSource(model, (text) => {
+  const end = (text: string) => {
     ended = true;
     loader.drop();
     blank(state.index, text);
-  });
+  };
+  const plain = () => about.notes === null && state.overlays.length === 0 && !state.wash;
+  const source = hastySource(commSource(model, end), plain, end);
   const loader = makeLoader(source, about.count, about.held, (arrived) => {
     ended = false;
     if (arrived.z === state.index) clearTimeout(waitingTimer);

@@ -1,4 +1,4 @@
-// Where pixels come from: the kernel, over the widget's comm. Another source may use HTTP.
+// Where pixels come from: the kernel, over the widget's comm; hasty.ts adds a way that a busy kernel does not block.
 
 import { ARRAYS, type Answer, type Frame, type FrameMessage, type Model } from "./traits";
 import { GONE } from "./wire";
@@ -22,6 +22,11 @@ export interface Source {
   close(): void;
 }
 
+// The kernel as a source, which also tells where below /data each picture lies, and its frame.
+export interface KernelSource extends Source {
+  where(): Promise<{ files: [path: string, frame: number][] }>;
+}
+
 interface Waiting {
   resolve(answer: Frame | Promise<Frame> | Answer): void;
   reject(failure: Failure): void;
@@ -29,7 +34,7 @@ interface Waiting {
   lost(text: string): void;
 }
 
-export function commSource(model: Model, onEnded: (text: string) => void): Source {
+export function commSource(model: Model, onEnded: (text: string) => void): KernelSource {
   const waiting = new Map<string, Waiting>();
   // Every view of a model hears every answer: a view's own requests carry its own random number.
   const own = Math.random().toString(36).slice(2);
@@ -49,7 +54,7 @@ export function commSource(model: Model, onEnded: (text: string) => void): Sourc
       request.resolve(message.deflated ? inflated(buffers).then((whole) => frameOf(message, whole)) : frameOf(message, buffers));
     }
   }
-  function ask<T>(content: { k: "get"; z: number; deflate: boolean } | { k: "still" }): Promise<T> {
+  function ask<T>(content: { k: "get"; z: number; deflate: boolean } | { k: "still" } | { k: "where" }): Promise<T> {
     return new Promise((resolve, reject) => {
       const n = `${own}-${serial++}`;
       const lost = (text: string) => {
@@ -79,6 +84,7 @@ export function commSource(model: Model, onEnded: (text: string) => void): Sourc
       return ask<Frame>({ k: "get", z: index, deflate: line.slow });
     },
     still: () => ask({ k: "still" }),
+    where: () => ask({ k: "where" }),
     close() {
       model.off("msg:custom", hear);
       for (const { timer } of waiting.values()) clearTimeout(timer);
@@ -118,7 +124,7 @@ export async function inflated([packed, ...rest]: DataView<ArrayBuffer>[]): Prom
   return [new DataView(await new Response(stream).arrayBuffer()), ...rest];
 }
 
-function frameOf(message: FrameMessage, buffers: DataView<ArrayBuffer>[]): Frame {
+export function frameOf(message: FrameMessage, buffers: DataView<ArrayBuffer>[]): Frame {
   // Copied: the comm's buffer need not be aligned, and would keep its whole message alive.
   const [bytes, ...rest] = buffers.map((b) => b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength));
   const labels = message.labelled ? new Uint8Array(rest.shift()!) : null;

@@ -137,6 +137,7 @@ export type Answer =
   | FrameMessage
   | ErrorMessage
   | { k: "still"; n: string }
+  | { k: "where"; n: string; files: [path: string, frame: number][] }
   | { k: "refused"; n?: string; text: string }
   | { k: "labels"; z: number; weighted: boolean; text: string };
 
