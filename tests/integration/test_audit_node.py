@@ -412,6 +412,7 @@ def cut_short(path):
 
 ATTACKS = {
     "an older file cut short": lambda node: cut_short(node.files()[0]),
+    "the newest file cut short": lambda node: cut_short(node.files()[-1]),
     "edited": lambda node: flipped(node.files()[-1]),
     "one file removed": lambda node: node.files()[-1].unlink(),
     "head removed": lambda node: (node.spool / "head").unlink(),
@@ -448,15 +449,21 @@ def test_a_spool_that_was_changed_is_seen_and_nothing_is_read_before_the_reposit
     assert len([r for r in stored(world).values() if "spool-damaged" in r.get("reason", "")]) == len(damage)
 
 
-def test_a_cut_off_end_is_not_seen_here(world, node, away):
-    """The limit: who can write to the spool can take the newest, unsent records away, as a crash could."""
-    ids = spooled(node)
+def test_after_a_kill_a_cut_off_end_is_not_seen_here(world, node):
+    """The limit: who can write to a killed daemon's spool can take its newest, unsent records away, as a crash can."""
+    tls = map(str, (node.tls.cert, node.tls.key, node.tls.ca))
+    with subprocess.Popen(
+        [sys.executable, "-c", _WORK, str(node.folder), "1", *tls], stdout=subprocess.PIPE, text=True
+    ) as process:
+        ids = [process.stdout.readline().strip() for _ in range(6)]
+        process.send_signal(signal.SIGKILL)
+        ids += process.stdout.read().split()
     (file,) = node.files()
-    file.write_bytes(file.read_bytes()[:-10])
-    away()
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with node.running() as trail:
-        trail.append([a_record()])
-        arrived(world, ids[:-1])
+        record = a_record()
+        trail.append([record])
+        arrived(world, [ids[0], record.id])
     assert ids[-1] not in stored(world)
 
 

@@ -246,6 +246,10 @@ class Spool:
         self._write_head()
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Let another process have it. After a planned end the head says how long the newest file is, too."""
+        wrote = self._fd >= 0
         self._end_file()
+        if wrote and not self.damage:
+            with contextlib.suppress(OSError, StoreUnavailable):  # then it is as after a kill
+                self._write_head()
         os.close(self._lock)
