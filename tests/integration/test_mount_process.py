@@ -345,6 +345,24 @@ def test_a_mount_of_a_restarted_daemon_reaches_a_running_namespace(
     assert list(mounting.mount_points(room.settings.paths.state)) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mount namespaces of root")
+def test_a_stopped_daemon_leaves_no_mount_for_a_namespace_that_bound_nothing(
+    room: MountProcess, lung: Published
+) -> None:
+    """Such as the servers of another deployment on this machine: a new namespace copies every mount."""
+    room.mounts.attach(room.session(lung.version.project).id)
+    with subprocess.Popen(
+        ["unshare", "--mount", "--propagation", "slave", "sh", "-c", "echo ready && read line"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        assert room.stop() == 0
+        assert list(mounting.mount_points(room.settings.paths.state)) == []
+        other.stdin.close()
+
+
 def test_the_control_socket_says_what_is_wrong(room: MountProcess) -> None:
     with pytest.raises(NotFound):
         room.mounts.attach(SessionId.new())

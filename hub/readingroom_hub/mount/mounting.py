@@ -126,19 +126,23 @@ def share(folder: Path) -> None:
 def followed(folder: Path) -> bool:
     """Whether a running server, in a mount namespace of its own, gets what is mounted below the shared `folder`.
 
-    Its mounts name ours as their master: `master:N` for our `shared:N` in mountinfo, see proc(5)."""
-    ours = next((tags for point, tags in _tags(Path("/proc/self/mountinfo")) if point == str(folder)), [])
+    Its mounts name ours as their master: `master:N` for our `shared:N` in mountinfo, see proc(5). It bound a session's
+    folder; who only got a copy of the whole, as every new namespace does, waits for nothing."""
+    mine = _tags(Path("/proc/self/mountinfo"))
+    top, ours = next(((root, tags) for root, point, tags in mine if point == str(folder)), ("", []))
     masters = {t.replace("shared:", "master:") for t in ours if t.startswith("shared:")}
     tables = Path("/proc").glob("[0-9]*/mountinfo")
-    return bool(masters) and any(masters & set(tags) for table in tables for _, tags in _tags(table))
+    return bool(masters) and any(
+        masters & set(tags) and root != top for table in tables for root, _, tags in _tags(table)
+    )
 
 
-def _tags(table: Path) -> Iterator[tuple[str, list[str]]]:
-    """(mount point, optional fields) of each mount; nothing where the process has ended."""
+def _tags(table: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """(root in its file system, mount point, optional fields) of each mount; nothing where the process has ended."""
     with suppress(OSError):
         for line in table.read_text().splitlines():
             fields = line.partition(" - ")[0].split(" ")
-            yield fields[4].encode().decode("unicode_escape"), fields[6:]
+            yield fields[3], fields[4].encode().decode("unicode_escape"), fields[6:]
 
 
 def unshare(folder: Path) -> None:
