@@ -90,10 +90,16 @@ class SpoolMachine(RuleBasedStateMachine):
             self.spool.write(self.held[self.sure :], durable=True)
         self._is_durable()
 
-    @rule(share=shares, zeros=st.booleans())
-    def power_cut(self, share, zeros):
-        """The last file loses some of what was not durable, or has zeros there; the next process finds the rest."""
-        self.spool.close()
+    @rule(share=shares, zeros=st.booleans(), planned=st.booleans())
+    def power_cut(self, share, zeros, planned):
+        """The last file loses some of what was not durable, or has zeros there; the next process finds the rest. After
+        a planned end all of it is durable."""
+        if planned:
+            self._planned_end()
+        else:  # as the kernel does for a process that is killed
+            for descriptor in (self.spool._fd, self.spool._lock):
+                if descriptor >= 0:
+                    os.close(descriptor)
         for path in self.files()[-1:]:
             size = path.stat().st_size
             kept = self.sizes.get(path, 0) + int(share * (size - self.sizes.get(path, 0)))
@@ -108,6 +114,23 @@ class SpoolMachine(RuleBasedStateMachine):
         if not self.failed:  # else what was written a second time may come first from there: it is stored once
             assert list(found) == sorted(found)
         self.held = list(self.spool.left)  # what was handed over may come again: the repository stores it once
+        self._is_durable()
+
+    def _planned_end(self):
+        """What the head then tells of has been made durable before."""
+        synced, real = [], os.fdatasync
+        written = f"{self.spool._current:08}" if self.spool._fd >= 0 else None
+
+        def watched(descriptor):
+            synced.append(os.fstat(descriptor).st_size)
+            real(descriptor)
+
+        os.fdatasync = watched
+        try:
+            self.spool.close()
+        finally:
+            os.fdatasync = real
+        assert all(synced[-1] == p.stat().st_size for p in self.files() if p.name == written)
         self._is_durable()
 
     @precondition(lambda self: not self.held)

@@ -247,9 +247,12 @@ class Spool:
 
     def close(self) -> None:
         """Let another process have it. After a planned end the head says how long the newest file is, too."""
-        wrote = self._fd >= 0
-        self._end_file()
-        if wrote and not self.damage:
-            with contextlib.suppress(OSError, StoreUnavailable):  # then it is as after a kill
+        with contextlib.suppress(OSError, StoreUnavailable):  # then it is as after a kill
+            seals = self._fd >= 0 and not self.damage
+            if seals:  # what the head tells of must be there after a power cut
+                os.fdatasync(self._fd)
+            self._end_file()
+            if seals:
                 self._write_head()
+        self._end_file()
         os.close(self._lock)
