@@ -3,10 +3,12 @@
 What the server does for those who forget. It holds nobody off who wants to keep a picture: that is for who checks what
 leaves the project."""
 
+import base64
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from readingroom import settings
-from readingroom.errors import BadInput
+from readingroom.errors import BadInput, ReadingRoomError
 
 _KINDS = ("image/", "video/", "audio/", "application/pdf")
 _TOLD = "a picture was left out: this project keeps none in saved notebooks"
@@ -20,6 +22,20 @@ def kept(static: str | None) -> str:
     if chosen not in {"png", "none"}:
         raise BadInput(f"static={chosen!r}: give 'png' to keep a picture in the saved page, or 'none'.")
     return chosen
+
+
+def beside(
+    live: Mapping[str, Any], static: str, picture: Callable[[], bytes], words: Callable[[], str]
+) -> dict[str, Any]:
+    """A live view's output with a still picture (PNG) and its words, for wherever no kernel runs: saved pages and such.
+
+    `static` is what `kept` says. A picture that cannot be read is replaced by the sentence that says why."""
+    if static == "none":
+        return {**live, "text/plain": words()}
+    try:
+        return {**live, "image/png": base64.b64encode(picture()).decode(), "text/plain": words()}
+    except ReadingRoomError as error:
+        return {**live, "text/plain": str(error)}
 
 
 def without_pictures(notebook: Any) -> None:

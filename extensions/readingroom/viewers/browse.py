@@ -1,6 +1,5 @@
 """`dataset.browse()`: a grid of thumbnails with filters, and below it the series that was opened."""
 
-import base64
 import html
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -242,8 +241,4 @@ class DatasetBrowser(ipywidgets.VBox):  # type: ignore[misc,unused-ignore]
         data: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
         if self._static == "none":
             return {**data, "text/html": self.grid.table(), "text/plain": self.describe()}
-        try:
-            still = {"image/png": base64.b64encode(self.grid.snapshot()).decode(), "text/plain": self.describe()}
-        except ReadingRoomError as error:
-            still = {"text/plain": str(error)}
-        return {**data, **still}
+        return saved.beside(data, self._static, self.grid.snapshot, self.describe)

@@ -1,6 +1,5 @@
 """Several series side by side, linked by where their pictures lie in the patient."""
 
-import base64
 import contextlib
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 import traitlets
 
 from readingroom import saved
-from readingroom.errors import BadInput, ReadingRoomError
+from readingroom.errors import BadInput
 from readingroom.viewers import linking, render
 from readingroom.viewers.linking import Stack
 from readingroom.viewers.pictures import pictures_of
@@ -179,12 +178,7 @@ class HangView(ipywidgets.VBox):  # type: ignore[misc,unused-ignore]
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live views, and a still picture with its words for wherever no kernel runs."""
         data = super()._repr_mimebundle_(**kwargs)
-        if self._static == "none":
-            return {**data, "text/plain": self.describe()}
-        try:
-            return {**data, "image/png": base64.b64encode(self.snapshot()).decode(), "text/plain": self.describe()}
-        except ReadingRoomError as error:
-            return {**data, "text/plain": str(error)}
+        return saved.beside(data, self._static, self.snapshot, self.describe)
 
 
 def _volume(source: Any) -> Volume:

@@ -1,6 +1,5 @@
 """A volume drawn whole, seen from any side. The browser draws it by vtk.js, loaded when such a view is shown."""
 
-import base64
 import dataclasses
 import zlib
 from typing import Any
@@ -131,6 +130,10 @@ class VolumeView(anywidget.AnyWidget, ipywidgets.DOMWidget):  # type: ignore[mis
         sides = " and ".join(_SIDES[letter] for letter in seen)
         return f"{self._title}: {self.preset}, seen from {sides} ({seen}){self._fewer()}"
 
+    def _words(self) -> str:
+        told = "" if self._static == "none" else ". The picture is a maximum intensity projection."
+        return self.describe() + told
+
     def _fewer(self) -> str:
         shape = self._voxels.array.shape
         if shape == self._voxels.whole:
@@ -152,11 +155,4 @@ class VolumeView(anywidget.AnyWidget, ipywidgets.DOMWidget):  # type: ignore[mis
         if bundle is None:
             return None
         data, metadata = bundle
-        if self._static == "none":
-            return {**data, "text/plain": self.describe()}, metadata
-        try:
-            words = f"{self.describe()}. The picture is a maximum intensity projection."
-            still = {"image/png": base64.b64encode(self.snapshot()).decode(), "text/plain": words}
-        except ReadingRoomError as error:
-            still = {"text/plain": str(error)}
-        return {**data, **still}, metadata
+        return saved.beside(data, self._static, self.snapshot, self._words), metadata

@@ -1,6 +1,5 @@
 """The series viewer: small observable traits, pixels pulled by the browser one slice at a time."""
 
-import base64
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -420,10 +419,4 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
         if bundle is None:
             return None
         data, metadata = bundle
-        if self._static == "none":
-            return {**data, "text/plain": self._words()}, metadata
-        try:
-            still = {"image/png": base64.b64encode(self.snapshot()).decode(), "text/plain": self._words()}
-        except ReadingRoomError as error:
-            still = {"text/plain": str(error)}
-        return {**data, **still}, metadata
+        return saved.beside(data, self._static, self.snapshot, self._words), metadata

@@ -1,6 +1,5 @@
 """The slide viewer: the browser asks for the tiles of the field on the screen, at the resolution it shows them in."""
 
-import base64
 import math
 import zlib
 from collections.abc import Sequence
@@ -167,10 +166,4 @@ class SlideView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
         if bundle is None:
             return None
         data, metadata = bundle
-        if self._static == "none":
-            return {**data, "text/plain": self.describe()}, metadata
-        try:
-            kept = {"image/png": base64.b64encode(self.snapshot()).decode(), "text/plain": self.describe()}
-        except ReadingRoomError as error:
-            kept = {"text/plain": str(error)}
-        return {**data, **kept}, metadata
+        return saved.beside(data, self._static, self.snapshot, self.describe), metadata
