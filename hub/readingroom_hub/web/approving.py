@@ -1,5 +1,6 @@
 """Pages where data stewards approve what cannot be undone, each by themselves."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -8,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from readingroom_hub.errors import Denied
 from readingroom_hub.model.approval import NEEDED, Act, Approval, State
-from readingroom_hub.model.ids import ApprovalId
+from readingroom_hub.model.ids import ApprovalId, PersonId
 from readingroom_hub.web.desk import PREFIX, Desk, Render
 from readingroom_hub.web.guard import STEWARDS, Guard
 from readingroom_hub.web.visitor import Visitor
@@ -50,13 +51,22 @@ def router(desk: Desk, guard: Guard, render: Render) -> APIRouter:
         status = 403 if trouble else 200
         return render(request, "approval.html", status, asked=asked, trouble=trouble, **context(visitor))
 
+    def act(
+        request: Request, id: str, visitor: Visitor, does: Callable[[ApprovalId, PersonId], object], done: str
+    ) -> Response:
+        try:
+            does(ApprovalId(id), visitor.person)
+        except Denied as error:
+            return show_one(request, visitor, desk.approvals.get(ApprovalId(id), visitor.person), str(error))
+        return RedirectResponse(f"{PREFIX}/approvals?done={done}", 303)
+
     @routes.get("/approvals")
     def approvals_page(request: Request, visitor: Annotated[Visitor, Depends(guard.page(STEWARDS))]) -> Response:
         """What waits for approval, and what came of it in the last 30 days. Looking is itself recorded."""
         more, found = context(visitor), desk.approvals.all(visitor.person)
-        current = {State.WAITING, State.APPROVED}
-        more["waiting"] = [a for a in found if a.state(datetime.now(UTC)) in current]
-        more["past"] = [a for a in found if a.state(datetime.now(UTC)) not in current]
+        now = datetime.now(UTC)
+        waiting = [a for a in found if a.state(now) in {State.WAITING, State.APPROVED}]
+        more |= {"waiting": waiting, "past": [a for a in found if a not in waiting]}
         return render(request, "approvals.html", said=request.query_params.get("done", ""), **more)
 
     @routes.get("/approvals/{id}")
@@ -69,21 +79,11 @@ def router(desk: Desk, guard: Guard, render: Render) -> APIRouter:
     @routes.post("/approvals/{id}/give")
     def give(request: Request, id: str, posted: Annotated[Posted, Depends(guard.form(STEWARDS))]) -> Response:
         """Approve it."""
-        visitor, _ = posted
-        try:
-            desk.approvals.give(ApprovalId(id), visitor.person)
-        except Denied as error:
-            return show_one(request, visitor, desk.approvals.get(ApprovalId(id), visitor.person), str(error))
-        return RedirectResponse(f"{PREFIX}/approvals?done=given", 303)
+        return act(request, id, posted[0], desk.approvals.give, "given")
 
     @routes.post("/approvals/{id}/decline")
     def decline(request: Request, id: str, posted: Annotated[Posted, Depends(guard.form(STEWARDS))]) -> Response:
         """End it."""
-        visitor, _ = posted
-        try:
-            desk.approvals.decline(ApprovalId(id), visitor.person)
-        except Denied as error:
-            return show_one(request, visitor, desk.approvals.get(ApprovalId(id), visitor.person), str(error))
-        return RedirectResponse(f"{PREFIX}/approvals?done=declined", 303)
+        return act(request, id, posted[0], desk.approvals.decline, "declined")
 
     return routes
