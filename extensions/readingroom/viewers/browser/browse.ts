@@ -2,7 +2,7 @@
 
 import type { AnyModel, RenderProps } from "@anywidget/types";
 
-import { element, keepKeys } from "./page";
+import { element, keepAsking, keepKeys } from "./page";
 import { makeWire, type Answer, type Failure } from "./wire";
 
 const WIDE = 148;
@@ -368,14 +368,7 @@ function makeGrid(model: Model, page: Page, wire: Wire) {
     page.error.hidden = false;
   }
   wire.onEnded(end);
-  // One question at a time: a busy kernel finds one when it has done, and not hundreds.
-  let asking = false;
-  const still = setInterval(() => {
-    if (asking || ended || document.hidden || !page.list.offsetParent) return;
-    asking = true;
-    const done = () => { asking = false; };
-    wire.ask("still", {}).then(done, done);
-  }, STILL_MS);
+  const stopAsking = keepAsking(STILL_MS, page.list, () => !ended, () => wire.ask("still", {}));
 
   function reveal() {
     const top = Math.floor(at / across()) * HIGH;
@@ -419,7 +412,7 @@ function makeGrid(model: Model, page: Page, wire: Wire) {
     },
     close() {
       stopped = true;
-      clearInterval(still);
+      stopAsking();
       clearTimeout(settled);
       cancelAnimationFrame(frame);
     },

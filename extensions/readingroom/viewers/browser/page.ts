@@ -1,5 +1,5 @@
 // What the widgets' scripts share: elements of a page and of a drawing, with their attributes, whose keys they get,
-// how a number is written, and writes that wait.
+// how a number is written, writes that wait, and whether what is shown may be shown still.
 
 type Attributes = Record<string, string | number>;
 
@@ -53,4 +53,17 @@ export function throttled(ms: number, write: () => void) {
       }
     }, ms);
   }
+}
+
+// A withdrawal must be seen when nothing else is asked for: every `ms` while `place` is on the screen. One question at a
+// time: a busy kernel finds one when it has done, and not hundreds. A refusal is told to every view by itself, and no
+// answer says nothing of the access.
+export function keepAsking(ms: number, place: HTMLElement, isShown: () => boolean, ask: () => Promise<unknown>) {
+  let asking = false;
+  const timer = setInterval(() => {
+    if (asking || document.hidden || !place.offsetParent || !isShown()) return;
+    asking = true;
+    ask().catch(() => {}).finally(() => { asking = false; });
+  }, ms);
+  return () => clearInterval(timer);
 }

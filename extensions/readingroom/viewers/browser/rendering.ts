@@ -2,7 +2,7 @@
 
 import type { AnyModel, RenderProps } from "@anywidget/types";
 
-import { element, keepKeys, show } from "./page";
+import { element, keepAsking, keepKeys, show } from "./page";
 import type { Scene } from "./volume";
 import { makeWire, type Failure } from "./wire";
 
@@ -241,14 +241,7 @@ function render({ model, el }: RenderProps<Traits>) {
   }
   const resized = new ResizeObserver(resize);
 
-  // A withdrawal must be seen when nothing is asked for. One question at a time: a busy kernel answers later.
-  let asking = false;
-  const still = setInterval(() => {
-    if (asking || ended || !scene || document.hidden || !page.root.offsetParent) return;
-    asking = true;
-    const done = () => { asking = false; };
-    wire.ask("still", {}).then(done, done);
-  }, STILL_MS);
+  const stopAsking = keepAsking(STILL_MS, page.root, () => !ended && scene !== null, () => wire.ask("still", {}));
 
   el.append(page.root);
   turn();
@@ -262,7 +255,7 @@ function render({ model, el }: RenderProps<Traits>) {
 
   return () => {
     over.abort();
-    clearInterval(still);
+    stopAsking();
     clearTimeout(patience);
     clearTimeout(settled);
     cancelAnimationFrame(frame);

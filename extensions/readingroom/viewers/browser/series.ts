@@ -9,7 +9,7 @@ import { hastySource } from "./hasty";
 import { buildPage } from "./layout";
 import { makeLoader } from "./loader";
 import { drawContours, makeMeasure } from "./measure";
-import { element, show, throttled } from "./page";
+import { element, keepAsking, show, throttled } from "./page";
 import { makePainter } from "./painter";
 import { makePresented } from "./presented";
 import { commSource } from "./source";
@@ -85,15 +85,7 @@ function render({ model, el }: RenderProps<Traits>) {
     page.status.textContent = `slice ${index + 1} of ${about.count} cannot be shown`;
   }
 
-  // A withdrawal must be seen when nothing is being read. One question at a time: a busy kernel answers later.
-  let asking = false;
-  function askStill() {
-    if (ended || asking || !frame || document.hidden || !page.root.offsetParent) return;
-    asking = true;
-    // A refusal has been told to every view already; no answer says nothing of the access.
-    source.still().catch(() => {}).finally(() => { asking = false; });
-  }
-  const stillTimer = setInterval(askStill, STILL_MS);
+  const stopAsking = keepAsking(STILL_MS, page.root, () => !ended && frame !== null, () => source.still());
 
   function draw() {
     if (frame) {
@@ -351,7 +343,7 @@ function render({ model, el }: RenderProps<Traits>) {
     listening.abort();
     resized.disconnect();
     clearTimeout(waitingTimer);
-    clearInterval(stillTimer);
+    stopAsking();
     loader.stop();
   };
 }

@@ -2,7 +2,7 @@
 
 import type { AnyModel, RenderProps } from "@anywidget/types";
 
-import { element, keepKeys, throttled } from "./page";
+import { element, keepAsking, keepKeys, throttled } from "./page";
 import { levelFor, makeTiles, steps, wishesFor, type Field, type Level, type Tile, type TileMessage, type Wish } from "./tiles";
 import { makeWire, type Failure } from "./wire";
 
@@ -108,13 +108,7 @@ function render({ model, el }: RenderProps<Traits>) {
     delete page.root.dataset.level;
   }
 
-  // A withdrawal must be seen when nothing is being read. One question at a time: a busy kernel answers later.
-  let asking = false;
-  const stillTimer = setInterval(() => {
-    if (ended || asking || document.hidden || !page.root.offsetParent) return;
-    asking = true;
-    wire.ask("still", {}).catch(() => {}).finally(() => { asking = false; });
-  }, STILL_MS);
+  const stopAsking = keepAsking(STILL_MS, page.root, () => !ended, () => wire.ask("still", {}));
 
   function field(): Field {
     const ratio = Math.min(devicePixelRatio, 2);
@@ -269,7 +263,7 @@ function render({ model, el }: RenderProps<Traits>) {
 
   return () => {
     for (const [event, act] of Object.entries(followed)) model.off(event as "change:centre", act);
-    clearInterval(stillTimer);
+    stopAsking();
     cancelAnimationFrame(frame);
     listening.abort();
     resized.disconnect();
