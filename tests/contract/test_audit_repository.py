@@ -8,7 +8,7 @@ from tests.support.audit_process import audit_process
 from tests.support.fakes import MemoryAuditRepository
 from tests.support.postgres import postgres
 
-from readingroom_hub.compose import verify_log
+from readingroom_hub.compose.repository import verify_log
 
 
 class TestMemory(AuditRepositoryContract):

@@ -17,7 +17,7 @@ from readingroom_hub.adapters.audit_client import SocketAuditRepository
 from readingroom_hub.adapters.audit_clock import read_clocks
 from readingroom_hub.adapters.audit_log import LogReader
 from readingroom_hub.adapters.audit_service import AuditService
-from readingroom_hub.compose import verify_log
+from readingroom_hub.compose.repository import verify_log
 from readingroom_hub.config import Paths
 from readingroom_hub.errors import AuditUnavailable
 from readingroom_hub.ledger.clock import Clocks

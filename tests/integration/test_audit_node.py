@@ -20,7 +20,7 @@ from readingroom_hub.adapters.audit_log import LogReader
 from readingroom_hub.adapters.audit_node import Ahead, NodeAuditTrail
 from readingroom_hub.adapters.audit_node_wire import Repository, check_certificate
 from readingroom_hub.adapters.audit_spool import Spool
-from readingroom_hub.compose import verify_log
+from readingroom_hub.compose.repository import verify_log
 from readingroom_hub.errors import AuditUnavailable, BadInput, Conflict, KeyUnavailable
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.model.ids import PersonId

@@ -16,7 +16,7 @@ from readingroom_hub.adapters.audit_handshakes import Handshakes
 from readingroom_hub.adapters.audit_log import LogReader
 from readingroom_hub.adapters.audit_nodes import Nodes, client_context, server_context
 from readingroom_hub.adapters.audit_wire import Frames, message
-from readingroom_hub.compose import verify_log
+from readingroom_hub.compose.repository import verify_log
 from readingroom_hub.errors import BadInput
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.ports.reception import TlsFiles

@@ -16,6 +16,7 @@ import readingroom_hub
 from readingroom_hub import compose
 from readingroom_hub.adapters.monitor_tail import LogTail
 from readingroom_hub.cli.main import app
+from readingroom_hub.compose import monitoring
 from readingroom_hub.config import Settings
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.sandbox.fitness import Level, examine
@@ -54,7 +55,7 @@ def test_the_process_finds_a_bulk_download_and_holds_the_person_and_ends_when_to
         command = [sys.executable, "-m", "readingroom_hub.cli.main", "audit", "monitor", "serve"]
         process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE)
         try:
-            memory = compose.monitor_memory(settings)
+            memory = monitoring.memory(settings)
             deadline = time.monotonic() + 30
             while memory.load().looked_at is None and process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.02)

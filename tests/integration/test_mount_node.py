@@ -14,8 +14,8 @@ from tests.support.mount_world import Published, read
 from tests.support.node_world import NodeWorld, node_world
 from tests.support.receivers import Authority
 
-from readingroom_hub import compose
-from readingroom_hub.compose import verify_log
+from readingroom_hub.compose import repository
+from readingroom_hub.compose.repository import verify_log
 from readingroom_hub.config import Settings
 from readingroom_hub.errors import BadInput
 from readingroom_hub.mount import mounting
@@ -125,4 +125,4 @@ def test_a_node_that_is_set_up_by_half_is_told_what_is_missing(tmp_path: Path) -
         ({"audit_remote": "localhost"}, "write host:port"),
     ):
         with pytest.raises(BadInput, match=says):
-            compose.trail(dataclasses.replace(whole, **changed), "mount-daemon")
+            repository.trail(dataclasses.replace(whole, **changed), "mount-daemon")

@@ -304,7 +304,7 @@ def test_no_grant_is_given_while_the_witnesses_are_late(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text", ["", "log x\nquorum none\n"])
 def test_a_policy_that_is_none_stops_the_start(tmp_path, text):
-    from readingroom_hub.compose import read_policy
+    from readingroom_hub.compose.repository import read_policy
 
     (tmp_path / "policy").write_text(text)
     with pytest.raises(BadInput, match="policy"):

@@ -34,10 +34,11 @@ except ReadingRoomError as error:
 _SERVE_SETTINGS = """
 import sys
 from readingroom_hub import compose
+from readingroom_hub.compose import repository
 from readingroom_hub.config import load
 from readingroom_hub.errors import ReadingRoomError
 try:
-    compose.serve_audit(load())
+    repository.serve(load())
 except ReadingRoomError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """

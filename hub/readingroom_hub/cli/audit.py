@@ -12,6 +12,8 @@ import typer
 from readingroom_hub import compose
 from readingroom_hub.cli import audit_feed, audit_monitor
 from readingroom_hub.cli.common import AsJson, command, load, moment, operator, person, record, show
+from readingroom_hub.compose import repository
+from readingroom_hub.durable import whole_file
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.atna import audit_message, framed, syslog_message
 from readingroom_hub.ledger.bundle import Wanted
@@ -41,7 +43,7 @@ def serve() -> None:
     """Run the audit record repository until it is stopped."""
     settings = load()
     settings.paths.make()
-    compose.serve_audit(settings)
+    repository.serve(settings)
 
 
 @app.command()
@@ -140,8 +142,8 @@ def verify(
     """Check every record, hash, root and signature. Exit code 1 names the first bad record."""
     if bundle is not None and not key and policy is None:
         raise BadInput("a bundle is checked against keys that you trust: give --policy, or --key with the log's key")
-    trusted = compose.read_policy(policy) if policy else keys(key) if key else None
-    result = compose.verify_log(load().paths, bundle, trusted, [_text(k) for k in kept or []])
+    trusted = repository.read_policy(policy) if policy else keys(key) if key else None
+    result = repository.verify_log(load().paths, bundle, trusted, [_text(k) for k in kept or []])
     findings = [printable(str(f)) for f in result.findings]
     if as_json:
         typer.echo(json.dumps({"size": result.size, "root": result.root.hex(), "findings": findings}))
@@ -185,7 +187,7 @@ def bundle(
     kind, values = given[0] if given else ("", ())
     wanted = Wanted(kind, values, _start(from_) if from_ else None, moment(to) if to else None)
     _exported(audit, out, {kind or "all": list(values)})
-    shown, size = compose.write_bundle(settings, wanted, out)
+    shown, size = repository.write_bundle(settings, wanted, out)
     typer.echo(f"{out} shows {shown} of {size} records, and proves that no other one belongs to them", err=True)
 
 
@@ -204,7 +206,7 @@ def prove(
     """Write one record with the proof that it is in the log (C2SP tlog-proof), for `verify`. It is recorded first."""
     settings = load()
     _exported(record(settings), out, {"index": index})
-    size = compose.write_proof(settings, index, out)
+    size = repository.write_proof(settings, index, out)
     typer.echo(f"{out} shows record {index}, and proves that it is one of {size}", err=True)
 
 
@@ -216,7 +218,7 @@ def tiles(
     """Write the log as static files (C2SP tlog-tiles): leaves and hashes, no contents. It is recorded first."""
     settings = load()
     _exported(record(settings), out, {"tiles": True})
-    before, size = compose.write_tiles(settings, out)
+    before, size = repository.write_tiles(settings, out)
     typer.echo(f"{out} proves {size} records, {size - before} of them new", err=True)
 
 
@@ -270,7 +272,8 @@ def export(
     )
     rows = audit.query(wanted, operator(audit))[::-1]
     head = [line(COLUMNS)] if format is Format.CSV else []
-    compose.write_whole(out, chain(head, (_line(format, found, settings.site) for found in rows)))
+    with whole_file(out) as file:
+        file.writelines(chain(head, (_line(format, found, settings.site) for found in rows)))
     typer.echo(f"{len(rows)} records written to {out}", err=True)
 
 
@@ -285,7 +288,7 @@ def forget(
     settings = load()
     audit = record(settings)
     erased = person(audit, who)
-    compose.forget(settings, erased, reason, operator(audit), person(audit, approved_by))
+    repository.forget(settings, erased, reason, operator(audit), person(audit, approved_by))
     typer.echo(f"{erased} is nobody's any more. Backups of the identity table still know: let them expire", err=True)
 
 
@@ -299,7 +302,7 @@ def purge(
     """Remove the contents of access records whose time is over. Their leaves stay. It is recorded first."""
     settings = load()
     audit = record(settings)
-    compose.purge(settings, _start(before), reason, operator(audit), person(audit, approved_by))
+    repository.purge(settings, _start(before), reason, operator(audit), person(audit, approved_by))
     typer.echo(f"Contents of access records from before {before} are removed", err=True)
 
 
@@ -309,7 +312,7 @@ def database(
     gigabytes: Annotated[int, typer.Option(min=1, help="How large it may get: less than its disk, by a wide margin.")],
 ) -> None:
     """Print the SQL that makes a PostgreSQL database for the log, with its two roles, for `psql`."""
-    typer.echo(compose.audit_database(gigabytes), nl=False)
+    typer.echo(repository.database_sql(gigabytes), nl=False)
 
 
 @app.command()
@@ -320,7 +323,7 @@ def move() -> None:
     def tell(done: int, of: int) -> None:
         typer.echo(f"{done} of {of} records are copied", err=True)
 
-    size, root = compose.move_audit(load(), tell)
+    size, root = repository.move(load(), tell)
     typer.echo(f"The audit log is in the database: {size} records, root {root.hex()}")
 
 
@@ -340,4 +343,4 @@ def witness_serve(
     port: Annotated[int, typer.Option(help="The loopback port.")] = 8490,
 ) -> None:
     """Cosign checkpoints that continue what was cosigned before (C2SP tlog-witness), until it is interrupted."""
-    compose.serve_witness(folder, name, compose.read_policy(policy), port)
+    repository.serve_witness(folder, name, repository.read_policy(policy), port)

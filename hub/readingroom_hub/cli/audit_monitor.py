@@ -6,6 +6,7 @@ import typer
 
 from readingroom_hub import compose
 from readingroom_hub.cli.common import AsJson, command, load, operator, person, record, show
+from readingroom_hub.compose import monitoring
 
 app = typer.Typer(no_args_is_help=True, help="Unusual access: alerts, what came of them, and who is on hold.")
 
@@ -16,7 +17,7 @@ def serve() -> None:
     """Judge each person's days until it is stopped. `readingroom serve` runs it too."""
     settings = load()
     settings.paths.make()
-    compose.serve_monitor(settings)
+    monitoring.serve(settings)
 
 
 @command

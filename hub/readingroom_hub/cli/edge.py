@@ -16,9 +16,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from readingroom_hub import compose
 from readingroom_hub.cli.common import AsJson, Bar, Dciodvfy, RunByDefault, command, errors, show
 from readingroom_hub.cli.deid import PolicyName
+from readingroom_hub.compose import edge
 from readingroom_hub.deid import policy_file
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ports.reception import TlsFiles
@@ -78,7 +78,7 @@ def run(
         raise BadInput(f"at {bind} anybody could send: say who may with --allow AE,AE, or with --tls-ca")
     if forward_tls and not tls:
         raise BadInput("--forward-tls needs --tls-cert and --tls-key, to show the receiver who sends")
-    receiver = compose.edge_forward(forward, ae_title, tls if forward_tls else None) if forward else None
+    receiver = edge.forward(forward, ae_title, tls if forward_tls else None) if forward else None
     _say_nothing_of_patients()
     with ExitStack() as stack:
         store = Spool(spool, deid_folder.secret(spool_key))
@@ -99,7 +99,7 @@ def run(
         if http_port is not None:
             secret = deid_folder.secret(token or key.with_name(f"{key.name}.token")).hex()
             at = bind if tls else _LOOPBACK[0]  # a token never goes over a network in the clear
-            web = compose.edge_stow(reception, (at, http_port), secret, associations, tls, _tell)
+            web = edge.stow(reception, (at, http_port), secret, associations, tls, _tell)
             stack.callback(web.close)
             _tell(f"POST to {'https' if tls else 'http'}://{at}:{web.port}/studies")
         if outbox and receiver:
@@ -107,7 +107,7 @@ def run(
             sending.start()
             stack.callback(sending.join)
             stack.callback(stop.set)
-        server = compose.edge_dimse(reception, (bind, port), ae_title, allowed, associations, tls, _tell)
+        server = edge.dimse(reception, (bind, port), ae_title, allowed, associations, tls, _tell)
         stack.callback(server.close)
         _tell(f"{ae_title} listens at {bind} port {server.port}; process {os.getpid()}")
         bar = stack.enter_context(Bar("De-identifying", hidden=not errors.is_terminal))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from readingroom_hub import compose
+from readingroom_hub.compose import monitoring
 from readingroom_hub.config import Settings
 from readingroom_hub.embedded.supervisor import Process
 from readingroom_hub.sandbox.servers import Servers
@@ -65,7 +66,7 @@ def audit_feeds(settings: Settings) -> Process:
 def monitor(settings: Settings) -> Process:
     """Looks for unusual access. Nobody waits for it; it is ready when it runs."""
     argv, environ, log = _cli(settings, "monitor", "audit", "monitor", "serve")
-    return Process("monitor", argv, compose.monitor_memory(settings).is_running, environ, log)
+    return Process("monitor", argv, monitoring.memory(settings).is_running, environ, log)
 
 
 def hub(settings: Settings, config_file: Path) -> Process:

@@ -15,6 +15,7 @@ from tornado.httputil import url_concat
 from tornado.web import HTTPError
 
 from readingroom_hub import compose
+from readingroom_hub.compose import monitoring
 from readingroom_hub.config import Settings
 from readingroom_hub.errors import Denied
 from readingroom_hub.jhub.edge import die_with_parent
@@ -113,7 +114,7 @@ def desk(settings: Settings) -> Desk:
         alerts=compose.alerts(record),
         approvals=compose.approvals(record),
         holds=compose.holds(settings, record),
-        monitor=compose.monitor_memory(settings).load,
+        monitor=monitoring.memory(settings).load,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from readingroom_hub import compose, locks
+from readingroom_hub.compose import repository
 from readingroom_hub.config import Settings, running
 from readingroom_hub.ledger.running import configuration
 from readingroom_hub.mount.control import ControlServer
@@ -47,7 +48,7 @@ def serve(settings: Settings) -> None:
 
 
 def _serve(settings: Settings) -> None:
-    audit = compose.trail(settings, "mount-daemon")
+    audit = repository.trail(settings, "mount-daemon")
     catalogue = compose.open_catalogue(settings)
     custody = compose.custody(settings, for_mount=True)
     library = Library(catalogue.versions, compose.objects(settings), custody, audit)

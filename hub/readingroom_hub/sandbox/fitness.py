@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from readingroom_hub import compose
+from readingroom_hub.compose import monitoring
 from readingroom_hub.config import Settings
 from readingroom_hub.errors import ReadingRoomError, SystemUnfit
 from readingroom_hub.sandbox import bubblewrap, homes, layout, limits, seccomp, stage
@@ -242,7 +243,7 @@ def _feeds(settings: Settings) -> Check:
 def _monitor(settings: Settings) -> Check:
     if not settings.monitor_minutes:
         return Check("monitor", Level.OK, "it is switched off")
-    memory = compose.monitor_memory(settings)
+    memory = monitoring.memory(settings)
     state = memory.load()
     if state.trouble:
         return Check("monitor", Level.ADVICE, state.trouble, "put that right; alerts that wait are sent then")
