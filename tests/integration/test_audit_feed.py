@@ -250,7 +250,7 @@ def test_purged_records_are_passed_over_and_counted(repository, tmp_path):
     paths, client = repository
     fill(client, 3)
     by, other = (client.identify("i", s, s) for s in ("by", "other"))
-    client.purge((datetime.now(UTC) + timedelta(hours=1)).isoformat().replace("+00:00", "Z"), "time is over", by, other)
+    client.purge(datetime.now(UTC) + timedelta(hours=1), "time is over", by, [by, other], None)
     receiver, state = Kept(), FeedState(tmp_path, "f")
     assert Feed(paths.audit, state, receiver).step() is False
     progress = state.progress()

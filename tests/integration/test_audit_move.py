@@ -90,7 +90,7 @@ def original(tmp_path_factory):
         for number in range(30):
             client.append([AuditRecord(AuditEvent.READ_INTENT, person=one, subject={"count": number})])
         client.append([AuditRecord(AuditEvent.READ_INTENT, time=datetime(2015, 1, 1, tzinfo=UTC))])
-        client.purge("2016-01-01T00:00:00.000000Z", "six years are over", one, other)
+        client.purge(datetime(2016, 1, 1, tzinfo=UTC), "six years are over", one, [one, other], None)
         server.stop()
     with contextlib.closing(AuditLog(paths.audit, open_signer(paths.audit, paths.keys))) as log:
         log.keep_cosigned(log.size, f"{log.checkpoint}\N{EM DASH} witness AAAAAAAA\n")

@@ -404,7 +404,7 @@ def test_old_contents_are_purged_on_record_in_log_and_index(database):
         officer = client.identify("https://idp.example", "officer", "Officer Example")
         other = client.identify("https://idp.example", "other", "Other Example")
         client.append([a_record(time=datetime(2015, 1, 1, tzinfo=UTC), subject={"series": "9.8.7.6"}), a_record()])
-        client.purge("2016-01-01T00:00:00.000000Z", "six years are over", officer, other)
+        client.purge(datetime(2016, 1, 1, tzinfo=UTC), "six years are over", officer, [officer, other], None)
         assert len(client.query(Filter(events=("read-intent",)), None)) == 1
         assert len(client.query(Filter(events=("record-purged",)), None)) == 1
         assert cli(server.paths.state, "verify").exit_code == 0

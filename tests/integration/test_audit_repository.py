@@ -30,6 +30,7 @@ from readingroom_hub.ledger.note import Checkpoint, Signer
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.model.ids import UID, ProjectId
 from readingroom_hub.ports.records import Filter
+from readingroom_hub.services.approvals import Approvals
 
 is_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small tmpfs or to become another user")
 
@@ -38,8 +39,16 @@ def a_record(**fields):
     return AuditRecord(AuditEvent.READ_INTENT, **fields)
 
 
-def cli(state, *arguments):
-    return CliRunner().invoke(app, list(arguments), env={"READINGROOM_STATE": str(state), "COLUMNS": "250"})
+def cli(state, *arguments, **environ):
+    environ |= {"READINGROOM_STATE": str(state), "COLUMNS": "250"}
+    return CliRunner().invoke(app, list(arguments), env=environ)
+
+
+def approved(client, *people):
+    """What was asked for last is approved by these."""
+    approvals = Approvals(client)
+    for person in people:
+        approvals.give(approvals.all(person)[0].id, person)
 
 
 def stored(paths):
@@ -544,17 +553,22 @@ def test_a_bundle_of_a_project_verifies_anywhere_and_its_making_is_on_record(run
 def test_old_contents_are_purged_on_record_and_only_then(tmp_path):
     with audit_process() as (server, client):
         state = server.paths.state
-        officer = client.identify("https://idp.example", "officer", "Officer Example")
+        officers = [client.identify("https://idp.example", name, name) for name in ("officer-1", "officer-2")]
         old = datetime(2015, 1, 1, tzinfo=UTC)
         client.append([a_record(time=old, subject={"series": "9.8.7.6"}), a_record()])
         client.append([AuditRecord(AuditEvent.GRANT_ISSUED, time=old, subject={"grant": "kept"})])
-        options = ("--reason", "six years are over", "--approved-by", "officer")
-        assert cli(state, "purge", "--before", "2999-01-01", *options).exit_code == 1
-        assert cli(state, "purge", "--before", "2010-01-01", *options).exit_code == 1
-        done = cli(state, "purge", "--before", "2016-01-01", *options)
-        assert done.exit_code == 0, done.output
+        assert "kept for 6 years" in cli(state, "purge", "--before", "2999-01-01", "--ask", "over").output
+        for before, code in (("2010-01-01", 1), ("2016-01-01", 0)):
+            assert cli(state, "purge", "--before", before).exit_code == 1
+            assert cli(state, "purge", "--before", before, "--ask", "six years are over").exit_code == 0
+            assert cli(state, "purge", "--before", before).exit_code == 1
+            approved(client, *officers)
+            done = cli(state, "purge", "--before", before)
+            assert done.exit_code == code, done.output
         (found,) = client.query(Filter(events=("record-purged",)), None)
-        assert (found.record["subject"]["count"], found.record["subject"]["approved_by"]) == (1, officer)
+        assert (found.record["subject"]["count"], found.record["subject"]["approved_by"]) == (1, officers)
+        assert found.record["reason"] == "six years are over"
+        assert [a.done for a in Approvals(client).all(officers[0])] == [True, False]
         assert len(client.query(Filter(events=("read-intent",)), None)) == 1
         assert len(client.query(Filter(events=("grant-issued",)), None)) == 1
         assert cli(state, "verify").exit_code == 0
@@ -594,18 +608,21 @@ def test_records_are_exported_as_json_lines_by_default(running, tmp_path):
 def test_a_person_is_erased_on_record_and_the_log_still_verifies():
     with audit_process() as (server, client):
         gone = client.identify("https://idp.example", "gone-1", "Gone Example")
-        officer = client.identify("https://idp.example", "officer", "Officer Example")
+        officers = [client.identify("https://idp.example", name, name) for name in ("officer-1", "officer-2")]
         client.append([a_record(person=gone)])
-        state, reason = server.paths.state, ("--reason", "asked for erasure")
-        for refused in (("Gone Example", "--approved-by", "Gone Example"), ("Officer Example", "--approved-by", "x")):
-            assert cli(state, "forget", *refused, *reason).exit_code == 1
-        assert cli(state, "forget", gone, "--reason", " ", "--approved-by", "officer").exit_code == 1
+        state = server.paths.state
+        assert cli(state, "forget", "Gone Example", "--ask", "asked for erasure").exit_code == 0
+        approved(client, officers[0])
+        assert "1 of 2 data stewards have approved" in cli(state, "forget", "Gone Example").output
         assert client.people(gone)
-        done = cli(state, "forget", "Gone Example", *reason, "--approved-by", "Officer Example")
+        approved(client, officers[1])
+        done = cli(state, "forget", "Gone Example")
         assert done.exit_code == 0, done.output
         assert client.people(gone) == []
         (found,) = client.query(Filter(events=("person-forgotten",)), None)
-        assert found.record["subject"] == {"erased": gone, "approved_by": officer}
+        assert found.record["subject"]["erased"] == gone
+        assert found.record["subject"]["approved_by"] == officers
+        assert "Gone Example" not in json.dumps([f.record for f in client.query(Filter(limit=1000), None)])
         (read,) = client.query(Filter(person=gone), None)
         assert read.person_name is None
         for path in state.glob("audit/identities.sqlite*"):
@@ -613,6 +630,28 @@ def test_a_person_is_erased_on_record_and_the_log_still_verifies():
             assert b"Gone Example" not in path.read_bytes()
         assert client.identify("https://idp.example", "gone-1", "Gone Example") != gone
         assert cli(state, "verify").exit_code == 0
+
+
+def test_nobody_approves_their_own_erasure_and_a_name_at_the_terminal_needs_two_and_a_reason():
+    with audit_process() as (server, client):
+        people = [client.identify("https://idp.example", name, name) for name in ("gone", "one", "two")]
+        state, env = server.paths.state, {"READINGROOM_APPROVALS": "command-line"}
+        for approvers, reason in (
+            (("gone", "one"), "why"),
+            (("one",), "why"),
+            (("one", "one"), "why"),
+            (("one", "two"), " "),
+        ):
+            named = [word for name in approvers for word in ("--approved-by", name)]
+            refused = cli(state, "forget", "gone", "--reason", reason, *named, **env)
+            assert refused.exit_code == 1
+            assert "two other people who approved it" in refused.output
+        with pytest.raises(BadInput, match="two people who approved it"):
+            client.purge(datetime(2016, 1, 1, tzinfo=UTC), "why", people[1], [people[1], people[1]], None)
+        assert client.people("gone")
+        named = ("--approved-by", "one", "--approved-by", "two")
+        assert cli(state, "forget", "gone", "--reason", "asked for erasure", *named, **env).exit_code == 0
+        assert client.people("gone") == []
 
 
 @pytest.mark.parametrize("text", ["", "{}\n", "SQLite format 3\0 but not really"])

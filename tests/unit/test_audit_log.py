@@ -1,5 +1,7 @@
 """The log's store and its keys, in this process."""
 
+import json
+
 import apsw
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -150,6 +152,44 @@ def test_a_key_that_cannot_be_trusted_is_refused(folders, damage):
     damage(folders[1] / "audit-log.key")
     with pytest.raises(KeyUnavailable, match=r"audit-log\.key"):
         open_signer(*folders)
+
+
+def read_in(year, number=0):
+    leaf = {"time": f"{year}-01-01T00:00:00.000000Z", "class": "access"}
+    return Sealed(json.dumps(leaf).encode(), b"salt", b'{"series":"%d.9.8.7.%05d"}' % (year, number))
+
+
+def in_the_files(folder, what):
+    return sum(path.read_bytes().count(what) for path in folder.glob("log.sqlite*"))
+
+
+def test_no_byte_of_what_was_purged_stays_in_the_files(log, tmp_path):
+    for number in range(400):
+        log.append([read_in(2015, number), read_in(2026)])
+    other = other_connection(tmp_path)
+    other.execute("PRAGMA secure_delete=ON").fetchall()
+    with other:
+        other.execute("UPDATE entry SET salt = NULL, record = NULL WHERE idx < 400")
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    assert in_the_files(tmp_path, b"2015.9.8.7.00001") > 0  # all that `secure_delete` does
+    other.close()
+    log.purge("2016-01-01T00:00:00.000000Z")
+    assert in_the_files(tmp_path, b"2015.9.8.7.") == 0
+    log.append([read_in(2026)])
+    assert [e.idx for e in log.view().entries()] == list(range(801))
+    assert in_the_files(tmp_path, b"2026.9.8.7.") >= 201
+
+
+def test_a_purge_says_when_a_reader_keeps_its_bytes(log, tmp_path):
+    log.append([read_in(2015)])
+    reader = other_connection(tmp_path)
+    with reader:
+        reader.execute("SELECT count(*) FROM entry").fetchall()
+        with pytest.raises(AuditUnavailable, match="run it again"):
+            log.purge("2016-01-01T00:00:00.000000Z")
+    reader.close()
+    log.purge("2016-01-01T00:00:00.000000Z")
+    assert in_the_files(tmp_path, b"2015.9.8.7.") == 0
 
 
 def test_a_person_is_a_salted_commitment(tmp_path):

@@ -6,9 +6,9 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from readingroom_hub.adapters.audit_index import wire_moment
 from readingroom_hub.adapters.audit_place import read_log
 from readingroom_hub.adapters.audit_proofs import provable
+from readingroom_hub.adapters.audit_wire import wire_moment
 from readingroom_hub.durable import whole_file
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.bundle import Header, Wanted, checkpoint_line, entry_line, last_line

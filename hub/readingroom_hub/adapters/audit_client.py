@@ -10,22 +10,25 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from readingroom_hub.adapters.audit_link import LATE_ROOM, Answers, Group, Link
 from readingroom_hub.adapters.audit_waiting import Waiter
-from readingroom_hub.adapters.audit_wire import error_of, filter_fields
+from readingroom_hub.adapters.audit_wire import error_of, filter_fields, wire_moment
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
 from readingroom_hub.ledger.canonical import MAX_LEAF
 from readingroom_hub.ledger.seal import to_leaf
 from readingroom_hub.model.audit import AuditRecord, Receipt
-from readingroom_hub.model.ids import PersonId
+from readingroom_hub.model.ids import ApprovalId, PersonId
 from readingroom_hub.ports.records import AuditRepository, Filter, Found, Identity
 
 _IN_FLIGHT = 20_000
 _REMEMBERED = 5000
 _SEARCH_SECONDS = 35.0
+_PURGE_SECONDS = 3600.0
+"""The log is gone through, and written anew."""
 
 
 class SocketAuditRepository(AuditRepository):
@@ -204,16 +207,21 @@ class SocketAuditRepository(AuditRepository):
         rows = self._call("people", self._seconds, text=text)["people"]
         return [Identity(PersonId(r["person"]), r["issuer"], r["subject"], r["name"]) for r in rows]
 
-    def forget(self, person: PersonId, reason: str, by: PersonId, approved_by: PersonId) -> None:
+    def forget(
+        self, person: PersonId, reason: str, by: PersonId, approvers: Sequence[PersonId], approval: ApprovalId | None
+    ) -> None:
         """Erase the identity behind a person id, after putting it on record. Raises BadInput, AuditUnavailable."""
-        self._call("forget", self._seconds, person=person, reason=reason, by=by, approved_by=approved_by)
+        fields = {"reason": reason, "by": by, "approved_by": list(approvers), "approval": approval}
+        self._call("forget", self._seconds, person=person, **fields)
 
-    def purge(self, before: str, reason: str, by: PersonId, approved_by: PersonId) -> None:
+    def purge(
+        self, before: datetime, reason: str, by: PersonId, approvers: Sequence[PersonId], approval: ApprovalId | None
+    ) -> None:
         """Remove contents of access records from before this time, after putting it on record.
 
         Raises BadInput, AuditUnavailable."""
-        fields = {"before": before, "reason": reason, "by": by, "approved_by": approved_by}
-        self._call("purge", _SEARCH_SECONDS, **fields)
+        fields = {"reason": reason, "by": by, "approved_by": list(approvers), "approval": approval}
+        self._call("purge", _PURGE_SECONDS, before=wire_moment(before), **fields)
 
     def query(self, wanted: Filter, asked_by: PersonId | None) -> list[Found]:
         """See the port. Large results come in several searches."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import apsw
 
 from readingroom_hub import locks
-from readingroom_hub.adapters.audit_index import wire_moment
+from readingroom_hub.adapters.audit_wire import wire_moment
 from readingroom_hub.errors import BadInput, StoreUnavailable
 
 _SCHEMA = """

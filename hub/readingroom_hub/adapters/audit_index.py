@@ -9,7 +9,6 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import apsw
 
 from readingroom_hub.adapters.audit_checks import check_contents
 from readingroom_hub.adapters.audit_place import read_log
+from readingroom_hub.adapters.audit_wire import wire_moment
 from readingroom_hub.errors import AuditUnavailable, IntegrityError, ReadingRoomError
 from readingroom_hub.ledger.canonical import from_leaf
 from readingroom_hub.ledger.record import Finding
@@ -112,6 +112,7 @@ def forget_purged(folder: Path) -> None:
             with contextlib.closing(read_log(folder)) as log, connection:
                 places = ((index,) for index in log.purged())
                 connection.executemany(f"UPDATE record SET {cleared} WHERE idx = ?", places)  # noqa: S608
+            connection.execute("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         finally:
             connection.close()
     except apsw.Error as error:
@@ -278,11 +279,6 @@ def _shown(entry: Entry) -> tuple[int, dict[str, Any]]:
     """Raises IntegrityError where the contents are not those of the leaf: never show an edited record as one."""
     check_contents(entry)
     return entry.idx, from_leaf(entry.record or b"")
-
-
-def wire_moment(at: datetime) -> str:
-    """A time as records spell it."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _where(wanted: Filter) -> tuple[list[str], list[Any]]:

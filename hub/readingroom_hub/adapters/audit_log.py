@@ -169,9 +169,16 @@ class AuditLog(LogWriter):
         return int(self._sql(f"SELECT count(*) FROM entry WHERE {_EXPIRED}", before))  # noqa: S608  # fixed text
 
     def purge(self, before: str) -> None:
-        """See the base. They are gone from the write-ahead log too."""
+        """See the base. They are gone from the file and the write-ahead log too.
+
+        The file is written anew: pages that were split may keep copies of rows that lie elsewhere now, and no
+        `secure_delete` finds these."""
         self._sql(f"UPDATE entry SET salt = NULL, record = NULL WHERE {_EXPIRED}", before)  # noqa: S608
-        self._sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._sql("VACUUM")
+        if self._sql("PRAGMA wal_checkpoint(TRUNCATE)")[0]:
+            raise AuditUnavailable(
+                f"what was purged lies in {self._path}-wal still, since somebody reads the log: run it again later"
+            )
 
     def _sql(self, sql: str, *values: str | int) -> Any:  # what the statement gives
         self.reopen()

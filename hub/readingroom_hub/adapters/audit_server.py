@@ -24,7 +24,7 @@ from readingroom_hub.adapters.audit_wire import error_fields, filter_fields, fil
 from readingroom_hub.adapters.audit_witnessing import Witnessing
 from readingroom_hub.errors import AuditUnavailable, BadInput, Denied, ReadingRoomError, SystemUnfit
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Receipt
-from readingroom_hub.model.ids import PersonId
+from readingroom_hub.model.ids import ApprovalId, PersonId
 
 _MAX_SOCKET_PATH = 107
 _SEARCH_SECONDS = 30.0
@@ -100,8 +100,7 @@ class AuditServer:
             case "people":
                 return {"people": await loop.run_in_executor(threads, self._service.people, str(request["text"]))}
             case "forget":
-                people = [PersonId(request[k]) for k in ("person", "by", "approved_by")]
-                self._service.forget(people[0], str(request["reason"]), people[1], people[2])
+                self._service.forget(PersonId(request["person"]), *_approved(request))
                 return {}
             case "purge" | "query" as op:
                 return await (self._purge(request) if op == "purge" else self._query(request))
@@ -113,8 +112,8 @@ class AuditServer:
 
     async def _purge(self, request: dict[str, Any]) -> dict[str, Any]:
         """Record, have witnesses see the record, then remove: nobody can take the purge record back afterwards."""
-        before, by, approved_by = str(request["before"]), PersonId(request["by"]), PersonId(request["approved_by"])
-        self._service.announce_purge(before, str(request["reason"]), by, approved_by)
+        before = str(request["before"])
+        self._service.announce_purge(before, *_approved(request))
         done = await asyncio.get_running_loop().run_in_executor(self._threads, self._service.ask_witnesses)
         if done is not None:
             self._service.witnessed(done)
@@ -259,6 +258,12 @@ class AuditServer:
             host, port = listening.getsockname()[:2]
             sys.stderr.write(f"audit record repository takes records of nodes at {host}:{port}\n")
         return server
+
+
+def _approved(request: Mapping[str, Any]) -> tuple[str, PersonId, list[PersonId], ApprovalId | None]:
+    approval = ApprovalId(request["approval"]) if request["approval"] else None
+    approvers = [PersonId(p) for p in request["approved_by"]]
+    return str(request["reason"]), PersonId(request["by"]), approvers, approval
 
 
 def _listen(path: Path) -> socket.socket:

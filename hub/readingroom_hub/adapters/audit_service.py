@@ -28,7 +28,8 @@ from readingroom_hub.ledger.repeats import repeats
 from readingroom_hub.ledger.running import configuration
 from readingroom_hub.ledger.seal import Sealed, Sealer
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome, Receipt
-from readingroom_hub.model.ids import PersonId
+from readingroom_hub.model.ids import ApprovalId, PersonId
+from readingroom_hub.policy.approval import approved_as, two_people
 from readingroom_hub.ports.records import Filter, Found
 
 PROCESS = "audit-repository"
@@ -241,29 +242,36 @@ class AuditService:
         found = self._identities.people(text)
         return [{"person": p.person, "issuer": p.issuer, "subject": p.subject, "name": p.name} for p in found]
 
-    def forget(self, person: PersonId, reason: str, by: PersonId, approved_by: PersonId) -> None:
-        """Put on record who erases whom and why, then erase. Raises BadInput unless these are three people."""
-        known = {p.person for p in self._identities.all()}
-        unknown = {person, by, approved_by} - known
-        if unknown or len({person, by, approved_by}) < 3 or not reason.strip():
-            raise BadInput(
-                "to erase a person takes a reason and two other people, whom the identity table knows: "
-                "one who does it and one who approved it"
-            )
-        subject = {"erased": person, "approved_by": approved_by}
+    def _check(self, refusal: str, reason: str, by: PersonId, approvers: Sequence[PersonId]) -> None:
+        unknown = {by, *approvers} - {p.person for p in self._identities.all()}
+        if unknown or not reason.strip():
+            raise BadInput(refusal)
+        two_people(approvers, refusal)
+
+    def forget(
+        self, person: PersonId, reason: str, by: PersonId, approvers: Sequence[PersonId], approval: ApprovalId | None
+    ) -> None:
+        """Put on record who erases whom and why, then erase. Raises BadInput unless two other people approved it."""
+        refusal = "to erase a person takes a reason and two other people who approved it, whom the identity table knows"
+        self._check(refusal, reason, by, approvers)
+        if not any(p.person == person for p in self._identities.all()) or person in {by, *approvers}:
+            raise BadInput(refusal)
+        subject = {"erased": person} | approved_as(approvers, approval)
         self.record(AuditRecord(AuditEvent.PERSON_FORGOTTEN, person=by, reason=reason, subject=subject))
         self._identities.erase(person)
 
-    def announce_purge(self, before: str, reason: str, by: PersonId, approved_by: PersonId) -> None:
+    def announce_purge(
+        self, before: str, reason: str, by: PersonId, approvers: Sequence[PersonId], approval: ApprovalId | None
+    ) -> None:
         """Put on record what `purge` will remove. Raises BadInput where nobody approved it, or nothing is that old."""
-        known = {p.person for p in self._identities.all()}
-        if {by, approved_by} - known or by == approved_by or not reason.strip():
-            raise BadInput("to purge takes a reason and two people, whom the identity table knows")
+        refusal = "to purge takes a reason and two people who approved it, whom the identity table knows"
+        self._check(refusal, reason, by, approvers)
         count = self._log.expired(before)
         if not count:
+            self.purge(before)  # what a purge that was cut short left in the files
             raise BadInput(f"no access record from before {before} has contents any more")
         subject = {"class": ACCESS, "before": before, "from": 0, "to": self._log.size, "count": count}
-        subject |= {"approved_by": approved_by}
+        subject |= approved_as(approvers, approval)
         self.record(AuditRecord(AuditEvent.RECORD_PURGED, person=by, reason=reason, subject=subject))
 
     def purge(self, before: str) -> None:

@@ -7,7 +7,7 @@ status."""
 import json
 import struct
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -111,3 +111,8 @@ def filter_of(row: Mapping[str, Any]) -> Filter:
         )
     except (TypeError, ValueError) as error:
         raise BadInput(f"the search {dict(row)!r:.200} cannot be read: {error}") from error
+
+
+def wire_moment(at: datetime) -> str:
+    """A time as records spell it."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from readingroom_hub.adapters.audit_feed import signed_size
-from readingroom_hub.adapters.audit_index import wire_moment
 from readingroom_hub.adapters.audit_place import read_log
+from readingroom_hub.adapters.audit_wire import wire_moment
 from readingroom_hub.ledger.canonical import from_leaf
 from readingroom_hub.ports.monitoring import RecordTail
 

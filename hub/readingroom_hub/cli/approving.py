@@ -23,10 +23,11 @@ ApprovedBy = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """Who approved, and by which approval of theirs; None: they were named at this terminal."""
+    """Who approved, by which approval of theirs, and why; None and nothing: they were named at this terminal."""
 
     people: list[PersonId]
     approval: ApprovalId | None
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Wish:
         if settings.approvals == "command-line":
             if ask:
                 raise BadInput("approvers are named here, with --approved-by: READINGROOM_APPROVALS is command-line")
-            return Approved([person(audit, text) for text in named or ()], None)
+            return Approved([person(audit, text) for text in named or ()], None, "")
         approvals, by = compose.approvals(audit), operator(audit)
         if named:
             raise approvals.refuse(
@@ -54,7 +55,7 @@ class Wish:
             )  # fmt: skip
         if not ask:
             found = approvals.approved(self.act, self.target, self.concerns, by)
-            return Approved(list(found.given_by), found.id)
+            return Approved(list(found.given_by), found.id, found.why)
         asked = approvals.ask(self.act, self.target, self.concerns, ask, by)
         page = f"{settings.public_url}/services/portal/approvals/{asked.id}"
         typer.echo(

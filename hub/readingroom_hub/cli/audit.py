@@ -1,7 +1,6 @@
 """`readingroom audit`: run the audit record repository, search it, verify it, export it."""
 
 import json
-from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from readingroom_hub import compose
-from readingroom_hub.cli import audit_feed, audit_monitor
-from readingroom_hub.cli.common import AsJson, command, load, moment, operator, person, record, show
+from readingroom_hub.cli import audit_feed, audit_monitor, audit_removal
+from readingroom_hub.cli.common import AsJson, command, load, moment, operator, person, record, show, start
 from readingroom_hub.compose import repository
 from readingroom_hub.durable import whole_file
 from readingroom_hub.errors import BadInput
@@ -32,6 +31,8 @@ app.add_typer(witness, name="witness")
 app.add_typer(audit_feed.app, name="feed")
 app.add_typer(audit_monitor.app, name="monitor")
 app.command()(audit_monitor.alerts)
+app.command()(audit_removal.forget)
+app.command()(audit_removal.purge)
 
 _OBJECTS = ("instance", "series", "study", "path", "version", "grant", "role", "service")
 """What a record is about, most specific first."""
@@ -76,7 +77,7 @@ def query(
         session=SessionId(session) if session else None,
         studies=studies,
         events=_events(event or []),
-        since=_start(since) if since else None,
+        since=start(since) if since else None,
         until=moment(until) if until else None,
         limit=limit,
     )
@@ -91,12 +92,6 @@ def _events(names: list[str]) -> tuple[str, ...]:
         if name not in known:
             raise BadInput(f"{name!r} is no event; events are {', '.join(known)}")
     return tuple(names)
-
-
-def _start(text: str) -> datetime:
-    """A day means its beginning here, its end in `moment`."""
-    value = moment(text)
-    return datetime.combine(value, datetime.min.time(), UTC) if len(text) == len("2027-03-31") else value
 
 
 def _full(found: Found) -> dict[str, Any]:
@@ -185,7 +180,7 @@ def bundle(
     if len(given) > 1:
         raise BadInput("a bundle is of one project, or of studies, or of one person: give one of these options")
     kind, values = given[0] if given else ("", ())
-    wanted = Wanted(kind, values, _start(from_) if from_ else None, moment(to) if to else None)
+    wanted = Wanted(kind, values, start(from_) if from_ else None, moment(to) if to else None)
     _exported(audit, out, {kind or "all": list(values)})
     shown, size = repository.write_bundle(settings, wanted, out)
     typer.echo(f"{out} shows {shown} of {size} records, and proves that no other one belongs to them", err=True)
@@ -266,7 +261,7 @@ def export(
     audit = record(settings)
     wanted = Filter(
         project=ProjectId(project) if project else None,
-        since=_start(from_) if from_ else None,
+        since=start(from_) if from_ else None,
         until=moment(to) if to else None,
         limit=limit,
     )
@@ -275,35 +270,6 @@ def export(
     with whole_file(out) as file:
         file.writelines(chain(head, (_line(format, found, settings.site) for found in rows)))
     typer.echo(f"{len(rows)} records written to {out}", err=True)
-
-
-@app.command()
-@command
-def forget(
-    who: Annotated[str, typer.Argument(help="Whom to erase: name, subject or person id.")],
-    reason: Annotated[str, typer.Option(help="Why; it is kept for ever, so name nobody in it.")],
-    approved_by: Annotated[str, typer.Option(help="The second person: name, subject or person id.")],
-) -> None:
-    """Erase who is behind a person id. The records stay, and the log verifies as before. It is recorded first."""
-    settings = load()
-    audit = record(settings)
-    erased = person(audit, who)
-    repository.forget(settings, erased, reason, operator(audit), person(audit, approved_by))
-    typer.echo(f"{erased} is nobody's any more. Backups of the identity table still know: let them expire", err=True)
-
-
-@app.command()
-@command
-def purge(
-    before: Annotated[str, typer.Option(help="Only records from before this day (UTC).")],
-    reason: Annotated[str, typer.Option(help="Why; it is kept for ever, so name nobody in it.")],
-    approved_by: Annotated[str, typer.Option(help="The second person: name, subject or person id.")],
-) -> None:
-    """Remove the contents of access records whose time is over. Their leaves stay. It is recorded first."""
-    settings = load()
-    audit = record(settings)
-    repository.purge(settings, _start(before), reason, operator(audit), person(audit, approved_by))
-    typer.echo(f"Contents of access records from before {before} are removed", err=True)
 
 
 @app.command()

@@ -87,6 +87,12 @@ def moment(text: str) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
+def start(text: str) -> datetime:
+    """The same, but a day means its beginning. Raises BadInput."""
+    value = moment(text)
+    return datetime.combine(value, datetime.min.time(), UTC) if len(text) == len("2027-03-31") else value
+
+
 class RunByDefault(TyperGroup):
     """`readingroom deid SOURCE TARGET` is `readingroom deid run SOURCE TARGET`."""
 

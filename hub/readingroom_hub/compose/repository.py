@@ -12,11 +12,11 @@ from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.bundle import Verified, Wanted
 from readingroom_hub.ledger.note import VKey
 from readingroom_hub.ledger.policy import Policy
-from readingroom_hub.model.ids import PersonId
 from readingroom_hub.ports.reception import TlsFiles
 from readingroom_hub.ports.records import AuditTrail
 
 if TYPE_CHECKING:
+    from readingroom_hub.adapters.audit_client import SocketAuditRepository
     from readingroom_hub.adapters.audit_nodes import NodeDoor
 
 
@@ -41,25 +41,19 @@ def trail(settings: Settings, process: str) -> AuditTrail:
     return NodeAuditTrail(spool, to, f"{process}@{s.audit_node}", ahead, s.audit_timeout_ms)
 
 
-def purge(settings: Settings, before: datetime, reason: str, by: PersonId, approved_by: PersonId) -> None:
-    """Remove contents of access records from before this time, recorded first. Raises BadInput, AuditUnavailable."""
-    from readingroom_hub.adapters.audit_client import SocketAuditRepository
-    from readingroom_hub.adapters.audit_index import wire_moment
-
+def check_retention(settings: Settings, before: datetime) -> None:
+    """Raises BadInput where contents from before this time are still to be kept."""
     years = settings.audit_retention_years
     limit = datetime.now(UTC) - timedelta(days=366 * years)
     if before > limit:
         raise BadInput(f"access records are kept for {years} years: name a day before {limit:%Y-%m-%d}")
-    client = SocketAuditRepository(settings.paths.audit_socket, "command-line", settings.audit_timeout_ms)
-    client.purge(wire_moment(before), reason, by, approved_by)
 
 
-def forget(settings: Settings, person: PersonId, reason: str, by: PersonId, approved_by: PersonId) -> None:
-    """Erase the identity behind a person id; it is recorded first. Raises BadInput, AuditUnavailable."""
+def remover(settings: Settings) -> "SocketAuditRepository":
+    """The audit record repository for whoever erases people and purges contents."""
     from readingroom_hub.adapters.audit_client import SocketAuditRepository
 
-    client = SocketAuditRepository(settings.paths.audit_socket, "command-line", settings.audit_timeout_ms)
-    client.forget(person, reason, by, approved_by)
+    return SocketAuditRepository(settings.paths.audit_socket, "command-line", settings.audit_timeout_ms)
 
 
 def serve(settings: Settings) -> None:

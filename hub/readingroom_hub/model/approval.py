@@ -23,6 +23,8 @@ class Act(StrEnum):
     DESTROY_CROSSWALK = "destroy-crosswalk"
     KEEP_CROSSWALK = "keep-crosswalk"
     SHARE_VERSION = "share-version"
+    FORGET_PERSON = "forget-person"
+    PURGE_RECORDS = "purge-records"
 
 
 class State(StrEnum):
@@ -42,7 +44,7 @@ class Approval:
     id: ApprovalId
     act: Act
     target: str
-    """A KEK's name, a version's digest (for sharing, with the recipient's fingerprint), a project."""
+    """A KEK's name, a version's digest (for sharing, with the recipient's fingerprint), a project, a person, a time."""
     concerns: tuple[str, ...]
     """What is lost by it, or given away, a line each, as it was when it was asked for."""
     why: str

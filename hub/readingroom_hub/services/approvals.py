@@ -20,6 +20,8 @@ _EVENTS = (
     AuditEvent.VERSION_DELETED,
     AuditEvent.CROSSWALK_CHANGED,
     AuditEvent.DATASET_SHARED,
+    AuditEvent.PERSON_FORGOTTEN,
+    AuditEvent.RECORD_PURGED,
 )
 _MOST = 10_000
 _WHY = 500

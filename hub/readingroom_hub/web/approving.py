@@ -22,6 +22,8 @@ TITLES = {
     Act.DESTROY_CROSSWALK: "Destroy the crosswalk of {}",
     Act.KEEP_CROSSWALK: "Keep a crosswalk of {}",
     Act.SHARE_VERSION: "Share a dataset version with another institution",
+    Act.FORGET_PERSON: "Erase who {} is",
+    Act.PURGE_RECORDS: "Remove contents of old access records",
 }
 MEANS = {
     Act.DESTROY_KEY: "Once it is done, nobody can read these any more: not here, and not in a backup of the images",
@@ -29,6 +31,8 @@ MEANS = {
     Act.DESTROY_CROSSWALK: "This is lost for ever: a patient with an incidental finding can no longer be named",
     Act.KEEP_CROSSWALK: "Whoever may look it up learns, each time on the record and with a reason",
     Act.SHARE_VERSION: "This leaves, and what has left cannot be called back",
+    Act.FORGET_PERSON: "Their records stay, but nobody can tell any more whose they were",
+    Act.PURGE_RECORDS: "This is lost for ever; that it was there, and when, stays proven",
 }
 
 
