@@ -6,7 +6,8 @@ import apsw
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from readingroom_hub.adapters import audit_log
+from readingroom_hub.adapters import audit_index, audit_log
+from readingroom_hub.adapters.audit_index import AuditIndex, index_finding
 from readingroom_hub.adapters.audit_keys import open_signer, publish_vkey
 from readingroom_hub.adapters.audit_log import AuditLog, LogReader
 from readingroom_hub.adapters.identities import Identities, commitment
@@ -155,8 +156,9 @@ def test_a_key_that_cannot_be_trusted_is_refused(folders, damage):
 
 
 def read_in(year, number=0):
-    leaf = {"time": f"{year}-01-01T00:00:00.000000Z", "class": "access"}
-    return Sealed(json.dumps(leaf).encode(), b"salt", b'{"series":"%d.9.8.7.%05d"}' % (year, number))
+    both = {"id": f"r-{year}-{number}", "time": f"{year}-01-01T00:00:00.000000Z"}
+    record = both | {"series": f"{year}.9.8.7.{number:05}"}
+    return Sealed(json.dumps(both | {"class": "access"}).encode(), b"salt", json.dumps(record).encode())
 
 
 def in_the_files(folder, what):
@@ -164,20 +166,20 @@ def in_the_files(folder, what):
 
 
 def test_no_byte_of_what_was_purged_stays_in_the_files(log, tmp_path):
-    for number in range(400):
+    for number in range(150):
         log.append([read_in(2015, number), read_in(2026)])
     other = other_connection(tmp_path)
     other.execute("PRAGMA secure_delete=ON").fetchall()
     with other:
-        other.execute("UPDATE entry SET salt = NULL, record = NULL WHERE idx < 400")
+        other.execute("UPDATE entry SET salt = NULL, record = NULL WHERE idx < 150")
     other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     assert in_the_files(tmp_path, b"2015.9.8.7.00001") > 0  # all that `secure_delete` does
     other.close()
     log.purge("2016-01-01T00:00:00.000000Z")
     assert in_the_files(tmp_path, b"2015.9.8.7.") == 0
     log.append([read_in(2026)])
-    assert [e.idx for e in log.view().entries()] == list(range(801))
-    assert in_the_files(tmp_path, b"2026.9.8.7.") >= 201
+    assert [e.idx for e in log.view().entries()] == list(range(301))
+    assert in_the_files(tmp_path, b"2026.9.8.7.") >= 76
 
 
 def test_a_purge_says_when_a_reader_keeps_its_bytes(log, tmp_path):
@@ -190,6 +192,26 @@ def test_a_purge_says_when_a_reader_keeps_its_bytes(log, tmp_path):
     reader.close()
     log.purge("2016-01-01T00:00:00.000000Z")
     assert in_the_files(tmp_path, b"2015.9.8.7.") == 0
+
+
+def test_the_index_stops_yielding_where_it_is_far_behind(log, tmp_path, monkeypatch):
+    for name, value in (("_CHUNK", 10), ("_BEHIND", 40), ("_LAG_SECONDS", 3600)):
+        monkeypatch.setattr(audit_index, name, value)
+    monkeypatch.setattr(AuditIndex, "_is_due", lambda self: self._stopped)  # the yielding thread gets no time at all
+    index = AuditIndex(tmp_path)
+    try:
+        log.append([read_in(2026)] * 30)
+        index.advance(30)
+        assert index.size == 0
+        assert index._hurrying is None
+        log.append([read_in(2026)] * 20)
+        index.advance(50)
+        index.wait(50, 20)
+        log.append([read_in(2026)] * 12)
+        index.wait(62, 20)  # a search waits, and is not far behind: it does not depend on the yielding thread either
+    finally:
+        index.close()
+    assert index_finding(tmp_path) is None
 
 
 def test_a_person_is_a_salted_commitment(tmp_path):

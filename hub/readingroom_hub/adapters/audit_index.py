@@ -35,6 +35,8 @@ _CHECKED = 1000
 _LAG_SECONDS = 0.5
 _NICE = 10
 """Linux gives each thread its own priority: filling the index yields to committing."""
+_BEHIND = 20_000
+"""Records. Further behind it yields to nobody, so that a machine that is busy for hours can still be searched."""
 _VERSION = 2
 """Of the columns, in SQLite's user_version. An index of another version is thrown away and filled again."""
 _COLUMNS = ("id", "time", "event", "person", "project", "session", "dataset", "study")
@@ -146,6 +148,8 @@ class AuditIndex:
             if self.rebuilt or self._is_old():
                 self._remove()
         self._changed = threading.Condition()
+        self._filling = threading.Lock()
+        self._hurrying: threading.Thread | None = None
         self._wanted = self._asked = 0
         self._stopped = False
         try:
@@ -167,7 +171,9 @@ class AuditIndex:
     def advance(self, size: int) -> None:
         """The log now has `size` records; the index follows when a chunk is full, a search waits, or soon."""
         self._wanted = size
-        if size - self.size >= _CHUNK:
+        if size - self.size >= _BEHIND:
+            self._hurry()
+        elif size - self.size >= _CHUNK:
             with self._changed:
                 self._changed.notify_all()
 
@@ -176,12 +182,17 @@ class AuditIndex:
         with self._changed:
             self._asked = max(self._asked, size)
             self._wanted = max(self._wanted, size)
+            if size - self.size >= _CHUNK:
+                self._hurry()
             self._changed.notify_all()
             if not self._changed.wait_for(lambda: self.size >= size, seconds):
                 raise AuditUnavailable(f"the index holds {self.size} of {size} records: search again in a moment")
 
+    def _is_behind(self) -> bool:
+        return self._wanted - self.size >= _CHUNK or self._asked > self.size
+
     def _is_due(self) -> bool:
-        return self._stopped or self._wanted - self.size >= _CHUNK or self._asked > self.size
+        return self._stopped or (self._hurrying is None and self._is_behind())
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
@@ -190,15 +201,31 @@ class AuditIndex:
                 self._changed.wait_for(self._is_due, _LAG_SECONDS)
                 if self._stopped:
                     return
-            if self.size < self._wanted:
+            if self.size < self._wanted and self._hurrying is None:
                 self._try_to_fill()
 
+    def _hurry(self) -> None:
+        """Have a thread of the caller's priority fill it until it is close behind: nobody may raise their own again."""
+        with self._changed:
+            if self._hurrying is None and not self._stopped:
+                self._hurrying = threading.Thread(target=self._catch_up, name="audit-index-hurries", daemon=True)
+                self._hurrying.start()
+
+    def _catch_up(self) -> None:
+        while True:
+            with self._changed:
+                if self._stopped or not self._is_behind():
+                    self._hurrying = None
+                    return
+            self._try_to_fill()
+
     def _try_to_fill(self) -> None:
-        try:
-            self._fill()
-        except (apsw.Error, ReadingRoomError):  # a full disk: appends do not depend on it, searches time out and say so
-            self._close()
-            time.sleep(_LAG_SECONDS)
+        with self._filling:
+            try:
+                self._fill()
+            except (apsw.Error, ReadingRoomError):  # a full disk: appends do not need it, searches time out and say so
+                self._close()
+                time.sleep(_LAG_SECONDS)
 
     def _fill(self) -> None:
         if self._connection is None:
@@ -222,7 +249,10 @@ class AuditIndex:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+            hurrying = self._hurrying
         self._thread.join()
+        if hurrying:
+            hurrying.join()
         self._close()
 
 
