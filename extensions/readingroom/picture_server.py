@@ -47,7 +47,7 @@ def picture(root: Path, asked: str, frame: int, *, deflate: bool) -> bytes:
         planes = read_header(path, dataset).planes
         if not 0 <= frame < len(planes):
             raise BadInput(f"{path.name} of {dataset} has no frame {frame}.")
-        head, pixels, luts = packed(decode(planes[frame]), frame, None, deflate=deflate)
+        head, pixels, luts = packed(decode(planes[frame]), frame, deflate=deflate)
     return in_one(head, [*pixels, *luts])
 
 

@@ -69,7 +69,7 @@ def room(lab, screen):
     files = write_all(lab)
     load = "import readingroom\nseries = readingroom.dataset('layers').series()[0]"
     load += "\nview, asked = series.view(index=2), []"
-    load += "\nview.on_msg(lambda _view, said, _buffers: asked.append(said['z']) if said['k'] == 'get' else None)\nview"
+    load += "\nview.on_msg(lambda _view, said, _buffers: asked.extend(said['z']) if said['k'] == 'get' else None)\nview"
     open_notebook(page, lab, "layers.ipynb", load, "shown = series.present('gsps.dcm', index=2)\nshown")
     views = [Viewer(page, len(ARRAY), page.locator(".rr-view").nth(n)) for n in (0, 1)]
     views[0].root.scroll_into_view_if_needed()

@@ -1,6 +1,8 @@
-"""The series viewer: small observable traits, pixels pulled by the browser one slice at a time."""
+"""The series viewer: small observable traits, pixels pulled by the browser a few slices at a time."""
 
 import threading
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,13 @@ _CT_PRESETS = [
     ["Brain", 40, 80], ["Subdural", 75, 215], ["Soft tissue", 40, 400], ["Mediastinum", 50, 350],
     ["Lung", -600, 1500], ["Bone", 400, 1800],
 ]  # fmt: skip
+
+# An answer holds as many of the slices that were asked for as fit: a message costs the browser more than a slice does,
+# and what the browser wishes for next waits until the answer is out.
+_ANSWER_SECONDS = 0.03
+_ANSWER_BYTES = 2 << 20
+# Deflated for a slow line, which needs longer for it than the kernel.
+_SLOW_ANSWER_BYTES = 256 << 10
 
 _ELSEWHERE = {
     dose.CLASS: "a dose: lay it over the pictures by view.dose(path)",
@@ -205,25 +214,51 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
         elif kind == "still":
             self._answer_still(content.get("n"))
         elif kind == "get":
-            self._answer_slice(int(content["z"]), content.get("n"), bool(content.get("deflate")))
+            self._answer_slices([int(z) for z in content["z"]], content.get("n"), deflate=bool(content.get("deflate")))
 
     def _refuse(self, content: dict[str, Any], text: str) -> None:
         kind = "refused" if content.get("k") in {"draw", "brush"} else "error"
-        self.send({"k": kind, "z": content.get("z"), "n": content.get("n"), "text": text})
+        self.send({"k": kind, "n": content.get("n"), "text": text})
 
-    def _answer_slice(self, index: int, number: Any, deflate: bool) -> None:
-        try:
-            if self._about.held:
-                # A volume in memory, too, is shown for as long as its files may be read.
-                self.check()
-            stored = self._at(index)
-            labels = layers.labels_at(self._layers, index)
-            codes = self._dose_codes(index)
-        except ReadingRoomError as error:
-            ended = isinstance(error, AccessEnded)
-            self.send({"k": "error", "z": index, "n": number, "text": str(error), "ended": ended})
-            return
-        head, buffers, luts = packed(stored, index, number, deflate=deflate)
+    def _answer_slices(self, wanted: Sequence[int], number: Any, *, deflate: bool) -> None:
+        """Send the first of the slices, and of the others, in their order, as many as fit into one answer. `fits` says
+        how many would, for the next question; what is left out may be asked for again, or not wished for any more."""
+        told, buffers = list[dict[str, Any]](), list[Any]()
+        bytes_held = _SLOW_ANSWER_BYTES if deflate else _ANSWER_BYTES
+        start, size, worked, share = time.monotonic(), 0, 0.0, 0.0
+        for index in wanted:
+            try:
+                head, more = self._slice(index, deflate=deflate)
+            except AccessEnded as error:
+                self.send({"k": "error", "n": number, "text": str(error), "ended": True})
+                return
+            except ReadingRoomError as error:
+                head, more = {"k": "error", "z": index, "text": str(error)}, []
+            except Exception:
+                # An error of the viewer is the answer to a question of its own.
+                if told:
+                    break
+                raise
+            told.append({**head, "buffers": len(more)})
+            buffers += more
+            size += sum(len(one) for one in more)
+            worked = time.monotonic() - start
+            share = max(size / bytes_held, worked / _ANSWER_SECONDS)
+            if share >= 1:
+                break
+        fits = max(int(len(told) / share), 1) if share else 1
+        head = {"k": "slices", "n": number, "slices": told, "fits": fits, "worked": 1000 * worked}
+        self.send(head, buffers)
+
+    def _slice(self, index: int, *, deflate: bool) -> tuple[dict[str, Any], list[Any]]:
+        """The head and the buffers of one slice with all that lies over it. Raises as Pictures.stored does."""
+        if self._about.held:
+            # A volume in memory, too, is shown for as long as its files may be read.
+            self.check()
+        stored = self._at(index)
+        labels = layers.labels_at(self._layers, index)
+        codes = self._dose_codes(index)
+        head, buffers, luts = packed(stored, index, deflate=deflate)
         if labels is not None:
             weights = layers.weights_at(self._layers, labels, index)
             head |= {"labelled": True, "weighted": weights is not None}
@@ -236,7 +271,7 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
         if codes is not None:
             head["dosed"] = True
             buffers.append(np.ascontiguousarray(codes, "<u2").data.cast("B"))
-        self.send(head, buffers)
+        return head, buffers
 
     def _files(self) -> list[tuple[str, int]]:
         """Where below /data each picture lies, and its frame: for a source that can do without the kernel."""

@@ -14,7 +14,7 @@ from readingroom.planes import Stored
 _TYPES = frozenset({"int8", "uint8", "int16", "uint16"})
 
 
-def packed(stored: Stored, index: int, number: Any, *, deflate: bool) -> tuple[dict[str, Any], list[Any], list[Any]]:
+def packed(stored: Stored, index: int, *, deflate: bool) -> tuple[dict[str, Any], list[Any], list[Any]]:
     """The head of a message, the buffer of the pixels (deflated where asked for and shorter so), and of the LUTs."""
     pixels = stored.pixels
     if pixels.dtype.name not in _TYPES:
@@ -22,7 +22,6 @@ def packed(stored: Stored, index: int, number: Any, *, deflate: bool) -> tuple[d
     head = {
         "k": "frame",
         "z": index,
-        "n": number,
         "dtype": pixels.dtype.name,
         "rows": pixels.shape[0],
         "columns": pixels.shape[1],

@@ -57,11 +57,12 @@ def test_contours_travel_with_their_picture(view, tmp_path, monkeypatch):
     laid(view, tmp_path, ("lung", (10, 200, 30), [box(10, 5, 30, 25, 105.0)]))
     sent = []
     monkeypatch.setattr(view, "send", lambda content, buffers=None: sent.append((content, buffers)))
-    for z in (2, 3):
-        view._answer(view, {"k": "get", "z": z, "n": "a"}, [])
-    assert sent[0][0]["contours"] == [[1, [[9.5, 4.5], [9.5, 24.5], [29.5, 24.5], [29.5, 4.5]]]]
-    assert "contours" not in sent[1][0]
-    assert [len(buffers) for _, buffers in sent] == [1, 1]
+    view._answer(view, {"k": "get", "z": [2, 3], "n": "a"}, [])
+    ((answer, buffers),) = sent
+    with_lines, without = answer["slices"]
+    assert with_lines["contours"] == [[1, [[9.5, 4.5], [9.5, 24.5], [29.5, 24.5], [29.5, 4.5]]]]
+    assert "contours" not in without
+    assert len(buffers) == 2
 
 
 def test_a_structure_set_of_other_images_is_refused(view, tmp_path):

@@ -186,7 +186,7 @@ def test_hostile_drawings_are_refused_in_a_sentence(view, monkeypatch, message):
     assert view.annotations == []
 
 
-@pytest.mark.parametrize(("content", "kind"), [({"k": "draw", "z": 0}, "refused"), ({"k": "get", "z": 0}, "error")])
+@pytest.mark.parametrize(("content", "kind"), [({"k": "draw", "z": 0}, "refused"), ({"k": "get", "z": [0]}, "error")])
 @pytest.mark.parametrize("error", [NotNow("in a minute."), RuntimeError("secret")])
 def test_whatever_goes_wrong_whoever_waits_is_told(view, monkeypatch, content, kind, error):
     def fails(*_):
@@ -199,8 +199,9 @@ def test_whatever_goes_wrong_whoever_waits_is_told(view, monkeypatch, content, k
     # An error of the viewer itself is in the kernel's log as well.
     with contextlib.nullcontext() if isinstance(error, NotNow) else pytest.raises(RuntimeError):
         view._answer(view, {**content, "n": "7"}, [])
-    (told,) = sent
-    assert (told["k"], told["n"]) == (kind, "7")
+    (answer,) = sent
+    (told,) = answer.get("slices", [answer])
+    assert (told["k"], answer["n"]) == (kind, "7")
     assert told["text"] == "in a minute." or "RuntimeError" in told["text"]
     assert "secret" not in told["text"]
 

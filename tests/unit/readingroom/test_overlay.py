@@ -114,13 +114,13 @@ def test_masks_travel_with_the_pictures_until_they_are_taken_away():
 
     mask = ARRAY > 0
     view = Spy(ARRAY).overlay(mask, name="high", colour=RED)
-    view._answer(view, {"k": "get", "z": 2, "n": "a"}, [])
+    view._answer(view, {"k": "get", "z": [2], "n": "a"}, [])
     np.testing.assert_array_equal(np.frombuffer(view.sent[1], np.uint8).reshape(64, 48), mask[2])
     assert view.overlays == [{"name": "high", "colour": [255, 0, 0], "opacity": 0.4, "slice": 5}]
     assert view.grey().shape == (64, 48, 3)
     assert view.snapshot().startswith(b"\x89PNG")
     view.clear_overlays()
-    view._answer(view, {"k": "get", "z": 2, "n": "b"}, [])
+    view._answer(view, {"k": "get", "z": [2], "n": "b"}, [])
     assert len(view.sent) == 1
     assert view.overlays == []
 

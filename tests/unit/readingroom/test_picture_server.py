@@ -35,8 +35,7 @@ def test_the_bytes_are_the_kernel_s_own(tmp_path, monkeypatch, deflate):
     monkeypatch.setattr(shown, "send", lambda head, buffers=None: sent.append((head, buffers)))
     shown._answer(shown, {"k": "where", "n": 1}, [])
     for index, (file, frame) in enumerate(sent.pop()[0]["files"]):
-        shown._answer_slice(index, None, deflate)
-        told, kernel = sent.pop()
+        told, kernel = shown._slice(index, deflate=deflate)
         head, buffers = parts(picture(tmp_path, file, frame, deflate=deflate))
         assert {**head, "z": index} == told
         assert head.get("deflated", False) is deflate

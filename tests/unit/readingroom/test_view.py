@@ -30,6 +30,17 @@ class Spy(SeriesView):
         self.sent = (content, buffers)
 
 
+def asked(view, *indices, deflate=False):
+    """The answer to a question for slices, and each of these: head and buffers."""
+    view._answer(view, {"k": "get", "z": list(indices), "n": "a-1", "deflate": deflate}, [])
+    answer, buffers = view.sent
+    rest = list(buffers)
+    slices = [(head, [rest.pop(0) for _ in range(head["buffers"])]) for head in answer["slices"]]
+    assert rest == []
+    assert answer["n"] == "a-1"
+    return answer, slices
+
+
 @pytest.fixture
 def folder(tmp_path):
     return write_series(tmp_path, "d", list(ct(phantom(6))))
@@ -40,9 +51,9 @@ def view(folder):
     return Spy(Frames.of_files(sorted(folder.iterdir()), "d"))
 
 
-def ask(view, index):
-    view._answer(view, {"k": "get", "z": index, "n": "a-1"}, [])
-    return view.sent
+def ask(view, index, *, deflate=False):
+    _, (one,) = asked(view, index, deflate=deflate)
+    return one
 
 
 def test_it_starts_in_the_middle_with_the_stored_window(view):
@@ -54,15 +65,14 @@ def test_it_starts_in_the_middle_with_the_stored_window(view):
 @pytest.mark.parametrize("index", [0, 5])
 def test_slices_travel_as_stored_with_their_line(view, index):
     head, (buffer,) = ask(view, index)
-    assert (head["k"], head["z"], head["n"], head["dtype"]) == ("frame", index, "a-1", "uint16")
+    assert (head["k"], head["z"], head["dtype"]) == ("frame", index, "uint16")
     pixels = np.frombuffer(buffer, "<u2").reshape(head["rows"], head["columns"])
     np.testing.assert_array_equal(pixels * head["slope"] + head["intercept"], phantom(6)[index])
 
 
 def test_a_slow_line_gets_the_same_pixels_deflated(view):
     _, (buffer,) = ask(view, 2)
-    view._answer(view, {"k": "get", "z": 2, "n": "a-2", "deflate": True}, [])
-    head, (packed,) = view.sent
+    head, (packed,) = ask(view, 2, deflate=True)
     assert head["deflated"] is True
     assert zlib.decompress(packed) == bytes(buffer)
 
@@ -70,8 +80,7 @@ def test_a_slow_line_gets_the_same_pixels_deflated(view):
 def test_what_deflating_does_not_shorten_travels_as_it_is():
     noise = np.random.default_rng(1).integers(0, 2**16, (1, 64, 64), np.uint16)
     view = Spy(noise)
-    view._answer(view, {"k": "get", "z": 0, "n": "a-1", "deflate": True}, [])
-    head, (buffer,) = view.sent
+    head, (buffer,) = ask(view, 0, deflate=True)
     assert "deflated" not in head
     assert bytes(buffer) == noise.tobytes()
 
@@ -82,8 +91,7 @@ NOISY = np.random.default_rng(1).normal(0, 20, (300, 512, 512)).astype(np.int16)
 
 def test_the_first_picture_costs_no_more_than_its_budget_of_bytes():
     view = Spy(NOISY, window=(0.0, 2048.0))
-    view._answer(view, {"k": "get", "z": view.index, "n": "a-1", "deflate": True}, [])
-    head, buffers = view.sent
+    head, buffers = ask(view, view.index, deflate=True)
     still = view._repr_mimebundle_()[0]["image/png"]
     sizes = [len(one) for one in (*buffers, json.dumps(head), still, view._esm, view._css)]
     assert sum(sizes) < 600_000, sizes
@@ -96,13 +104,60 @@ def test_looking_at_an_array_costs_little_memory_and_cpu():
         view = Spy(NOISY, window=(0.0, 2048.0))
         before = time.process_time()
         for index in range(100):
-            view._answer(view, {"k": "get", "z": index, "n": index}, [])
+            ask(view, index)
         spent = (time.process_time() - before) / 100
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < 5e6, "bytes beside the array that its user holds"
     assert spent < 0.003, "seconds of CPU a slice"
+
+
+def test_several_slices_come_in_one_answer_in_the_order_of_the_wishes(view):
+    # A slice that cannot be read keeps none of the others away.
+    view._pictures.frames.planes[3].path.unlink()
+    answer, slices = asked(view, 2, 3, 1)
+    assert answer["k"] == "slices"
+    assert [(head["z"], head["k"]) for head, _ in slices] == [(2, "frame"), (3, "error"), (1, "frame")]
+    assert "is not there" in slices[1][0]["text"]
+    for head, buffers in (slices[0], slices[2]):
+        pixels = np.frombuffer(buffers[0], "<u2").reshape(64, 48) * head["slope"] + head["intercept"]
+        np.testing.assert_array_equal(pixels, phantom(6)[head["z"]])
+
+
+def test_an_answer_holds_what_fits_and_reads_no_more(monkeypatch):
+    view = Spy(NOISY, window=(0.0, 2048.0))
+    read, at = [], view._at
+    monkeypatch.setattr(view, "_at", lambda index: read.append(index) or at(index))
+    monkeypatch.setattr("readingroom.viewers.series._ANSWER_SECONDS", 1e9)
+    answer, slices = asked(view, *range(7, 17))
+    # 512 KiB each, of 2 MiB.
+    assert [head["z"] for head, _ in slices] == read == [7, 8, 9, 10]
+    assert answer["fits"] == 4
+    # A slow line is done with one at a time, and so is a slow decoder.
+    answer, slices = asked(view, 7, 8, deflate=True)
+    assert (len(slices), answer["fits"]) == (1, 1)
+    monkeypatch.setattr("readingroom.viewers.series._ANSWER_SECONDS", 1e-9)
+    answer, slices = asked(view, 7, 8)
+    assert (len(slices), answer["fits"]) == (1, 1)
+
+
+def test_an_error_of_the_viewer_takes_no_other_slice_along(view, monkeypatch):
+    at = view._at
+
+    def odd(index):
+        if index == 3:
+            raise RuntimeError("secret")
+        return at(index)
+
+    monkeypatch.setattr(view, "_at", odd)
+    _, slices = asked(view, 2, 3, 4)
+    assert [head["z"] for head, _ in slices] == [2]
+    with pytest.raises(RuntimeError):
+        view._answer(view, {"k": "get", "z": [3, 4], "n": "a-2"}, [])
+    head, _ = view.sent
+    assert (head["k"], head["n"]) == ("error", "a-2")
+    assert "secret" not in head["text"]
 
 
 @pytest.mark.parametrize("index", [-1, 6, 10**9])
@@ -134,7 +189,7 @@ def test_it_is_asked_whether_all_may_be_read_still(folder, tmp_path, monkeypatch
     for one, message in [
         (view, {"k": "still", "n": 1}),
         (volume, {"k": "still", "n": 1}),
-        (volume, {"k": "get", "z": 2, "n": 1}),
+        (volume, {"k": "get", "z": [2], "n": 1}),
     ]:
         one._answer(one, message, [])
         head, buffers = one.sent
@@ -152,7 +207,7 @@ def test_a_read_error_is_a_sentence(view):
     for path in {p.path for p in view._pictures.frames.planes}:
         path.unlink()
     head, buffers = ask(view, 2)
-    assert (head["k"], head["ended"], buffers) == ("error", False, None)
+    assert (head["k"], head["z"], buffers) == ("error", 2, [])
     assert "is not there" in head["text"]
     data, _ = view._repr_mimebundle_()
     assert "image/png" not in data
@@ -164,8 +219,9 @@ def test_access_that_ended_is_marked_so(view, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    head, _ = ask(view, 2)
-    assert head["ended"] is True
+    view._answer(view, {"k": "get", "z": [2, 3], "n": "a-1"}, [])
+    head, buffers = view.sent
+    assert (head["k"], head["n"], head["ended"], buffers) == ("error", "a-1", True, None)
     assert "withdrawn or has ended; see /data/README.txt" in head["text"]
 
 

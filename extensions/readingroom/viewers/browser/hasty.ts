@@ -79,11 +79,14 @@ export function hastySource(kernel: KernelSource, plain: () => boolean, onEnded:
     });
   }
   return {
-    get(index) {
+    get(indices) {
+      const [index] = indices;
       const file = files[index];
-      if (!file || !plain()) return kernel.get(index);
-      return either(() => kernel.get(index), async () =>
-        frameFrom(await fetched({ file: file[0], frame: String(file[1]), deflate: "1" }), index));
+      if (!file || !plain()) return kernel.get(indices);
+      return either(() => kernel.get(indices), async () => {
+        const frame = await frameFrom(await fetched({ file: file[0], frame: String(file[1]), deflate: "1" }), index);
+        return { frames: [frame], faults: [], fits: 1 };
+      });
     },
     still() {
       const file = files[0];

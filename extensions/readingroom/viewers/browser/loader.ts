@@ -1,9 +1,11 @@
 // Which pictures are asked for and held: the latest wish first, few requests under way, ahead in the direction of scrolling.
 
-import type { Failure, Source } from "./source";
+import type { Failure, Slices, Source } from "./source";
 import type { Frame } from "./traits";
 
-const IN_FLIGHT = 4;
+const REQUESTS = 4;
+// Slices asked for and not come: what is wished for next waits for them.
+const UNDER_WAY = 8;
 const AHEAD = 8;
 const CACHE_BYTES = 256 * 1024 * 1024;
 
@@ -15,6 +17,9 @@ export function makeLoader(
 ) {
   const cache = new Map<number, Frame>();
   const underWay = new Set<number>();
+  let requests = 0;
+  // How many slices a request asks for.
+  let span = 1;
   // Not asked for again in advance, only when wished for.
   const failed = new Set<number>();
   let held = 0;
@@ -35,64 +40,85 @@ export function makeLoader(
       held -= dropped.weighs;
     }
   }
-  function consider(index: number) {
-    const known = cache.has(index) || underWay.has(index) || failed.has(index);
-    if (index >= 0 && index < count && !known) fetch(index);
+  function missing(index: number) {
+    return index >= 0 && index < count && !cache.has(index) && !underWay.has(index) && !failed.has(index);
+  }
+  function* wanted() {
+    const ahead = shown === Infinity ? 0 : AHEAD;
+    for (let step = 0; step <= ahead; step++) yield wish + direction * step;
+    if (!fills || shown === Infinity || cache.size === 0 || (held / cache.size) * count > CACHE_BYTES) return;
+    for (let step = 1; step < count; step++) {
+      yield wish + direction * step;
+      yield wish - direction * step;
+    }
+  }
+  function next(most: number) {
+    const found = new Set<number>();
+    for (const index of wanted()) {
+      if (found.size >= most) break;
+      if (missing(index)) found.add(index);
+    }
+    return [...found];
   }
   function ask() {
     // The first picture has the line for itself.
-    if (shown === Infinity && underWay.size > 0) return;
-    const ahead = shown === Infinity ? 0 : AHEAD;
-    for (let step = 0; step <= ahead && underWay.size < IN_FLIGHT && !stopped; step++) consider(wish + direction * step);
-    if (!fills || shown === Infinity || cache.size === 0 || (held / cache.size) * count > CACHE_BYTES) return;
-    for (let step = 1; step < count && underWay.size < IN_FLIGHT && !stopped; step++) {
-      consider(wish + direction * step);
-      if (underWay.size < IN_FLIGHT) consider(wish - direction * step);
+    if (shown === Infinity && requests > 0) return;
+    while (!stopped && requests < REQUESTS) {
+      const batch = next(Math.min(span, UNDER_WAY - underWay.size));
+      // A request for every step would cost as much as one for several: what is far off waits for more.
+      if (batch.length === 0 || (batch.length < span && Math.abs(batch[0] - wish) > AHEAD / 2)) return;
+      fetch(batch);
     }
   }
   // While the wish is under way, whatever comes nearer to it than what is on the screen is shown: the picture moves
   // with the wheel, and says that it is loading.
-  function nearer(index: number) {
-    return index === wish || Math.abs(index - wish) < Math.abs(shown - wish);
+  function nearer(index: number, than: number) {
+    return index === wish || Math.abs(index - wish) < Math.abs(than - wish);
   }
   function put(frame: Frame) {
     shown = frame.z;
     onFrame(frame);
   }
-  function fetch(index: number) {
-    underWay.add(index);
+  function fetch(batch: number[]) {
+    for (const index of batch) underWay.add(index);
+    requests += 1;
     const asked = generation;
-    source.get(index).then(
-      (frame) => {
-        if (asked !== generation) return;
-        underWay.delete(index);
-        if (stopped) return;
-        keep(index, frame);
-        if (nearer(index)) put(frame);
-        ask();
-      },
-      (error: Failure) => {
-        if (asked !== generation) return;
-        underWay.delete(index);
-        if (stopped) return;
-        if (error.lost) {
-          // Nothing is wrong with the picture: it may be asked for again, but only when it is wished for.
-          if (index === wish) onLost(index, error.text);
-          return;
-        }
-        failed.add(index);
-        if (index === wish) {
-          shown = Infinity;
-          onError(index, error.text);
-        }
-        ask();
-      },
-    );
+    const done = () => {
+      if (asked !== generation) return false;
+      for (const index of batch) underWay.delete(index);
+      requests -= 1;
+      return !stopped;
+    };
+    source.get(batch).then((told) => { if (done()) take(told); }, ({ text, lost }: Failure) => {
+      if (!done()) return;
+      const [index] = batch;
+      // Nothing is wrong with the picture: it may be asked for again, but only when it is wished for.
+      if (!lost) take({ frames: [], faults: [{ z: index, text }], fits: span });
+      else if (batch.includes(wish)) onLost(wish, text);
+    });
+  }
+  function take({ frames, faults, fits }: Slices) {
+    span = Math.min(fits, UNDER_WAY / 2);
+    let nearest = shown;
+    for (const frame of frames) {
+      keep(frame.z, frame);
+      if (nearer(frame.z, nearest)) nearest = frame.z;
+    }
+    for (const { z, text } of faults) {
+      failed.add(z);
+      if (z !== wish) continue;
+      shown = Infinity;
+      onError(z, text);
+    }
+    const best = frames.find(({ z }) => z === nearest);
+    if (best && !failed.has(wish)) put(best);
+    ask();
   }
   function drop() {
     generation += 1;
     cache.clear();
     underWay.clear();
+    requests = 0;
     failed.clear();
     held = 0;
     shown = Infinity;

@@ -1,14 +1,15 @@
 // Where pixels come from: the kernel, over the widget's comm; hasty.ts adds a way that a busy kernel does not block.
 
-import { ARRAYS, type Answer, type Frame, type FrameMessage, type Model } from "./traits";
+import { ARRAYS, type Answer, type Fault, type Frame, type FrameMessage, type Model, type SlicesMessage } from "./traits";
 import { GONE } from "./wire";
 
 const UNANSWERED_MS = 30_000;
 // 60 Mbit/s.
 const SLOW_BYTES_PER_MS = 7_500;
 
-// get(index) -> Promise<frame>; still() -> Promise, whether all may be read still; close(). They fail with {text, ended: no
-// access any more, lost: no answer}. onEnded(text): for what another view of the same pictures was told, too.
+// get(indices) -> Promise of the first of these slices, and of as many others, in their order, as there was room for;
+// still() -> Promise, whether all may be read still; close(). They fail with {text, ended: no access any more, lost: no
+// answer}; get fails for the first slice only. onEnded(text): for what another view of the same pictures was told, too.
 
 export interface Failure {
   text: string;
@@ -16,8 +17,15 @@ export interface Failure {
   lost?: boolean;
 }
 
+export interface Slices {
+  frames: Frame[];
+  faults: Fault[];
+  // How many such slices are best asked for at once.
+  fits: number;
+}
+
 export interface Source {
-  get(index: number): Promise<Frame>;
+  get(indices: number[]): Promise<Slices>;
   still(): Promise<unknown>;
   close(): void;
 }
@@ -28,7 +36,7 @@ export interface KernelSource extends Source {
 }
 
 interface Waiting {
-  resolve(answer: Frame | Promise<Frame> | Answer): void;
+  resolve(answer: Promise<Slices> | Answer): void;
   reject(failure: Failure): void;
   timer: ReturnType<typeof setTimeout>;
   lost(text: string): void;
@@ -48,13 +56,13 @@ export function commSource(model: Model, onEnded: (text: string) => void): Kerne
     waiting.delete(message.n);
     clearTimeout(request.timer);
     if (message.k === "error") request.reject(message);
-    else if (message.k !== "frame") request.resolve(message);
+    else if (message.k !== "slices") request.resolve(message);
     else {
-      line.received(buffers.reduce((sum, b) => sum + b.byteLength, 0), waiting.size);
-      request.resolve(message.deflated ? inflated(buffers).then((whole) => frameOf(message, whole)) : frameOf(message, buffers));
+      line.received(buffers.reduce((sum, b) => sum + b.byteLength, 0), waiting.size, message.worked);
+      request.resolve(slicesOf(message, buffers));
     }
   }
-  function ask<T>(content: { k: "get"; z: number; deflate: boolean } | { k: "still" } | { k: "where" }): Promise<T> {
+  function ask<T>(content: { k: "get"; z: number[]; deflate: boolean } | { k: "still" } | { k: "where" }): Promise<T> {
     return new Promise((resolve, reject) => {
       const n = `${own}-${serial++}`;
       const lost = (text: string) => {
@@ -79,9 +87,9 @@ export function commSource(model: Model, onEnded: (text: string) => void): Kerne
   }
   model.on("msg:custom", hear);
   return {
-    get(index) {
+    get(indices) {
       line.asked();
-      return ask<Frame>({ k: "get", z: index, deflate: line.slow });
+      return ask<Slices>({ k: "get", z: indices, deflate: line.slow });
     },
     still: () => ask({ k: "still" }),
     where: () => ask({ k: "where" }),
@@ -105,15 +113,20 @@ export function makeLine() {
     asked() {
       if (!since) since = performance.now();
     },
-    received(count: number, left: number) {
+    // `worked`: the milliseconds that the kernel says it took, which are not the line's.
+    received(count: number, left: number, worked = 0) {
       bytes += count;
       answers += 1;
-      // One answer waits for the kernel more than for the line; a few in a row say what the line bears.
-      if (answers >= 3) this.slow = bytes / (performance.now() - since) < SLOW_BYTES_PER_MS;
+      since += worked;
+      const now = performance.now();
+      // One answer waits for the kernel more than for the line; a few in a row say what the line bears now.
+      const judged = answers >= 3;
+      if (judged) this.slow = bytes < SLOW_BYTES_PER_MS * (now - since);
       else if (isFirst) this.slow = false;
       isFirst = false;
-      if (left) return;
-      since = bytes = answers = 0;
+      if (left && !judged) return;
+      since = left ? now : 0;
+      bytes = answers = 0;
     },
   };
 }
@@ -122,6 +135,18 @@ export function makeLine() {
 export async function inflated([packed, ...rest]: DataView<ArrayBuffer>[]): Promise<DataView<ArrayBuffer>[]> {
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   return [new DataView(await new Response(stream).arrayBuffer()), ...rest];
+}
+
+async function slicesOf({ slices, fits }: SlicesMessage, buffers: DataView<ArrayBuffer>[]): Promise<Slices> {
+  const frames: (Frame | Promise<Frame>)[] = [];
+  const faults: Fault[] = [];
+  let at = 0;
+  for (const one of slices) {
+    const own = buffers.slice(at, (at += one.buffers));
+    if (one.k === "error") faults.push(one);
+    else frames.push(one.deflated ? inflated(own).then((whole) => frameOf(one, whole)) : frameOf(one, own));
+  }
+  return { frames: await Promise.all(frames), faults, fits };
 }
 
 export function frameOf(message: FrameMessage, buffers: DataView<ArrayBuffer>[]): Frame {

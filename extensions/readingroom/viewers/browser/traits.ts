@@ -106,7 +106,6 @@ export const ARRAYS: Record<PixelType, { new (buffer: ArrayBufferLike): Pixels }
 
 export interface FrameMessage {
   k: "frame";
-  n: string;
   z: number;
   dtype: PixelType;
   rows: number;
@@ -125,16 +124,32 @@ export interface FrameMessage {
   texts?: Words[];
 }
 
+// Of one slice, why it cannot be shown.
+export interface Fault {
+  z: number;
+  text: string;
+}
+
+// Slices in the order in which they were asked for, and how many buffers each has of those that came along. `fits`: how
+// many such slices an answer holds. `worked`: milliseconds.
+export interface SlicesMessage {
+  k: "slices";
+  n: string;
+  slices: ((FrameMessage | ({ k: "error" } & Fault)) & { buffers: number })[];
+  fits: number;
+  worked: number;
+}
+
 export interface ErrorMessage {
   k: "error";
   n: string;
   text: string;
   // No access any more.
-  ended: boolean;
+  ended?: boolean;
 }
 
 export type Answer =
-  | FrameMessage
+  | SlicesMessage
   | ErrorMessage
   | { k: "still"; n: string }
   | { k: "where"; n: string; files: [path: string, frame: number][] }
