@@ -63,7 +63,9 @@ export function makeLoader(
   function ask() {
     // The first picture has the line for itself.
     if (shown === Infinity && requests > 0) return;
-    while (!stopped && requests < REQUESTS) {
+    const asked = generation;
+    // A source that is gone says so while it is asked, and all is dropped.
+    while (!stopped && asked === generation && requests < REQUESTS) {
       const batch = next(Math.min(span, UNDER_WAY - underWay.size));
       // A request for every step would cost as much as one for several: what is far off waits for more.
       if (batch.length === 0 || (batch.length < span && Math.abs(batch[0] - wish) > AHEAD / 2)) return;
