@@ -4,7 +4,7 @@ What the server does for those who forget. It holds nobody off who wants to keep
 leaves the project."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from readingroom import settings
@@ -24,18 +24,26 @@ def kept(static: str | None) -> str:
     return chosen
 
 
-def beside(
-    live: Mapping[str, Any], static: str, picture: Callable[[], bytes], words: Callable[[], str]
-) -> dict[str, Any]:
+Bundle = tuple[dict[str, Any], dict[str, Any]]
+"""Data and metadata of an output, by MIME type."""
+
+
+def beside(live: Any, static: str, picture: Callable[[], bytes], words: Callable[[], str]) -> Bundle | None:
     """A live view's output with a still picture (PNG) and its words, for wherever no kernel runs: saved pages and such.
 
-    `static` is what `kept` says. A picture that cannot be read is replaced by the sentence that says why."""
+    `live` is what the widget's own `_repr_mimebundle_` gave: data, with metadata or without, or None. `static` is what
+    `kept` says. The words are the picture's alternative text, where nbconvert looks for it. A picture that cannot be
+    read is replaced by the sentence that says why."""
+    if live is None:
+        return None
+    data, metadata = live if isinstance(live, tuple) else (live, {})
     if static == "none":
-        return {**live, "text/plain": words()}
+        return {**data, "text/plain": words()}, metadata
     try:
-        return {**live, "image/png": base64.b64encode(picture()).decode(), "text/plain": words()}
+        still, text = base64.b64encode(picture()).decode(), words()
     except ReadingRoomError as error:
-        return {**live, "text/plain": str(error)}
+        return {**data, "text/plain": str(error)}, metadata
+    return {**data, "image/png": still, "text/plain": text}, {**metadata, "image/png": {"alt": text}}
 
 
 def without_pictures(notebook: Any) -> None:

@@ -153,12 +153,13 @@ def the_saved_notebook_keeps_a_still_picture(page, lab):
     assert (lab.folder / "first.ipynb").stat().st_size < 300_000
     shutil.copy(lab.folder / "first.ipynb", lab.folder / "copy.ipynb")
     subprocess.run(
-        [sys.executable, "-m", "nbconvert", "--to", "html", str(lab.folder / "copy.ipynb")],
+        [sys.executable, "-m", "nbconvert", "--to", "html", "--template", "classic", str(lab.folder / "copy.ipynb")],
         check=True,
         capture_output=True,
     )
     converted = (lab.folder / "copy.html").read_text()
     assert "".join(output["data"]["image/png"]).strip() in converted.replace("\n", "")
+    assert f'alt="{text}"' in converted
 
 
 def a_read_error_clears_the_picture(page, view, series):

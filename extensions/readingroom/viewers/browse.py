@@ -2,7 +2,7 @@
 
 import html
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -236,9 +236,9 @@ class DatasetBrowser(ipywidgets.VBox):  # type: ignore[misc,unused-ignore]
         """Grid and open series in words."""
         return self.grid.describe() + (f". Open: {self._open}" if self._open else "")
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Mapping[str, Any]:
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live grid; a still picture of its first series for wherever no kernel runs, or their table."""
-        data: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
+        live: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
         if self._static == "none":
-            return {**data, "text/html": self.grid.table(), "text/plain": self.describe()}
-        return saved.beside(data, self._static, self.grid.snapshot, self.describe)
+            live = {**live, "text/html": self.grid.table()}
+        return saved.beside(live, self._static, self.grid.snapshot, self.describe)

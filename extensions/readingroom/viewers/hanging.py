@@ -177,8 +177,7 @@ class HangView(ipywidgets.VBox):  # type: ignore[misc,unused-ignore]
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live views, and a still picture with its words for wherever no kernel runs."""
-        data = super()._repr_mimebundle_(**kwargs)
-        return saved.beside(data, self._static, self.snapshot, self.describe)
+        return saved.beside(super()._repr_mimebundle_(**kwargs), self._static, self.snapshot, self.describe)
 
 
 def _volume(source: Any) -> Volume:

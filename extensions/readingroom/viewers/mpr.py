@@ -1,6 +1,5 @@
 """Three planes through one volume with a linked crosshair. Every pixel is a voxel: nothing is interpolated."""
 
-import base64
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -220,7 +219,4 @@ class MprView(ipywidgets.HBox):  # type: ignore[misc,unused-ignore]
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live view, and a still picture with its words for wherever no kernel runs."""
-        data = super()._repr_mimebundle_(**kwargs)
-        if self._static == "none":
-            return {**data, "text/plain": self.describe()}
-        return {**data, "image/png": base64.b64encode(self.snapshot()).decode(), "text/plain": self.describe()}
+        return saved.beside(super()._repr_mimebundle_(**kwargs), self._static, self.snapshot, self.describe)

@@ -151,8 +151,4 @@ class VolumeView(anywidget.AnyWidget, ipywidgets.DOMWidget):  # type: ignore[mis
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live view, and a still picture with its words for wherever no kernel runs: saved pages, nbconvert."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:
-            return None
-        data, metadata = bundle
-        return saved.beside(data, self._static, self.snapshot, self._words), metadata
+        return saved.beside(super()._repr_mimebundle_(**kwargs), self._static, self.snapshot, self._words)

@@ -119,4 +119,5 @@ class Sheet(anywidget.AnyWidget, ipywidgets.DOMWidget):  # type: ignore[misc,unu
         if self._static == "png":
             text = drawn.mime == "image/svg+xml"
             still[drawn.mime] = drawn.data.decode() if text else base64.b64encode(drawn.data).decode()
+            metadata = {**metadata, drawn.mime: {"alt": drawn.words}}
         return {**data, **still}, metadata

@@ -102,16 +102,16 @@ def test_what_has_no_viewer_says_so_and_a_report_is_a_page(browser):
 
 
 def test_a_saved_page_keeps_words_or_a_picture(browser, monkeypatch):
-    kept = browser._repr_mimebundle_()
+    kept, _ = browser._repr_mimebundle_()
     assert "image/png" not in kept
     assert "<td>SR Report &lt;b&gt;</td>" in kept["text/html"]
     root = browser.grid._folder.parent
     monkeypatch.delenv("READINGROOM_PICTURES", raising=False)
-    assert "image/png" in dataset("chest", root).browse()._repr_mimebundle_()
+    assert "image/png" in dataset("chest", root).browse()._repr_mimebundle_()[0]
     monkeypatch.setenv("READINGROOM_PICTURES", "none")
     obeying = dataset("chest", root).browse()
     obeying.show(0)
-    assert "image/png" not in {*obeying._repr_mimebundle_(), *obeying.opened._repr_mimebundle_()[0]}
+    assert "image/png" not in {*obeying._repr_mimebundle_()[0], *obeying.opened._repr_mimebundle_()[0]}
     with pytest.raises(BadInput, match="static='gif'"):
         dataset("chest", root).browse(static="gif")
 

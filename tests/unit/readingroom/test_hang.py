@@ -102,10 +102,10 @@ def test_a_saved_page_keeps_all_pictures_where_it_may(tmp_path, monkeypatch):
     shown = hang([series(tmp_path, "a"), series(tmp_path, "b")])
     with Image.open(io.BytesIO(shown.snapshot())) as both, Image.open(io.BytesIO(shown.views[0].snapshot())) as one:
         assert both.size == (2 * one.width + 8, one.height)
-    assert "image/png" in shown._repr_mimebundle_()
-    assert "image/png" not in hang([ARRAY, ARRAY], static="none")._repr_mimebundle_()
+    assert "image/png" in shown._repr_mimebundle_()[0]
+    assert "image/png" not in hang([ARRAY, ARRAY], static="none")._repr_mimebundle_()[0]
     monkeypatch.setattr(settings, "pictures", lambda: "none")
-    assert "image/png" not in hang([ARRAY, ARRAY])._repr_mimebundle_()
+    assert "image/png" not in hang([ARRAY, ARRAY])._repr_mimebundle_()[0]
 
 
 def test_differences_are_exact_on_one_grid_and_interpolated_on_another():

@@ -116,11 +116,12 @@ def test_the_crosshair_links_the_planes():
 
 def test_the_saved_page_keeps_all_three():
     shown = MprView(volume(axial()))
-    data = shown._repr_mimebundle_()
+    data, metadata = shown._repr_mimebundle_()
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data["image/png"]))))
     assert picture.shape[1] == 3 * 512 + 16 or picture.shape[1] > 512
     assert data["text/plain"].count("slice") == 3
-    assert "image/png" not in MprView(volume(axial()), static="none")._repr_mimebundle_()
+    assert metadata["image/png"]["alt"] == data["text/plain"]
+    assert "image/png" not in MprView(volume(axial()), static="none")._repr_mimebundle_()[0]
     # The crosshair's lines are in the picture: row 3 of 7 at the axial one's height.
     first = np.asarray(Image.open(io.BytesIO(shown.views["axial"].snapshot())))
     assert (first[int(3.5 / 7 * (first.shape[0] - 18))] == 230).all()
