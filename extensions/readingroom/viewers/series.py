@@ -44,7 +44,7 @@ _CT_PRESETS = [
 _ANSWER_SECONDS = 0.03
 _ANSWER_BYTES = 2 << 20
 # Deflated for a slow line, which needs longer for it than the kernel.
-_SLOW_ANSWER_BYTES = 256 << 10
+_SLOW_ANSWER_BYTES = 128 << 10
 
 _ELSEWHERE = {
     dose.CLASS: "a dose: lay it over the pictures by view.dose(path)",

@@ -1,6 +1,6 @@
 // A series' pictures from the Jupyter server, where the kernel takes too long to answer: readingroom/picture_server.py.
 
-import { frameOf, inflated, type Failure, type KernelSource, type Source } from "./source";
+import { frameOf, type Failure, type KernelSource, type Source } from "./source";
 import type { Frame, FrameMessage } from "./traits";
 
 // A kernel that is idle answers in less.
@@ -42,7 +42,7 @@ async function frameFrom(answer: Response, index: number): Promise<Frame> {
     at += size;
     return new DataView(body, at - size, size);
   });
-  return frameOf({ ...head, z: index }, head.deflated ? await inflated(buffers) : buffers);
+  return frameOf({ ...head, z: index }, buffers);
 }
 
 // `plain`: whether the pictures are as their files hold them; what is laid over them is in the kernel alone.

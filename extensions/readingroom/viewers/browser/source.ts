@@ -138,20 +138,34 @@ export async function inflated([packed, ...rest]: DataView<ArrayBuffer>[]): Prom
 }
 
 async function slicesOf({ slices, fits }: SlicesMessage, buffers: DataView<ArrayBuffer>[]): Promise<Slices> {
-  const frames: (Frame | Promise<Frame>)[] = [];
+  const frames: Promise<Frame>[] = [];
   const faults: Fault[] = [];
   let at = 0;
   for (const one of slices) {
     const own = buffers.slice(at, (at += one.buffers));
     if (one.k === "error") faults.push(one);
-    else frames.push(one.deflated ? inflated(own).then((whole) => frameOf(one, whole)) : frameOf(one, own));
+    else frames.push(frameOf(one, own));
   }
   return { frames: await Promise.all(frames), faults, fits };
 }
 
-export function frameOf(message: FrameMessage, buffers: DataView<ArrayBuffer>[]): Frame {
+// The inverse of _differences in viewers/wire.py.
+function summed(codes: DataView<ArrayBuffer>, { rows, columns }: FrameMessage): DataView<ArrayBuffer> {
+  const bytes = new Uint8Array(codes.buffer, codes.byteOffset, codes.byteLength);
+  const out = new Uint16Array(rows * columns);
+  for (let i = 0; i < out.length; i++) {
+    const code = bytes[i] | (bytes[out.length + i] << 8);
+    const neighbour = i % columns ? out[i - 1] : i ? out[i - columns] : 0;
+    out[i] = neighbour + ((code >>> 1) ^ -(code & 1));
+  }
+  return new DataView(out.buffer);
+}
+
+export async function frameOf(message: FrameMessage, came: DataView<ArrayBuffer>[]): Promise<Frame> {
+  const [pixels, ...others] = message.deflated ? await inflated(came) : came;
+  const whole = message.differences ? summed(pixels, message) : pixels;
   // Copied: the comm's buffer need not be aligned, and would keep its whole message alive.
-  const [bytes, ...rest] = buffers.map((b) => b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength));
+  const [bytes, ...rest] = [whole, ...others].map((b) => b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength));
   const labels = message.labelled ? new Uint8Array(rest.shift()!) : null;
   const weights = message.weighted ? new Uint8Array(rest.shift()!) : null;
   const luts = message.luts.map((first, i) => ({ first, levels: new Uint8Array(rest[i]) }));

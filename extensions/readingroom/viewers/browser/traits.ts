@@ -116,6 +116,8 @@ export interface FrameMessage {
   // The first value of each stored VOI LUT.
   luts: number[];
   deflated?: true;
+  // Of what is deflated: see _differences in viewers/wire.py.
+  differences?: boolean;
   labelled?: true;
   weighted?: boolean;
   dosed?: true;
