@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import psutil
-from playwright.sync_api import Page
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.bare_page import BarePage, bare_page
 from tests.support.dicom_series import level
-from tests.support.lab import Lab, chromium_page, running_lab
+from tests.support.lab import Lab, running_lab
 
 from readingroom.planes import Stored
 from readingroom.viewers.render import grey_levels
@@ -85,17 +85,6 @@ PAGE = """levels => {
 }"""
 
 
-class Traffic:
-    """Bytes that came to the page over its web sockets."""
-
-    def __init__(self, page: Page) -> None:
-        self.bytes = 0
-        page.on("websocket", lambda opened: opened.on("framereceived", self._count))
-
-    def _count(self, payload: bytes | str) -> None:
-        self.bytes += len(payload)
-
-
 @contextlib.contextmanager
 def slow_line(port: int, delay: float, rate: float) -> Iterator[int]:
     """A relay to `port` on loopback: `delay` seconds each way, `rate` bytes a second each way."""
@@ -154,7 +143,7 @@ def kernel() -> psutil.Process:
     return max(found, key=lambda p: p.create_time())
 
 
-def opened(page: Page, lab: Lab, levels: list[int]) -> psutil.Process:
+def opened(page: BarePage, lab: Lab, levels: list[int]) -> psutil.Process:
     """Open a notebook of the cells and run the first; answer its kernel."""
     cells = [
         {"cell_type": "code", "id": f"c{i}", "metadata": {}, "source": s, "outputs": [], "execution_count": None}
@@ -164,14 +153,15 @@ def opened(page: Page, lab: Lab, levels: list[int]) -> psutil.Process:
     text = json.dumps({"cells": cells, "metadata": meta, "nbformat": 4, "nbformat_minor": 5})
     (lab.folder / "bench.ipynb").write_text(text)
     page.goto(lab.url("bench.ipynb"))
-    page.wait_for_function(
+    page.wait_for(
         "() => { const c = window.jupyterapp?.shell.currentWidget?.context;"
-        " return c?.isReady && c.sessionContext?.session?.kernel?.status === 'idle'; }",
-        timeout=60_000,
+        " return Boolean(c?.isReady && c.sessionContext?.session?.kernel?.status === 'idle'); }"
     )
     page.evaluate(PAGE, levels)
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-cell-and-select-next'); }")
-    page.locator(".jp-OutputArea-output", has_text="READY").wait_for(state="attached", timeout=60_000)
+    page.wait_for(
+        "() => [...document.querySelectorAll('.jp-OutputArea-output')].some((one) => one.textContent.includes('READY'))"
+    )
     return kernel()
 
 
@@ -203,20 +193,18 @@ def fresh_lab() -> Iterator[Lab]:
 
 def measured(lab: Lab, levels: list[int]) -> dict[str, float]:
     """One round over loopback, in a fresh browser and a fresh kernel."""
-    with chromium_page() as (page, guard):
-        traffic = Traffic(page)
+    with bare_page() as page:
         process = opened(page, lab, levels)
         inline = page.evaluate("() => window.bench.inline()")
-        memory, before = process.memory_info().rss, traffic.bytes
+        memory, before = process.memory_info().rss, page.bytes_that_came()
         cpu = sum(process.cpu_times()[:2])
         first = page.evaluate("() => window.bench.viewer()")
-        to_first = traffic.bytes - before
+        to_first = page.bytes_that_came() - before
         steps = page.evaluate("() => window.bench.steps(90, 1)")
         painted = page.evaluate("() => window.bench.flood(100, 1)")
-        moved = (traffic.bytes - before) / (512 * 512 * 2)
+        moved = (page.bytes_that_came() - before) / (512 * 512 * 2)
         used = sum(process.cpu_times()[:2]) - cpu
         grown = process.memory_info().rss - memory
-        assert guard.outside == []
     return {
         INLINE: inline,
         "first-image-seconds": first,
@@ -230,9 +218,7 @@ def measured(lab: Lab, levels: list[int]) -> dict[str, float]:
 
 def over_slow_line(lab: Lab, levels: list[int]) -> float:
     """Slices a second, one step at a time, through the relay."""
-    with slow_line(lab.port, 0.020, 50e6 / 8) as port, chromium_page() as (page, _):
-        # Everything but the pixels loads over loopback's own speed limit too, hence the patience.
-        page.set_default_timeout(120_000)
+    with slow_line(lab.port, 0.020, 50e6 / 8) as port, bare_page() as page:
         opened(page, replace(lab, port=port), levels)
         page.evaluate("() => window.bench.inline()")
         page.evaluate("() => window.bench.viewer()")
