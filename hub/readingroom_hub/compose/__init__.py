@@ -1,6 +1,7 @@
 """The composition root: settings in, adapters and services out. Nothing else names an adapter."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from readingroom_hub.adapters import catalogue_sql
 from readingroom_hub.adapters.audit_feeds import Feeds
@@ -21,12 +22,14 @@ from readingroom_hub.services.datasets import DatasetService
 from readingroom_hub.services.deletion import DeleteService
 from readingroom_hub.services.grants import GrantService
 from readingroom_hub.services.holds import HoldService
-from readingroom_hub.services.ingest import IngestService
 from readingroom_hub.services.keys import KeyService
 from readingroom_hub.services.projects import ProjectService
-from readingroom_hub.services.receiving import ReceiveService
 from readingroom_hub.services.sessions import SessionService
 from readingroom_hub.services.sharing import ShareService
+
+if TYPE_CHECKING:
+    from readingroom_hub.services.ingest import IngestService
+    from readingroom_hub.services.receiving import ReceiveService
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +117,11 @@ def mounts(settings: Settings) -> Mounts:
     return SocketMounts(settings.paths.mount_socket)
 
 
-def ingest(settings: Settings, record: AuditRepository) -> IngestService:
+def ingest(settings: Settings, record: AuditRepository) -> "IngestService":
     """The use case of taking DICOM in."""
+    # Here and not above: these two bring pydicom and NumPy, half of what a daemon's start would take.
+    from readingroom_hub.services.ingest import IngestService
+
     c = open_catalogue(settings)
     back = crosswalks(settings, record)
     keys = custody(settings)
@@ -138,8 +144,10 @@ def sharing(settings: Settings, record: AuditRepository) -> ShareService:
     return ShareService(open_catalogue(settings).versions, objects(settings), custody(settings), record)
 
 
-def receiving(settings: Settings, record: AuditRepository) -> ReceiveService:
+def receiving(settings: Settings, record: AuditRepository) -> "ReceiveService":
     """The use case of taking in another institution's package."""
+    from readingroom_hub.services.receiving import ReceiveService
+
     c = open_catalogue(settings)
     return ReceiveService(c.projects, c.versions, objects(settings), custody(settings), record, settings.paths.ingests)
 

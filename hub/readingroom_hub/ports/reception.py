@@ -3,9 +3,11 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from readingroom_hub.deid.received import Arrived
+if TYPE_CHECKING:
+    # It brings pydicom, and whoever needs the names of TLS files only has no use for that.
+    from readingroom_hub.deid.received import Arrived
 
 
 class Reception(Protocol):
@@ -16,7 +18,7 @@ class Reception(Protocol):
         """Bytes that one object may have."""
         ...
 
-    def take(self, arrived: Arrived, /) -> None:
+    def take(self, arrived: "Arrived", /) -> None:
         """Keep an object: sealed and durable when this returns. Raises StoreUnavailable; then nothing is kept."""
         ...
 
