@@ -31,6 +31,7 @@ from readingroom_hub.sandbox.relay import Relay, Reporter
 
 LOG_BYTES = 8 << 20
 """What a server may write to its log on the host."""
+_LAST_WORDS_SECONDS = 5.0
 GRACE_SECONDS = 5
 HOME_CHECK_SECONDS = 30
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM}
@@ -200,10 +201,12 @@ def run(plan: Plan) -> int:
     _become(plan)
     _harden()
     init = _init_pid(status, process)
-    threading.Thread(target=_keep_log, args=(process.stdout, log), daemon=True).start()
+    keeping = threading.Thread(target=_keep_log, args=(process.stdout, log), daemon=True)
+    keeping.start()
     door.serve(Relay(plan.rules, plan.services, Reporter(refusals.write)))
     _tell({"port": door.outer.getsockname()[1]})
     _watch(plan, process, init)
+    keeping.join(_LAST_WORDS_SECONDS)  # it ends with the sandbox's last process: what that said last tells why
     return process.returncode
 
 
