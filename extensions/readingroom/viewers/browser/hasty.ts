@@ -51,7 +51,7 @@ export function hastySource(kernel: KernelSource, plain: () => boolean, onEnded:
   // The kernel has not answered in time, and has not since.
   let late = false;
   let asking = false;
-  kernel.where().then((told) => { files = told.files; }, () => {});
+  let located = false;
 
   // The first answer counts; where the server has none, the kernel's.
   function either<T>(asked: () => Promise<T>, other: () => Promise<T>): Promise<T> {
@@ -82,7 +82,13 @@ export function hastySource(kernel: KernelSource, plain: () => boolean, onEnded:
     get(indices) {
       const [index] = indices;
       const file = files[index];
-      if (!file || !plain()) return kernel.get(indices);
+      if (!file || !plain()) {
+        const answer = kernel.get(indices);
+        // The first picture does not wait behind this question.
+        if (!located) kernel.where().then((told) => { files = told.files; }, () => {});
+        located = true;
+        return answer;
+      }
       return either(() => kernel.get(indices), async () => {
         const frame = await frameFrom(await fetched({ file: file[0], frame: String(file[1]), deflate: "1" }), index);
         return { frames: [frame], faults: [], fits: 1 };
