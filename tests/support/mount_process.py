@@ -36,7 +36,7 @@ except ReadingRoomError as error:
 _ARGV = [sys.executable, "-W", "ignore", "-c", _SERVE]
 
 
-def soon(condition: Callable[[], object], seconds: float = 5.0) -> None:
+def soon(condition: Callable[[], object], seconds: float = 20.0) -> None:
     """Wait until it holds."""
     deadline = time.monotonic() + seconds
     while not condition():
