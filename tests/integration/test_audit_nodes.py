@@ -24,7 +24,13 @@ from readingroom_hub.ports.records import Filter
 
 
 @pytest.fixture(scope="module")
-def world():
+def provoked():
+    """Reasons that tests gave to be turned away, and how often."""
+    return Counter()
+
+
+@pytest.fixture(scope="module")
+def world(provoked):
     with node_world() as running:
         yield running
         running.server.stop()
@@ -34,7 +40,7 @@ def world():
             for row in (json.loads(e.record) for e in log.entries()):
                 if row["event"] == "request-refused":
                     counted[row["reason"].split(":")[0]] += row["subject"]["count"]
-        assert counted.items() >= {"tls-no-tls": 20, "tls-hung-up": 20, "tls-no-certificate": 1}.items()
+        assert provoked <= counted
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +232,8 @@ def _trusting_another_authority(world, one):
         ("turned-away", _trusting_another_authority),
     ],
 )
-def test_who_gets_through_no_handshake_has_no_connection_and_is_on_record(world, one, kind, context):
+def test_who_gets_through_no_handshake_has_no_connection_and_is_on_record(world, one, provoked, kind, context):
+    provoked[f"tls-{kind}"] += 1
     with pytest.raises((ConnectionError, ssl.SSLError)), Raw(world, context(world, one)) as node:
         node.ask("append", records=[a_row()])
     (found,) = until(lambda: turned_away(world, kind))
@@ -239,7 +246,8 @@ def test_who_gets_through_no_handshake_has_no_connection_and_is_on_record(world,
 
 
 @pytest.mark.parametrize(("kind", "data"), [("no-tls", b"SSH-2.0-scan\r\n"), ("hung-up", b"")])
-def test_a_port_scan_is_on_record_once_a_minute_and_its_sum_at_the_end(world, one, kind, data):
+def test_a_port_scan_is_on_record_once_a_minute_and_its_sum_at_the_end(world, one, provoked, kind, data):
+    provoked[f"tls-{kind}"] += 20
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", world.port), 10) as plain:
             plain.sendall(data)
@@ -264,7 +272,8 @@ def test_who_only_connects_is_hung_up_on_and_takes_nobody_else_s_place(world, on
         door = Handshakes(server_context(one), lambda: made.append(1) or asyncio.Protocol(), seen.append, 0.3)
         server = await loop.create_server(door, "127.0.0.1", 0)
         address = server.sockets[0].getsockname()
-        slow = [await asyncio.open_connection(*address) for _ in range(40)]
+        # All at once: the first of them may not be hung up on before the last has come.
+        slow = await asyncio.gather(*(asyncio.open_connection(*address) for _ in range(40)))
         for reader, writer in slow:
             assert await reader.read() == b""  # all of them are hung up on
             writer.close()

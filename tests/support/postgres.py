@@ -94,9 +94,18 @@ class Postgres:
 
     def empty_log(self) -> None:
         """As new, much sooner than `make_log`."""
+        self.wait_for_writers()
         with self.superuser() as connection:
             connection.execute("TRUNCATE readingroom_audit.entry, readingroom_audit.cosigned")
             connection.execute("UPDATE readingroom_audit.room SET bytes = 10000000000")
+
+    def wait_for_writers(self) -> None:
+        """Wait until it has noticed that whoever wrote the log is gone: some time after the connection's end."""
+        deadline = time.monotonic() + _START_SECONDS
+        with self.superuser() as connection:
+            while connection.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'").fetchone():
+                assert time.monotonic() < deadline, "somebody still writes the log"
+                time.sleep(0.01)
 
     def own(self, name: str, content: bytes) -> Path:
         """A file in the server's folder that only it may read."""

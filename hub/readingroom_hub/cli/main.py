@@ -9,6 +9,8 @@ from rich.markup import escape
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from readingroom_hub.cli.common import errors
+
 _VERBS = ("doctor", "serve", "demo")
 _NOUNS = ("project", "crosswalk", "dataset", "deid", "edge", "grant", "audit", "key", "mount", "portal")
 
@@ -62,9 +64,6 @@ def main() -> None:
 
 def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:
     """Warnings here are for the person at the terminal, who has no use for a line of our code."""
-    # On first use: only a warning needs the console.
-    from readingroom_hub.cli.common import errors
-
     errors.print(f"[yellow]Warning:[/] {escape(str(message))}", highlight=False)
 
 
