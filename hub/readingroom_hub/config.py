@@ -183,6 +183,8 @@ class Settings:
     audit_spool_mb: int = 64
     audit_spool_seconds: int = 60
     """How far the mount daemon may run ahead of the repository on another machine: records, size, age of the oldest."""
+    audit_metrics_port: int = 0
+    """Loopback port where Prometheus may read the audit record repository's metrics; 0: nowhere."""
     audit_feed_syslog: str = ""
     """host:port of a syslog receiver over TLS that gets copies of all audit records; empty: there is none."""
     audit_feed_fhir: str = ""

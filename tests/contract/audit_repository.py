@@ -39,6 +39,15 @@ class AuditRepositoryContract:
         assert [f.record["id"] for f in found] == [r.id for r in reversed(records)]
         assert [f.index for f in found] == [r.index for r in reversed(receipts)]
 
+    def test_an_answer_says_for_how_many_records_it_is_complete(self, audit):
+        (receipt,) = audit.append([a_record()])
+        answer = audit.search(Filter(limit=1), None)
+        assert [f.index for f in answer.found] == [receipt.index]
+        assert answer.size == receipt.index + 1
+        assert answer.newer == 0
+        again = audit.search(Filter(limit=1, events=("record-searched",)), None)
+        assert (again.size, again.found[0].index) == (answer.size + 1, answer.size), "the search before is one of them"
+
     def test_many_records_at_once_stay_together(self, audit):
         receipts = audit.append([a_record(subject={"count": i}) for i in range(2500)])
         assert [r.index for r in receipts] == list(range(receipts[0].index, receipts[0].index + 2500))

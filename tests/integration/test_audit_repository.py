@@ -505,6 +505,8 @@ def test_query_prints_a_table_without_control_characters(running):
 def test_query_by_user_gives_json(running):
     result = cli(running[0].paths.state, "query", "--user", "ANN", "--json")
     assert [r["record"]["event"] for r in json.loads(result.stdout)] == ["read-intent"]
+    (searched,) = running[1].query(Filter(events=("record-searched",), limit=1), None)
+    assert f"Complete for the first {searched.index} records." in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from readingroom_hub.ledger.merkle import leaf_hash, root_of
 from readingroom_hub.ledger.seal import to_leaf
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Receipt
 from readingroom_hub.model.ids import PersonId
-from readingroom_hub.ports.records import AuditRepository, Filter, Found, Identity
+from readingroom_hub.ports.records import Answer, AuditRepository, Filter, Found, Identity
 
 
 class MemoryAuditRepository(AuditRepository):
@@ -69,7 +69,7 @@ class MemoryAuditRepository(AuditRepository):
                 if not wanted or wanted in {p.person, p.subject.casefold(), p.name.casefold()}
             ]
 
-    def query(self, wanted: Filter, asked_by: PersonId | None) -> list[Found]:
+    def search(self, wanted: Filter, asked_by: PersonId | None) -> Answer:
         with self._lock:
             self._check()
             names = {p.person: p.name for p in self._people.values()}
@@ -78,9 +78,9 @@ class MemoryAuditRepository(AuditRepository):
                 for i, row in enumerate(self.records)
                 if _matches(row, wanted)
             ]
-            found = found[::-1][: wanted.limit]
+            found, size = found[::-1][: wanted.limit], len(self.records)
             self.append([AuditRecord(AuditEvent.RECORD_SEARCHED, person=asked_by, subject={"count": len(found)})])
-            return found
+            return Answer(found, size, 0, 0.0)
 
     def checkpoint(self) -> str:
         """Unsigned: body only, with an empty signature block."""

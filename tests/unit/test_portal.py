@@ -177,6 +177,7 @@ def test_the_record_shows_a_read_as_one_line_with_its_claims_as_claims(world):
     for part in ("Rosa Researcher", "lung@aaaaaaaaaaaa", "series 1.2.3", "1 of 120", "1.5 MB", "✓ success"):
         assert part in text
     assert "claimed by the notebook, not checked" in text
+    assert f"first {len(world.room.audit.records) - 1} records" in text, "all but the record of this search"
     assert "&lt;b&gt;first.ipynb&lt;/b&gt;" in text
     assert world.room.audit.records[-1]["event"] == "record-searched"
     assert world.room.audit.records[-1]["person"] == world.room.steward

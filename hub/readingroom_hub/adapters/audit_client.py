@@ -22,7 +22,7 @@ from readingroom_hub.ledger.canonical import MAX_LEAF
 from readingroom_hub.ledger.seal import to_leaf
 from readingroom_hub.model.audit import AuditRecord, Receipt
 from readingroom_hub.model.ids import ApprovalId, PersonId
-from readingroom_hub.ports.records import AuditRepository, Filter, Found, Identity
+from readingroom_hub.ports.records import Answer, AuditRepository, Filter, Found, Identity
 
 _IN_FLIGHT = 20_000
 _REMEMBERED = 5000
@@ -223,17 +223,19 @@ class SocketAuditRepository(AuditRepository):
         fields = {"reason": reason, "by": by, "approved_by": list(approvers), "approval": approval}
         self._call("purge", _PURGE_SECONDS, before=wire_moment(before), **fields)
 
-    def query(self, wanted: Filter, asked_by: PersonId | None) -> list[Found]:
-        """See the port. Large results come in several searches."""
+    def search(self, wanted: Filter, asked_by: PersonId | None) -> Answer:
+        """See the port. Large results come in several searches, of what was stored at the first."""
         found: list[Found] = []
         before: int | None = None
+        size, began = 0, time.monotonic()
         while True:
             fields = filter_fields(wanted) | {"limit": min(wanted.limit - len(found), 10_000)}
             reply = self._call("query", _SEARCH_SECONDS, filter=fields, asked_by=asked_by, before=before)
             rows = reply["found"]
+            size = size or reply["size"]
             found += [Found(r["index"], r["record"], r["name"]) for r in rows]
             if len(found) >= wanted.limit or not (reply["more"] or len(rows) == fields["limit"]):
-                return found
+                return Answer(found, size, reply["stored"] - size, time.monotonic() - began)
             before = found[-1].index
 
     def checkpoint(self) -> str:
@@ -241,9 +243,10 @@ class SocketAuditRepository(AuditRepository):
         return str(self._call("checkpoint", self._seconds)["note"])
 
     def status(self) -> dict[str, Any]:
-        """Size, root (hexadecimal), index_lag (records), damage and witnesses_late (texts or None)."""
+        """Size, root (hexadecimal), index_lag (records), index_lag_seconds, damage, witnesses_late (texts or None)."""
         reply = self._call("status", self._seconds)
-        return {k: reply[k] for k in ("size", "root", "index_lag", "damage", "witnesses_late")}
+        names = ("size", "root", "index_lag", "index_lag_seconds", "damage", "witnesses_late")
+        return {k: reply[k] for k in names}
 
     def witnesses_late(self) -> str | None:
         """See the port."""

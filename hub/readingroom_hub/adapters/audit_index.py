@@ -8,7 +8,9 @@ import json
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,9 @@ _NICE = 10
 """Linux gives each thread its own priority: filling the index yields to committing."""
 _BEHIND = 20_000
 """Records. Further behind it yields to nobody, so that a machine that is busy for hours can still be searched."""
+_TOO_FAR = 100_000
+"""Records. Further behind, appends wait for it: a few seconds of filling, well within what a search waits."""
+_MARK_SECONDS = 0.1
 _VERSION = 2
 """Of the columns, in SQLite's user_version. An index of another version is thrown away and filled again."""
 _COLUMNS = ("id", "time", "event", "person", "project", "session", "dataset", "study")
@@ -136,6 +141,15 @@ def _difference(connection: apsw.Connection, log: IndexedLog) -> Finding | None:
     return None if trouble == "ok" else Finding(0, "the index is damaged", "ok", str(trouble))
 
 
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far the index is behind the log."""
+
+    records: int
+    seconds: float
+    """At most this long ago the oldest of them was stored."""
+
+
 class AuditIndex:
     """Follows one log with its own thread. `advance` tells it how far the log is."""
 
@@ -150,11 +164,14 @@ class AuditIndex:
         self._changed = threading.Condition()
         self._filling = threading.Lock()
         self._hurrying: threading.Thread | None = None
-        self._wanted = self._asked = 0
-        self._stopped = False
+        self._asked = 0
+        self._marks: deque[tuple[int, float]] = deque()
+        """Places in the log, with moments before which none of the records from there on was stored."""
+        self._stopped = self._failing = False
         try:
             self._connection: apsw.Connection | None = _open(folder, write=True)
             self.size: int = self._connection.execute(_SIZE).get
+            self._wanted = self.size
         except apsw.Error as error:
             raise AuditUnavailable(f"the audit index in {folder} cannot be opened: {error}") from error
         self._thread = threading.Thread(target=self._run, name="audit-index", daemon=True)
@@ -170,18 +187,41 @@ class AuditIndex:
 
     def advance(self, size: int) -> None:
         """The log now has `size` records; the index follows when a chunk is full, a search waits, or soon."""
-        self._wanted = size
-        if size - self.size >= _BEHIND:
-            self._hurry()
-        elif size - self.size >= _CHUNK:
-            with self._changed:
+        with self._changed:
+            self._reach(size)
+            if size - self.size >= _BEHIND:
+                self._hurry()
+            elif size - self.size >= _CHUNK:
                 self._changed.notify_all()
+
+    def _reach(self, size: int) -> None:
+        """With the lock held."""
+        now = time.monotonic()
+        if size > self._wanted and (not self._marks or now - self._marks[-1][1] >= _MARK_SECONDS):
+            self._marks.append((self._wanted, now))
+        self._wanted = max(self._wanted, size)
+
+    def lag(self) -> Lag:
+        """How far it is behind what `advance` told. From any thread."""
+        with self._changed:
+            since = self._marks[0][1] if self._marks else time.monotonic()
+            return Lag(max(0, self._wanted - self.size), time.monotonic() - since)
+
+    def hold_up(self, seconds: float) -> None:
+        """Too far behind: return when it holds more, or after `seconds`, so that whoever appends gets no further ahead.
+
+        At once where it cannot be filled: a full disk of the index stops no append."""
+        with self._changed:
+            before = self.size
+            if self._wanted - before >= _TOO_FAR:
+                self._hurry()
+                self._changed.wait_for(lambda: self.size > before or self._failing or self._stopped, seconds)
 
     def wait(self, size: int, seconds: float) -> None:
         """Return once `size` records can be found. Raises AuditUnavailable after `seconds`."""
         with self._changed:
             self._asked = max(self._asked, size)
-            self._wanted = max(self._wanted, size)
+            self._reach(size)
             if size - self.size >= _CHUNK:
                 self._hurry()
             self._changed.notify_all()
@@ -223,8 +263,12 @@ class AuditIndex:
         with self._filling:
             try:
                 self._fill()
+                self._failing = False
             except (apsw.Error, ReadingRoomError):  # a full disk: appends do not need it, searches time out and say so
                 self._close()
+                with self._changed:
+                    self._failing = True
+                    self._changed.notify_all()
                 time.sleep(_LAG_SECONDS)
 
     def _fill(self) -> None:
@@ -237,6 +281,8 @@ class AuditIndex:
         size = self._connection.execute(_SIZE).get
         with self._changed:
             self.size = size
+            while self._marks and (size >= self._wanted or (len(self._marks) > 1 and self._marks[1][0] <= size)):
+                self._marks.popleft()
             self._changed.notify_all()
 
     def _close(self) -> None:

@@ -131,7 +131,7 @@ class AuditServer:
         if len(wanted.studies) > _MAX_STUDIES:
             raise BadInput(f"a search for {len(wanted.studies)} studies: name at most {_MAX_STUDIES}")
         self._service.finish()
-        size = self._service.status()["size"]
+        size = self._service.size
         found = await asyncio.get_running_loop().run_in_executor(
             self._threads, self._service.search, wanted, request.get("before"), size, _SEARCH_SECONDS
         )
@@ -143,9 +143,10 @@ class AuditServer:
             if room < 0 and rows:
                 break
             rows.append(row)
+        stored = self._service.size
         subject = {"filter": filter_fields(wanted), "count": len(rows)}
         self._service.record(AuditRecord(AuditEvent.RECORD_SEARCHED, person=asked_by, subject=subject))
-        return {"found": rows, "more": len(rows) < len(found)}
+        return {"found": rows, "more": len(rows) < len(found), "size": size, "stored": stored}
 
     async def _witness(self, seconds: float, stop: asyncio.Event) -> None:
         """Ask the witnesses again and again; one that hangs holds up nobody but the next round."""
@@ -287,15 +288,21 @@ def serve(
     settings: Mapping[str, str] | None = None,
     log_url: str = "",
     door: NodeDoor | None = None,
+    metrics_port: int = 0,
 ) -> None:
     """Run the repository until it is told to stop; `settings` go on record. `log_url`: its database, where it has one.
-    `door`: where records of other machines come in, where they may.
+    `door`: where records of other machines come in, where they may. `metrics_port`: of the loopback; 0: none.
 
     Raises what AuditService raises."""
     os.umask(0o077)
     service = AuditService(folder, keys, witnessing, settings, log_url)
     try:
-        asyncio.run(AuditServer(service, door).run(_listen(socket_path), witness_seconds if witnessing else None))
+        with contextlib.ExitStack() as stack:
+            if metrics_port:
+                from readingroom_hub.adapters.audit_metrics import published
+
+                stack.enter_context(published(lambda: (service.size, service.lag()), metrics_port))
+            asyncio.run(AuditServer(service, door).run(_listen(socket_path), witness_seconds if witnessing else None))
     finally:
         service.close()
         socket_path.unlink(missing_ok=True)

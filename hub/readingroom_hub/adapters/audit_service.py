@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from readingroom_hub.adapters.audit_clock import ClockSteps, read_clocks
-from readingroom_hub.adapters.audit_index import AuditIndex, IndexReader, forget_purged
+from readingroom_hub.adapters.audit_index import AuditIndex, IndexReader, Lag, forget_purged
 from readingroom_hub.adapters.audit_keys import open_mldsa_signer, open_signer, open_tag_secret, publish_vkey
 from readingroom_hub.adapters.audit_place import check_log_is_there, read_log, write_log
 from readingroom_hub.adapters.audit_witnessing import Round, Witnessing
@@ -37,6 +37,8 @@ _COMMIT_RECORDS = 1000
 _COMMIT_BYTES = 1 << 20
 _START_WAIT_SECONDS = 600.0
 _STOP_WAIT_SECONDS = 5.0
+_HOLD_UP_SECONDS = 0.5
+"""Of one commit, for an index that is too far behind; a caller's patience is longer."""
 
 Done = Callable[[list[Receipt] | ReadingRoomError], None]
 
@@ -130,6 +132,8 @@ class AuditService:
         """Commit what is queued, up to 1000 records or 1 MiB (a larger request goes alone). True if more waits."""
         jobs: list[_Job] = []
         records = size = 0
+        if self._waiting:
+            self._index.hold_up(_HOLD_UP_SECONDS)
         while self._waiting:
             job = self._waiting[0]
             records, size = records + len(job.leaves), size + job.bytes
@@ -286,12 +290,21 @@ class AuditService:
             raise AuditUnavailable("the audit log has no checkpoint: it is empty")
         return self._log.checkpoint
 
+    @property
+    def size(self) -> int:
+        """Records in the log."""
+        return int(self._log.size)
+
+    def lag(self) -> Lag:
+        """How far the search index is behind the log. From any thread."""
+        return self._index.lag()
+
     def status(self) -> dict[str, Any]:
-        """Size, root (hexadecimal), records that the index does not have yet, damage, why witnesses are late."""
-        lag = self._log.size - self._index.size
+        """Size, root (hexadecimal), how far the index is behind (records, seconds), damage, why witnesses are late."""
+        lag = self.lag()
         late = self._witnessing.late() if self._witnessing else None
         root = self._log.root.hex()
-        size = {"size": self._log.size, "root": root, "index_lag": lag}
+        size = {"size": self._log.size, "root": root, "index_lag": lag.records, "index_lag_seconds": lag.seconds}
         return size | {"damage": self.damage, "witnesses_late": late}
 
     def ask_witnesses(self) -> Round | None:

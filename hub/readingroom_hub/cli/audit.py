@@ -81,9 +81,11 @@ def query(
         until=moment(until) if until else None,
         limit=limit,
     )
-    found = audit.query(wanted, operator(audit))
-    rows = [_full(f) if as_json else _short(f) for f in found]
+    answer = audit.search(wanted, operator(audit))
+    rows = [_full(f) if as_json else _short(f) for f in answer.found]
     show(rows, as_json, "No record matches.")
+    newer = f"; {answer.newer} newer ones came in the {answer.seconds:.1f} s that it took" if answer.newer else ""
+    typer.echo(f"Complete for the first {answer.size} records{newer}.", err=True)
 
 
 def _events(names: list[str]) -> tuple[str, ...]:

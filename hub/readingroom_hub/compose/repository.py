@@ -66,8 +66,8 @@ def serve(settings: Settings) -> None:
         policy = read_policy(settings.audit_policy_file)
         witnessing = Witnessing(policy, settings.audit_witness_limit_minutes * 60.0)
     seconds, url = float(settings.audit_witness_seconds), settings.audit_log_url
-    door = _node_door(settings)
-    serve(paths.audit, paths.keys, paths.audit_socket, witnessing, seconds, running(settings), url, door)
+    door, port = _node_door(settings), settings.audit_metrics_port
+    serve(paths.audit, paths.keys, paths.audit_socket, witnessing, seconds, running(settings), url, door, port)
 
 
 def _node_door(settings: Settings) -> "NodeDoor | None":

@@ -36,6 +36,18 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What a search found, newest first. It is complete for the first `size` records of the log."""
+
+    found: list[Found]
+    size: int
+    newer: int
+    """Records that were stored while it was answered, after those."""
+    seconds: float
+    """How long that took, at most: how old the answer is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Whom a commitment stands for. Kept apart from the log; erasing it leaves the tree whole."""
 
@@ -82,8 +94,14 @@ class AuditRepository(AuditTrail):
         """Who has this person id, subject or name (exact, case-insensitive). All where `text` is empty."""
 
     @abstractmethod
+    def search(self, wanted: Filter, asked_by: PersonId | None) -> Answer:
+        """What matches among all records stored until now; never less than complete. The search itself is recorded.
+
+        Raises AuditUnavailable where the searchable copy does not get there in time."""
+
     def query(self, wanted: Filter, asked_by: PersonId | None) -> list[Found]:
-        """Matching records, newest first. The search itself is recorded."""
+        """What `search` finds."""
+        return self.search(wanted, asked_by).found
 
     def witnesses_late(self) -> str | None:
         """Why no new access may be given now, since the quorum of witnesses is too old; None where it may."""

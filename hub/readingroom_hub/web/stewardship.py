@@ -45,15 +45,17 @@ def _reads(routes: APIRouter, desk: Desk, guard: Guard, render: Render) -> None:
     ) -> Response:
         """The record. Looking at it is itself recorded."""
         asked = {"person": person, "project": project, "dataset": dataset, "since": since, "until": until, "show": show}
-        trouble, found = "", []
+        trouble, found, answer = "", [], None
         try:
-            found = desk.audit.query(_filter(desk, asked), visitor.person)
+            answer = desk.audit.search(_filter(desk, asked), visitor.person)
+            found = answer.found
         except (BadInput, NotFound) as error:
             trouble = str(error)
         rows = reads.rows_of(found)
         if show == "refused":
             rows = [row for row in rows if row.failed]
         context = {"asked": asked, "rows": rows, "full": len(found) == RECORDS_AT_ONCE, "trouble": trouble}
+        context |= {"answer": answer}
         context |= {"projects": desk.projects.all(), "people": sorted(set(desk.names().values()))}
         context |= {"datasets": sorted({v.dataset for v in desk.versions.all()}), "integrity": integrity(desk)}
         status = 400 if trouble else 200
