@@ -14,6 +14,7 @@ import pytest
 from tests.support.fakes import MemoryAuditRepository
 from tests.support.mount_process import soon
 from tests.support.sandbox_runner import log_of, order, run, settings
+from tests.support.views import kill_gocryptfs
 
 from readingroom_hub import compose
 from readingroom_hub.errors import AuditUnavailable, IntegrityError, StoreUnavailable
@@ -143,6 +144,64 @@ def test_views_stay_for_running_servers_when_the_daemon_is_replaced_and_go_with_
     assert house.open_views == [VaultId.home(OMAR, LUNG), VaultId.shared(LUNG)]
     house.homes.close(omar.id)
     assert house.open_views == []
+
+
+LOSE = """
+import errno, os, time
+file = open("/project/open", "w")
+print("ready", flush=True)
+while True:
+    try:
+        os.stat("/project/open")
+    except OSError as error:
+        print("lost", errno.errorcode[error.errno], flush=True)
+        break
+    time.sleep(0.02)
+"""
+
+
+def test_the_end_of_a_view_under_a_running_server_is_said_once(house, caplog):
+    servers = Servers(house.settings)
+    rosa, omar = house.session(ROSA), house.session(OMAR)
+    running = servers.start(house.order(rosa, LOSE))
+    shared = VaultId.shared(LUNG)
+    view = house.settings.paths.vaults / shared / "view"
+    try:
+        soon(lambda: "ready" in log_of(house.settings, rosa.id))
+        house.homes.tell_ended()
+        assert caplog.messages == []
+        kill_gocryptfs(view)
+        house.homes.tell_ended()
+        house.homes.tell_ended()
+        (said,) = caplog.messages
+        assert f"gocryptfs of the vault {shared} has ended: stop the servers of the sessions {rosa.id} and" in said
+        assert str(view.with_name("log")) in said
+        soon(lambda: "lost ENOTCONN" in log_of(house.settings, rosa.id))
+        # Another member's start opens it anew, and a second end is said again, of both.
+        (house.homes.open(omar).project / "project/new").write_text("works")
+        house.homes.tell_ended()
+        assert len(caplog.messages) == 1
+        kill_gocryptfs(view)
+        house.homes.tell_ended()
+        assert ", ".join(sorted([rosa.id, omar.id])) in caplog.messages[1]
+    finally:
+        servers.stop(running)
+        for session in (rosa, omar):
+            house.homes.close(session.id)
+    house.homes.tell_ended()
+    assert len(caplog.messages) == 2
+
+
+def test_the_end_of_a_view_is_said_before_another_start_replaces_it(house, caplog):
+    rosa, omar = house.session(ROSA), house.session(OMAR)
+    house.homes.open(rosa)
+    kill_gocryptfs(house.settings.paths.vaults / VaultId.shared(LUNG) / "view")
+    house.homes.open(omar)
+    (said,) = caplog.messages
+    assert rosa.id in said
+    assert omar.id not in said
+    for session in (rosa, omar):
+        house.homes.close(session.id)
 
 
 def test_a_view_in_use_is_closed_once_it_is_not(house, monkeypatch):

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from tests.support.mount_process import MountProcess, mount_process, soon
 from tests.support.mount_world import Published, read
+from tests.support.views import kill_gocryptfs
 from typer.testing import CliRunner
 
 from readingroom_hub.cli.audit import app as audit_app
@@ -307,6 +308,16 @@ def test_a_revocation_is_obeyed_when_refresh_returns(room: MountProcess, lung: P
     with pytest.raises(PermissionError):
         read(path)
     assert [r["reason"].partition(":")[0] for r in room.records("read-denied")] == ["grant-revoked"]
+
+
+def test_the_log_names_the_sessions_whose_folder_is_lost_with_gocryptfs(room: MountProcess, lung: Published) -> None:
+    session = room.session(lung.version.project)
+    room.mounts.attach(session.id)
+    folder = room.mounts.open_folders(session.id).project
+    with pytest.raises(OSError, match="not connected"), (folder / "open").open("w"):
+        kill_gocryptfs(folder.parent)
+    soon(lambda: f"has ended: stop the servers of the sessions {session.id} and" in room.log())
+    room.mounts.detach(session.id)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

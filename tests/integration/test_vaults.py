@@ -2,14 +2,13 @@
 
 import os
 import secrets
-import select
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
+from tests.support.views import kill_gocryptfs
 
 from readingroom_hub.adapters.keys_file import FileKeyCustody
 from readingroom_hub.adapters.vault_keys_dir import DirectoryVaultKeys
@@ -83,11 +82,7 @@ def test_a_view_outlives_its_keeper_and_is_found_again(keeper):
 def test_a_killed_gocryptfs_is_replaced(keeper):
     view = keeper.vaults.open(HOME)
     (view / "a").write_text("kept")
-    (server,) = servers(keeper)
-    ended = os.pidfd_open(server.pid)
-    server.send_signal(signal.SIGKILL)
-    assert select.select([ended], [], [], 10)[0]
-    os.close(ended)
+    kill_gocryptfs(view)
     with pytest.raises(OSError, match="not connected"):
         (view / "a").read_text()
     assert (keeper.vaults.open(HOME) / "a").read_text() == "kept"

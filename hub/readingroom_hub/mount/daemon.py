@@ -241,6 +241,7 @@ class MountDaemon(Mounts):
                 attached.settle()
             self._record_expired(held)
             if self._homes is not None:
+                self._homes.tell_ended()
                 self._homes.tidy()
 
     def _pause(self) -> float:

@@ -30,6 +30,7 @@ class Homes:
         self._audit = audit
         self._users: dict[VaultId, set[SessionId]] = {}
         self._left: set[VaultId] = set()
+        self._told: set[VaultId] = set()
         self._locks: dict[VaultId, threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -66,6 +67,22 @@ class Homes:
         for vault in left:
             self._close(vault, seconds)
 
+    def tell_ended(self) -> None:
+        """Say in the log, once for each view whose gocryptfs has ended, which sessions' servers lost it."""
+        for vault in self._vaults.open_ones():
+            with self._guard(vault):
+                self._tell_ended(vault)
+
+    def _tell_ended(self, vault: VaultId, opening: SessionId | None = None) -> None:
+        with self._lock:
+            losers = self._users.get(vault, set()) - {opening}
+        if losers and vault not in self._told and self._vaults.ended(vault):
+            self._told.add(vault)
+            _log.error(
+                "gocryptfs of the vault %s has ended: stop the servers of the sessions %s and start them again; %s may "
+                "say why it ended", vault, ", ".join(sorted(losers)), self._vaults.log(vault),
+            )  # fmt: skip
+
     def _use(self, session: Session) -> tuple[VaultId, VaultId]:
         vaults = VaultId.home(session.person, session.project), VaultId.shared(session.project)
         with self._lock:
@@ -88,6 +105,8 @@ class Homes:
 
         try:
             with self._guard(vault):
+                self._tell_ended(vault, session.id)  # a new view does not reach the servers that lost the old one
+                self._told.discard(vault)
                 folder = self._vaults.open(vault, others, made) / CONTENT
                 folder.mkdir(mode=0o700, exist_ok=True)
         except AuditUnavailable:

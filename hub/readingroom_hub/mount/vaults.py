@@ -89,6 +89,19 @@ class Vaults:
         points = {point for point, _ in mounting.mount_points(self._folder, FSTYPE)}
         return [VaultId(point.parent.name) for point in sorted(points)]
 
+    def ended(self, vault: VaultId) -> bool:
+        """Whether its gocryptfs ended although its view was not taken away: who uses the view gets ENOTCONN from then
+        on. Not to be called beside an `open` or `close` of the same vault."""
+        if self._mounted(self._view(vault)):
+            with suppress(Conflict):
+                os.close(locks.take(self._folder / vault / "lock", "taken"))
+                return True
+        return False
+
+    def log(self, vault: VaultId) -> Path:
+        """Where its gocryptfs said what it had to say."""
+        return self._folder / vault / "log"
+
     def _view(self, vault: VaultId) -> Path:
         return self._folder / vault / "view"
 
@@ -140,7 +153,7 @@ class Vaults:
 
     def _gocryptfs(self, vault: VaultId, passphrase: bytes, arguments: list[str], lock: int | None = None) -> None:
         """Run it; one that mounts stays behind with `lock`, and with the log, since a pipe would be waited for."""
-        log = self._folder / vault / "log"
+        log = self.log(vault)
         with log.open("wb") as said:
             try:
                 done = subprocess.run(
