@@ -22,6 +22,8 @@ local all all trust
 hostssl readingroom_audit readingroom_audit 127.0.0.1/32 scram-sha-256
 """
 
+BY_CERTIFICATE = ACCESS.replace(b"scram-sha-256", b"cert")
+
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
@@ -41,15 +43,16 @@ def server(authority):
         yield made
 
 
-def listen(server, authority=None, name="localhost"):
-    """With a certificate of this authority for this name; without an authority in the clear."""
+def listen(server, authority=None, name="localhost", clients=None):
+    """With a certificate of this authority for this name, and for clients of an authority; without one in the clear."""
     server.stop()
     options = ["-h", "127.0.0.1"]
     if authority:
         cert, key = authority.issue("postgresql", name)
         server.own("server.crt", cert.read_bytes())
         server.own("server.key", key.read_bytes())
-        options += ["-c", "ssl=on"]
+        server.own("clients.crt", (clients or authority).ca.read_bytes())
+        options += ["-c", "ssl=on", "-c", "ssl_ca_file=clients.crt"]
     server.start(*options)
 
 
@@ -116,3 +119,43 @@ def test_a_server_without_tls_gets_no_record(server, authority, url, tmp_path):
 
 def test_a_client_without_tls_is_not_let_in(server, url, tmp_path):
     assert refused(url.replace("verify-full", "disable"), tmp_path).count("no encryption") == 2
+
+
+@pytest.fixture
+def clients(server, authority, tmp_path):
+    """The server lets in whom this other authority calls readingroom_audit, and asks for no password."""
+    made = Authority(tmp_path / "clients")
+    server.own("pg_hba.conf", BY_CERTIFICATE)
+    listen(server, authority, clients=made)
+    yield made
+    server.own("pg_hba.conf", ACCESS)
+    listen(server, authority)
+
+
+def with_certificate(url, issuer, name="readingroom_audit"):
+    cert, key = issuer.issue(name)
+    key.chmod(0o600)
+    return f"{url.partition('&passfile')[0]}&sslcert={cert}&sslkey={key}"
+
+
+def test_the_whole_repository_works_with_a_certificate_instead_of_a_password(server, clients, url):
+    server.empty_log()
+    with audit_process(log_url=with_certificate(url, clients)) as (_, client):
+        client.append([AuditRecord(AuditEvent.READ_INTENT) for _ in range(50)])
+        with server.superuser() as connection:
+            sql = """SELECT DISTINCT s.client_dn FROM pg_stat_ssl AS s JOIN pg_stat_activity USING(pid)
+                WHERE usename = 'readingroom_audit'"""
+            assert connection.execute(sql).fetchall() == [("/CN=readingroom_audit",)]
+
+
+def test_a_client_without_a_certificate_is_not_let_in(clients, url, tmp_path):
+    assert refused(url, tmp_path).count("requires a valid client certificate") == 2
+
+
+def test_a_certificate_of_another_name_is_not_let_in(clients, url, tmp_path):
+    assert refused(with_certificate(url, clients, "postgres"), tmp_path).count("authentication failed") == 2
+
+
+@pytest.mark.usefixtures("clients")
+def test_a_certificate_of_another_authority_is_not_let_in(authority, url, tmp_path):
+    assert refused(with_certificate(url, authority), tmp_path).count("SSL error: ") == 2
