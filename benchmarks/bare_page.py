@@ -1,7 +1,7 @@
 """A page of headless Chromium that nobody listens to, over the Chrome DevTools Protocol.
 
-Playwright has the browser report to it whatever comes over a web socket, and the page's own thread does that: with
-pictures, it costs the page more than all else. So what a page can do is measured here without."""
+Playwright has the browser report to it whatever comes over a web socket, and the page's own thread does that. So what a
+page can do is measured here without."""
 
 import contextlib
 import json

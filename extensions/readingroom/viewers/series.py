@@ -247,7 +247,7 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
             if share >= 1:
                 break
         fits = max(int(len(told) / share), 1) if share else 1
-        head = {"k": "slices", "n": number, "slices": told, "fits": fits, "worked": 1000 * worked}
+        head = {"k": "slices", "n": number, "slices": told, "fits": fits}
         self.send(head, buffers)
 
     def _slice(self, index: int, *, deflate: bool) -> tuple[dict[str, Any], list[Any]]:

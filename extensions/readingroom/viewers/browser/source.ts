@@ -58,7 +58,7 @@ export function commSource(model: Model, onEnded: (text: string) => void): Kerne
     if (message.k === "error") request.reject(message);
     else if (message.k !== "slices") request.resolve(message);
     else {
-      line.received(buffers.reduce((sum, b) => sum + b.byteLength, 0), waiting.size, message.worked);
+      line.received(buffers.reduce((sum, b) => sum + b.byteLength, 0), waiting.size);
       request.resolve(slicesOf(message, buffers));
     }
   }
@@ -113,11 +113,9 @@ export function makeLine() {
     asked() {
       if (!since) since = performance.now();
     },
-    // `worked`: the milliseconds that the kernel says it took, which are not the line's.
-    received(count: number, left: number, worked = 0) {
+    received(count: number, left: number) {
       bytes += count;
       answers += 1;
-      since += worked;
       const now = performance.now();
       // One answer waits for the kernel more than for the line; a few in a row say what the line bears now.
       const judged = answers >= 3;

@@ -133,13 +133,12 @@ export interface Fault {
 }
 
 // Slices in the order in which they were asked for, and how many buffers each has of those that came along. `fits`: how
-// many such slices an answer holds. `worked`: milliseconds.
+// many such slices an answer holds.
 export interface SlicesMessage {
   k: "slices";
   n: string;
   slices: ((FrameMessage | ({ k: "error" } & Fault)) & { buffers: number })[];
   fits: number;
-  worked: number;
 }
 
 export interface ErrorMessage {
