@@ -1,14 +1,12 @@
 """What the viewer shows when access ends or the kernel goes away while its pictures are on the screen."""
 
 import http.client
-import os
 
 import numpy as np
 import pytest
 from tests.support.dicom_series import ct, described, phantom, write_series
 from tests.support.mount_world import mounted_world
-from tests.support.receivers import until
-from tests.support.viewer import Viewer, in_kernel, open_notebook
+from tests.support.viewer import Viewer, in_kernel, kernel_held, open_notebook
 
 from readingroom.planes import Stored
 from readingroom.viewers.render import grey_levels
@@ -132,32 +130,16 @@ def test_a_kernel_that_answers_nothing_holds_up_no_picture(lab, screen, tmp_path
     view = Viewer(page, SLICES)
     view.wait(3)
     only_images_are_served_and_only_to_their_user(lab)
-    # C code that keeps the interpreter to itself: no thread of the kernel runs until somebody opens the pipe.
-    pipe, begun = tmp_path / "pipe", lab.folder / "begun.txt"
-    os.mkfifo(pipe)
-    kernel = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
-    code = f"import ctypes\nopen({str(begun)!r}, 'w').close()\nctypes.PyDLL(None).open({str(pipe)!r}.encode(), 0)"
-    page.evaluate(
-        f"code => {{ window.over = false; {kernel}.requestExecute({{ code }}).done"
-        ".finally(() => { window.over = true; }); }",
-        code,
-    )
-    try:
-        until(begun.exists)
+    with kernel_held(page, tmp_path):
         view.stage.focus()
         for key, index in [("Home", 0), ("End", SLICES - 1), ("ArrowUp", SLICES - 2)]:
             page.keyboard.press(key)
             expected = grey_levels(Stored(ARRAY[index]), (0.0, 2048.0))
             np.testing.assert_array_equal(view.wait(index), expected)
-        assert not page.evaluate("() => window.over")
         # Access that ends meanwhile takes the picture away.
         (folder,) = lab.data.glob("busy/*/*")
         folder.rename(folder.with_name("gone"))
         ended(view, "is not there")
-        assert not page.evaluate("() => window.over")
-    finally:
-        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
-    page.wait_for_function("() => window.over")
 
 
 def only_images_are_served_and_only_to_their_user(lab):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.support.dicom_series import write_series
 from tests.support.slides import pyramid, slide_instance, tissue
-from tests.support.viewer import in_kernel, open_notebook, serious, themes, until_in_kernel
+from tests.support.viewer import in_kernel, kernel_held, open_notebook, serious, themes, until_in_kernel
 
 pytestmark = pytest.mark.browser
 
@@ -41,7 +41,7 @@ def look(page, centre, field):
     in_kernel(page, f"with view.hold_trait_notifications():\n    view.centre, view.field = {centre}, {field}")
 
 
-def test_a_slide_is_moved_about_in(lab, screen, pictures):
+def test_a_slide_is_moved_about_in(lab, screen, pictures, tmp_path):
     (page, _guard) = screen
     made, levels = pyramid(2048, 1536, (1, 2, 8), draw=tissue, tile=256)
     label = slide_instance([np.full((64, 64, 3), 90, np.uint8)], flavour="LABEL")
@@ -98,8 +98,22 @@ def test_a_slide_is_moved_about_in(lab, screen, pictures):
     settled(page, slide, 0)
     themes(page, slide, pictures, "slide")
 
+    it_says_that_the_kernel_is_busy(page, slide, tmp_path)
     several_paths_and_planes(page, other)
     the_tiles_go_when_access_ends(page, lab, slide)
+
+
+def it_says_that_the_kernel_is_busy(page, slide, folder):
+    slide.get_by_role("application").focus()
+    page.keyboard.press("0")
+    settled(page, slide, 1)
+    with kernel_held(page, folder):
+        for _ in range(6):
+            page.keyboard.press("+")
+            page.keyboard.press("Shift+ArrowRight")
+        slide.locator(".rr-slide-status", has_text="waiting for the kernel, which may be busy").wait_for()
+    settled(page, slide, 0)
+    assert "waiting" not in slide.locator(".rr-slide-status").inner_text()
 
 
 def several_paths_and_planes(page, slide):

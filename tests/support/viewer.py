@@ -2,10 +2,13 @@
 
 import importlib.resources
 import json
+import os
 import re
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image
+from tests.support.receivers import until
 
 PIXELS = """canvas => {
   const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -155,6 +158,27 @@ def in_kernel(page, code):
         code,
     )
     assert status == "ok"
+
+
+@contextmanager
+def kernel_held(page, folder):
+    """The kernel in C code that keeps the interpreter to itself: none of its threads runs until this ends."""
+    pipe, begun = folder / "pipe", folder / "begun"
+    os.mkfifo(pipe)
+    kernel = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+    code = f"import ctypes\nopen({str(begun)!r}, 'w').close()\nctypes.PyDLL(None).open({str(pipe)!r}.encode(), 0)"
+    page.evaluate(
+        f"code => {{ window.over = false; {kernel}.requestExecute({{ code }}).done"
+        ".finally(() => { window.over = true; }); }",
+        code,
+    )
+    try:
+        until(begun.exists)
+        yield
+        assert not page.evaluate("() => window.over")
+    finally:
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+    page.wait_for_function("() => window.over")
 
 
 def until_in_kernel(page, condition):

@@ -267,11 +267,12 @@ def export(
         until=moment(to) if to else None,
         limit=limit,
     )
-    rows = audit.query(wanted, operator(audit))[::-1]
+    answer = audit.search(wanted, operator(audit))
+    rows = answer.found[::-1]
     head = [line(COLUMNS)] if format is Format.CSV else []
     with whole_file(out) as file:
         file.writelines(chain(head, (_line(format, found, settings.site) for found in rows)))
-    typer.echo(f"{len(rows)} records written to {out}", err=True)
+    typer.echo(f"{len(rows)} of the first {answer.size} records written to {out}", err=True)
 
 
 @app.command()

@@ -8,6 +8,7 @@ import { makeWire, type Failure } from "./wire";
 
 const STILL_MS = 1000;
 const SAVE_MS = 100;
+const WAITING_MS = 1500;
 // Pixels of the screen that one of the finest level may be wide.
 const CLOSEST = 16;
 const INSET = 128;
@@ -84,6 +85,7 @@ function render({ model, el }: RenderProps<Traits>) {
   const state = { centre: [...model.get("centre")] as [number, number], width: model.get("field") };
   let ended = false;
   let frame = 0;
+  let waiting: ReturnType<typeof setTimeout> | undefined;
 
   const wire = makeWire<Questions>(model);
   wire.onEnded(leave);
@@ -99,6 +101,7 @@ function render({ model, el }: RenderProps<Traits>) {
   // No tile stays in the page.
   function leave(text: string) {
     ended = true;
+    clearTimeout(waiting);
     tiles.drop();
     page.canvas.width = page.inset.width = 1;
     page.canvas.height = page.inset.height = 1;
@@ -156,6 +159,8 @@ function render({ model, el }: RenderProps<Traits>) {
     page.root.toggleAttribute("aria-busy", missing > 0);
     page.root.dataset.level = String(number);
     tell(number, missing);
+    clearTimeout(waiting);
+    if (missing) waiting = setTimeout(() => { page.status.textContent = "waiting for the kernel, which may be busy"; }, WAITING_MS);
   }
   const isShown = (tile: Tile) => tile.path === model.get("path") && tile.plane === model.get("plane");
   function lay(context: CanvasRenderingContext2D, tile: Tile, scale: number, left: number, top: number) {
@@ -264,6 +269,7 @@ function render({ model, el }: RenderProps<Traits>) {
   return () => {
     for (const [event, act] of Object.entries(followed)) model.off(event as "change:centre", act);
     stopAsking();
+    clearTimeout(waiting);
     cancelAnimationFrame(frame);
     listening.abort();
     resized.disconnect();
