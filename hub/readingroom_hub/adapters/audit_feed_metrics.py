@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from readingroom_hub.adapters.audit_feed import FeedStatus
-from readingroom_hub.errors import SystemUnfit
 
 _LABELS = ("feed",)
 
@@ -44,20 +42,3 @@ class FeedMetrics(Collector):
                 counters["sent"].add_metric([feed.name], feed.progress.sent)
                 counters["purged"].add_metric([feed.name], feed.progress.purged)
         yield from (up, behind, oldest, refused, *counters.values())
-
-
-def publish(look: Callable[[], Sequence[FeedStatus]], port: int) -> Callable[[], None]:
-    """Serve on 127.0.0.1:`port` until the returned function is called. Raises SystemUnfit where the port is taken."""
-    registry = CollectorRegistry()
-    registry.register(FeedMetrics(look))
-    try:
-        server, thread = start_http_server(port, "127.0.0.1", registry)
-    except OSError as error:
-        raise SystemUnfit(f"metrics cannot be served on port {port} ({error.strerror}): choose another") from error
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop

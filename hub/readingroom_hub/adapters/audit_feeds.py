@@ -60,9 +60,10 @@ class Feeds:
         with contextlib.ExitStack() as stack:
             states = {n: stack.enter_context(contextlib.closing(FeedState(self._folder, n))) for n in receivers}
             if self._settings.audit_feed_metrics_port:
-                from readingroom_hub.adapters.audit_feed_metrics import publish
+                from readingroom_hub.adapters.audit_feed_metrics import FeedMetrics
+                from readingroom_hub.metrics import served
 
-                stack.callback(publish(self.status, self._settings.audit_feed_metrics_port))
+                stack.enter_context(served(FeedMetrics(self.status), self._settings.audit_feed_metrics_port))
             self._run(receivers, states, stop)
 
     def _run(self, receivers: dict[str, Receiver], states: dict[str, FeedState], stop: threading.Event) -> None:

@@ -299,9 +299,11 @@ def serve(
     try:
         with contextlib.ExitStack() as stack:
             if metrics_port:
-                from readingroom_hub.adapters.audit_metrics import published
+                from readingroom_hub.adapters.audit_metrics import RecordMetrics
+                from readingroom_hub.metrics import served
 
-                stack.enter_context(published(lambda: (service.size, service.lag()), metrics_port))
+                metrics = RecordMetrics(lambda: (service.size, service.lag()))
+                stack.enter_context(served(metrics, metrics_port))
             asyncio.run(AuditServer(service, door).run(_listen(socket_path), witness_seconds if witnessing else None))
     finally:
         service.close()

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-
-from readingroom_hub.errors import SystemUnfit
 
 _BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _LABELS = ("session", "project")
@@ -79,20 +77,3 @@ class Counts(Collector):
                 family.add_metric(labels, counts[name])
         yield files
         yield from counters.values()
-
-
-def publish(counts: Counts, port: int) -> Callable[[], None]:
-    """Serve on 127.0.0.1:`port` until the returned function is called. Raises SystemUnfit where the port is taken."""
-    try:
-        server, thread = start_http_server(port, "127.0.0.1", REGISTRY)
-    except OSError as error:
-        raise SystemUnfit(f"metrics cannot be served on port {port} ({error.strerror}): choose another") from error
-    REGISTRY.register(counts)
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-        REGISTRY.unregister(counts)
-
-    return stop

@@ -12,12 +12,13 @@ from readingroom_hub import compose, locks
 from readingroom_hub.compose import repository
 from readingroom_hub.config import Settings, running
 from readingroom_hub.ledger.running import configuration
+from readingroom_hub.metrics import served
 from readingroom_hub.mount.control import ControlServer
 from readingroom_hub.mount.daemon import MountDaemon
 from readingroom_hub.mount.homes import Homes
 from readingroom_hub.mount.library import Library
 from readingroom_hub.mount.limits import Limits
-from readingroom_hub.mount.metrics import Counts, publish
+from readingroom_hub.mount.metrics import REGISTRY, Counts
 from readingroom_hub.mount.process import harden, tune
 from readingroom_hub.mount.vaults import Vaults
 
@@ -70,7 +71,7 @@ def _serve(settings: Settings) -> None:
     with contextlib.ExitStack() as undo:
         if settings.mount_metrics_port:
             counts = Counts(lambda: library.keys, daemon.counts, audit.behind)
-            undo.callback(publish(counts, settings.mount_metrics_port))
+            undo.enter_context(served(counts, settings.mount_metrics_port, REGISTRY))
         undo.callback(daemon.stop)
         if settings.audit_remote:  # how far a node may run ahead is its own word: let the record have it
             audit.append([configuration(running(settings))])
