@@ -92,10 +92,9 @@ class Vaults:
     def ended(self, vault: VaultId) -> bool:
         """Whether its gocryptfs ended although its view was not taken away: who uses the view gets ENOTCONN from then
         on. Not to be called beside an `open` or `close` of the same vault."""
-        if self._mounted(self._view(vault)):
-            with suppress(Conflict):
-                os.close(locks.take(self._folder / vault / "lock", "taken"))
-                return True
+        with suppress(Conflict, FileNotFoundError):  # one that runs has the lock; one that never ran, no folder
+            os.close(locks.take(self._folder / vault / "lock", "taken"))
+            return self._mounted(self._view(vault))  # last: it reads all of the machine's mounts
         return False
 
     def log(self, vault: VaultId) -> Path:
