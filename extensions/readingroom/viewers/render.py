@@ -135,10 +135,7 @@ def still(
     ImageDraw.Draw(page).text((6, size[1] + 3), caption, fill=_ink(shown))
     if bar:
         page = _with_bar(page.convert("RGB"), *bar)
-    out = io.BytesIO()
-    # The picture on the screen waits for this one: a sixth of the time for a few more bytes.
-    page.save(out, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
-    return out.getvalue()
+    return _png(page)
 
 
 def side_by_side(stills: Sequence[bytes]) -> bytes:
@@ -150,6 +147,11 @@ def side_by_side(stills: Sequence[bytes]) -> bytes:
     for part in parts:
         page.paste(part, (left, 0))
         left += part.width + 8
+    return _png(page)
+
+
+def _png(page: Image.Image) -> bytes:
+    # The picture on the screen waits for this one: a sixth of the time for a few more bytes.
     out = io.BytesIO()
     page.save(out, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return out.getvalue()

@@ -245,11 +245,11 @@ class AuditIndex:
                 self._try_to_fill()
 
     def _hurry(self) -> None:
-        """Have a thread of the caller's priority fill it until it is close behind: nobody may raise their own again."""
-        with self._changed:
-            if self._hurrying is None and not self._stopped:
-                self._hurrying = threading.Thread(target=self._catch_up, name="audit-index-hurries", daemon=True)
-                self._hurrying.start()
+        """With the lock held: have a thread of the caller's priority fill it until it is close behind, since nobody may
+        raise their own again."""
+        if self._hurrying is None and not self._stopped:
+            self._hurrying = threading.Thread(target=self._catch_up, name="audit-index-hurries", daemon=True)
+            self._hurrying.start()
 
     def _catch_up(self) -> None:
         while True:

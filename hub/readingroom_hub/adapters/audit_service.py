@@ -246,8 +246,8 @@ class AuditService:
         found = self._identities.people(text)
         return [{"person": p.person, "issuer": p.issuer, "subject": p.subject, "name": p.name} for p in found]
 
-    def _check(self, refusal: str, reason: str, by: PersonId, approvers: Sequence[PersonId]) -> None:
-        unknown = {by, *approvers} - {p.person for p in self._identities.all()}
+    def _check(self, refusal: str, reason: str, people: set[PersonId], approvers: Sequence[PersonId]) -> None:
+        unknown = people - {p.person for p in self._identities.all()}
         if unknown or not reason.strip():
             raise BadInput(refusal)
         two_people(approvers, refusal)
@@ -257,8 +257,8 @@ class AuditService:
     ) -> None:
         """Put on record who erases whom and why, then erase. Raises BadInput unless two other people approved it."""
         refusal = "to erase a person takes a reason and two other people who approved it, whom the identity table knows"
-        self._check(refusal, reason, by, approvers)
-        if not any(p.person == person for p in self._identities.all()) or person in {by, *approvers}:
+        self._check(refusal, reason, {person, by, *approvers}, approvers)
+        if person in {by, *approvers}:
             raise BadInput(refusal)
         subject = {"erased": person} | approved_as(approvers, approval)
         self.record(AuditRecord(AuditEvent.PERSON_FORGOTTEN, person=by, reason=reason, subject=subject))
@@ -269,7 +269,7 @@ class AuditService:
     ) -> None:
         """Put on record what `purge` will remove. Raises BadInput where nobody approved it, or nothing is that old."""
         refusal = "to purge takes a reason and two people who approved it, whom the identity table knows"
-        self._check(refusal, reason, by, approvers)
+        self._check(refusal, reason, {by, *approvers}, approvers)
         count = self._log.expired(before)
         if not count:
             self.purge(before)  # what a purge that was cut short left in the files
