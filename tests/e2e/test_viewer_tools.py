@@ -271,6 +271,17 @@ hung"""
     in_kernel(page, "hung.front = 1")
     first.root.wait_for(state="hidden")
     second.root.wait_for(state="visible")
+    page.get_by_role("button", name="Alternate").focus()
+    page.keyboard.press("Enter")
+    for one in (first, second, first):
+        one.root.wait_for(state="visible")
+    page.locator(".rr-hang").get_by_role("button", name="Stop").focus()
+    page.keyboard.press("Space")
+    in_kernel(page, "hung.blink = hung.position = False")
+    page.get_by_role("button", name="Link what is shown").focus()
+    page.keyboard.press("Enter")
+    until_in_kernel(page, "hung.position")
+    assert serious(page, page.locator(".rr-hang"), 5) == {}
 
 
 def test_axe_finds_nothing_serious(world, tmp_path):

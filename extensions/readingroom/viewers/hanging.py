@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+import anywidget
 import ipywidgets
 import numpy as np
 import traitlets
@@ -13,10 +14,22 @@ from readingroom.errors import BadInput
 from readingroom.viewers import linking, render
 from readingroom.viewers.linking import Stack
 from readingroom.viewers.pictures import pictures_of
+from readingroom.viewers.scripts import STATIC, script
 from readingroom.viewers.series import SeriesView
 from readingroom.volume import Frames, Volume
 
 MOST = 6
+
+
+class HangBar(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
+    """What is linked, to press. ipywidgets' own buttons leave their keys to the notebook, where `x` cuts a cell."""
+
+    _esm = script("hang")
+    _css = STATIC / "series.css"
+
+    position, window, zoom, blink = (traitlets.Bool().tag(sync=True) for _ in range(4))
+    front, count = (traitlets.Int().tag(sync=True) for _ in range(2))
+    notes = traitlets.Unicode().tag(sync=True)
 
 
 class HangView(ipywidgets.VBox):  # type: ignore[misc,unused-ignore]
@@ -47,19 +60,11 @@ class HangView(ipywidgets.VBox):  # type: ignore[misc,unused-ignore]
         layout = {"flex": "1 1 0", "min_width": "0"}
         self.views = [SeriesView(one, static=self._static, layout=dict(layout)) for one in pictures]
         self._following = False
-        self._notes = ipywidgets.Label(layout={"width": "100%"})
-        link = ipywidgets.Button(
-            description="Link what is shown", tooltip="The pictures on the screen show the same place: scroll from here"
-        )
-        link.on_click(lambda _button: self.link())
-        names = {"position": "Same place", "window": "Same window", "zoom": "Same zoom", "blink": "Blink"}
-        self._buttons = {name: ipywidgets.ToggleButton(description=text) for name, text in names.items()}
-        self._play = ipywidgets.Play(min=0, max=len(sources) - 1, interval=500, repeat=True, show_repeat=False)
-        bar = ipywidgets.HBox([*self._buttons.values(), link, self._play], layout={"flex_flow": "row wrap"})
-        super().__init__([ipywidgets.HBox(self.views, layout={"width": "100%"}), bar, self._notes], **traits)
-        for name, button in self._buttons.items():
-            traitlets.link((self, name), (button, "value"))
-        traitlets.link((self, "front"), (self._play, "value"))
+        self._bar = HangBar(count=len(pictures), layout={"width": "100%"})
+        self._bar.on_msg(lambda _bar, content, _buffers: self.link() if content == {"k": "link"} else None)
+        super().__init__([ipywidgets.HBox(self.views, layout={"width": "100%"}), self._bar], **traits)
+        for name in ("position", "window", "zoom", "blink", "front"):
+            traitlets.link((self, name), (self._bar, name))
         self.observe(self._show, ["blink", "front"])
         self.observe(self._renew, ["position"])
         self.observe(self._link_windows, ["window"])
@@ -146,11 +151,10 @@ class HangView(ipywidgets.VBox):  # type: ignore[misc,unused-ignore]
     def _show(self, _change: Any = None) -> None:
         for number, view in enumerate(self.views):
             view.layout.display = "none" if self.blink and number != self.front else None
-        self._play.layout.display = None if self.blink else "none"
 
     def _renew(self, _change: Any = None) -> None:
         why = [(n, self.linked(n)) for n in range(1, len(self.views))] if self.position else []
-        self._notes.value = " ".join(f"Series {n + 1} does not follow: {text}." for n, text in why if text)
+        self._bar.notes = " ".join(f"Series {n + 1} does not follow: {text}." for n, text in why if text)
 
     def difference(self, number: int = 1, **traits: Any) -> SeriesView:
         """A view of series `number` minus the first one, on the first one's grid; reads both. `traits`: see view.

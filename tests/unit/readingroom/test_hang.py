@@ -55,7 +55,7 @@ def test_other_coordinates_are_linked_by_their_user(tmp_path):
     prior.index, current.index = 2, 5
     assert (prior.index, current.index) == (2, 5)
     assert "other patient coordinates" in shown.linked(1)
-    assert "Series 2 does not follow" in shown._notes.value
+    assert "Series 2 does not follow" in shown._bar.notes
     with pytest.raises(BadInput, match="register them first"):
         shown.difference()
     shown.link()
@@ -63,7 +63,7 @@ def test_other_coordinates_are_linked_by_their_user(tmp_path):
     assert current.index == 7
     current.index = 4
     assert prior.index == 1
-    assert shown._notes.value == ""
+    assert shown._bar.notes == ""
     # Slices 2 and 5 were said to be the same: each voxel is higher by what three slices are.
     found = shown.difference(index=4)
     np.testing.assert_array_equal(found._at(4).pixels, ARRAY[7] - ARRAY[4])

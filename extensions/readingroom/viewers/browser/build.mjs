@@ -9,7 +9,7 @@ import { build } from "esbuild";
 const SOURCES = import.meta.dirname;
 const BUILT = join(SOURCES, "..", "built");
 const MODULES = join(SOURCES, "..", "..", "..", "..", "node_modules");
-const WIDGETS = ["browse", "header_table", "histogram", "rendering", "series", "sheet", "slide"];
+const WIDGETS = ["browse", "hang", "header_table", "histogram", "rendering", "series", "sheet", "slide"];
 
 const onlyCheck = process.argv.includes("--check");
 const built = (names, format) => build({
