@@ -1,57 +1,25 @@
 """A node's records: durable in its spool, handed over in order, once; and a node that may go no further ahead."""
 
-import contextlib
-import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
 from contextlib import closing
 
 import pytest
 from tests.support.node_world import node_world
+from tests.support.nodes import Cutter, Node, a_record, arrived, stored
 from tests.support.receivers import until
 
-from readingroom_hub.adapters.audit_log import LogReader
-from readingroom_hub.adapters.audit_node import Ahead, NodeAuditTrail
-from readingroom_hub.adapters.audit_node_wire import Repository, check_certificate
+from readingroom_hub.adapters.audit_node import Ahead
+from readingroom_hub.adapters.audit_node_wire import check_certificate
 from readingroom_hub.adapters.audit_spool import Spool
 from readingroom_hub.compose.repository import verify_log
 from readingroom_hub.errors import AuditUnavailable, BadInput, Conflict, KeyUnavailable
-from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.model.ids import PersonId
 
-FAR = Ahead(100_000, 64 << 20, 3600)
 is_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small tmpfs")
-
-
-class Node:
-    """A machine of its own: keys, spool, certificate. Its process may be stopped, and another one started."""
-
-    def __init__(self, world, name: str) -> None:
-        self.name, self._world = name, world
-        self.folder = world.folder / f"machine-{name}-{len(list(world.folder.iterdir()))}"
-        (self.folder / "keys").mkdir(parents=True)
-        self.spool = self.folder / "spool"
-        self.tls = world.certificate(name)
-        self.port = world.port
-
-    @contextlib.contextmanager
-    def running(self, ahead=FAR, timeout_ms=1000, called=None, **more):
-        spool = Spool(self.spool, self.folder / "keys", called or self.name)
-        to = Repository("localhost", self.port, self.tls, 5.0, 0.1)
-        trail = NodeAuditTrail(spool, to, f"mount-daemon@{called or self.name}", ahead, timeout_ms, **more)
-        try:
-            yield trail
-        finally:
-            trail.close()
-
-    def files(self):
-        return sorted(p for p in self.spool.iterdir() if p.name.isdigit())
 
 
 @pytest.fixture(scope="module")
@@ -76,26 +44,6 @@ def away(world, node):
     with closing(Cutter(world.port, 0)) as network:
         node.port = network.port
         yield lambda: setattr(network, "most", 1 << 30)
-
-
-def a_record(**fields):
-    return AuditRecord(AuditEvent.READ_INTENT, **fields)
-
-
-def stored(world):
-    """Every record in the log, by id, in order; ids that come twice would be fewer than there are rows."""
-    with closing(LogReader(world.server.paths.audit / "log.sqlite")) as reader:
-        rows = [json.loads(e.record) for e in reader.entries()]
-    found = {row["id"]: row for row in rows}
-    assert len(found) == len(rows)
-    return found
-
-
-def arrived(world, ids):
-    """Wait until these are stored, and return them in the order of the log."""
-    wanted = set(ids)
-    until(lambda: wanted <= stored(world).keys())
-    return [row for id, row in stored(world).items() if id in wanted]
 
 
 def test_while_the_repository_is_away_records_are_durable_here_and_come_in_order_afterwards(world, node):
@@ -196,7 +144,7 @@ def test_a_node_that_is_not_listed_fails_closed_and_goes_on_when_it_is(world, no
         for _ in range(3):
             ids.append(a_record())
             trail.append([ids[-1]])
-        until(lambda: trail._trouble)
+        until(lambda: trail._sender.trouble)
         with pytest.raises(AuditUnavailable, match="is not in the repository's list of nodes: ask its operator"):
             trail.append([a_record()])
         world.list(node_1=node.tls)
@@ -212,7 +160,7 @@ def test_a_repository_of_another_authority_gets_nothing(world, node, tmp_path):
     with node.running() as trail:
         record = a_record()
         trail.append([record])
-        until(lambda: "CERTIFICATE_VERIFY_FAILED" in trail._trouble)
+        until(lambda: "CERTIFICATE_VERIFY_FAILED" in trail._sender.trouble)
     assert record.id not in stored(world)
 
 
@@ -247,39 +195,6 @@ def test_many_threads_share_it(world, node):
     assert [r["source"]["seq"] for r in rows] == list(range(400))
 
 
-class Cutter:
-    """A network in between that lets so many bytes of each connection through, and then breaks it."""
-
-    def __init__(self, port: int, most: int) -> None:
-        self._to, self.most, self.cuts = port, most, 0
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port = self._server.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._server.accept()
-                far = socket.create_connection(("127.0.0.1", self._to))
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
-
-    def _copy(self, one, other):
-        left = self.most
-        with contextlib.suppress(OSError):
-            while left and (data := one.recv(min(left, 4096))):
-                other.sendall(data)
-                left -= len(data)
-        self.cuts += 1
-        for end in (one, other):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-
-    def close(self):
-        self._server.close()
-
-
 def test_a_connection_that_is_cut_in_the_middle_loses_nothing_and_stores_nothing_twice(world, node):
     records = [a_record(subject={"filler": "x" * 500}) for _ in range(200)]
     with closing(Cutter(world.port, 5000)) as network:
@@ -295,37 +210,13 @@ def test_a_connection_that_is_cut_in_the_middle_loses_nothing_and_stores_nothing
     assert [r["id"] for r in rows] == [r.id for r in records]
 
 
-_WORK = """
-import json, sys
-from pathlib import Path
-from readingroom_hub.adapters.audit_node import Ahead, NodeAuditTrail
-from readingroom_hub.adapters.audit_node_wire import Repository
-from readingroom_hub.adapters.audit_spool import Spool
-from readingroom_hub.model.audit import AuditEvent, AuditRecord
-from readingroom_hub.ports.reception import TlsFiles
-folder, port, *tls = sys.argv[1:]
-spool = Spool(Path(folder) / "spool", Path(folder) / "keys", "node-1")
-to = Repository("localhost", int(port), TlsFiles(*map(Path, tls)))
-trail = NodeAuditTrail(spool, to, "mount-daemon@node-1", Ahead(10**6, 1 << 30, 3600), 5000)
-while True:
-    record = AuditRecord(AuditEvent.READ_INTENT)
-    trail.append([record])
-    print(record.id, flush=True)
-    for _ in range(3):
-        trail.post(AuditRecord(AuditEvent.INSTANCE_OPENED))
-"""
-
-
 def test_kill_9_between_spool_and_sending_loses_nothing_that_was_confirmed(world, node):
     """Killed four times, every other time while there is no way; then one process hands all of it over."""
-    tls, confirmed = (node.tls.cert, node.tls.key, node.tls.ca), []
+    confirmed = []
     for turn in range(4):
-        port = world.port if turn % 2 else 1
-        argv = [sys.executable, "-c", _WORK, str(node.folder), str(port), *map(str, tls)]
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
-            confirmed += [process.stdout.readline().strip() for _ in range(8 + turn)]
-            process.send_signal(signal.SIGKILL)
-            confirmed += process.stdout.read().split()
+        node.port = world.port if turn % 2 else 1
+        confirmed += node.killed(after=8 + turn)
+    node.port = world.port
     assert all(len(id) == 36 for id in confirmed)
     with node.running() as trail:
         arrived(world, confirmed)
@@ -449,13 +340,9 @@ def test_a_spool_that_was_changed_is_seen_and_nothing_is_read_before_the_reposit
 
 def test_after_a_kill_a_cut_off_end_is_not_seen_here(world, node):
     """The limit: who can write to a killed daemon's spool can take its newest, unsent records away, as a crash can."""
-    tls = map(str, (node.tls.cert, node.tls.key, node.tls.ca))
-    with subprocess.Popen(
-        [sys.executable, "-c", _WORK, str(node.folder), "1", *tls], stdout=subprocess.PIPE, text=True
-    ) as process:
-        ids = [process.stdout.readline().strip() for _ in range(6)]
-        process.send_signal(signal.SIGKILL)
-        ids += process.stdout.read().split()
+    node.port = 1
+    ids = node.killed(after=6)
+    node.port = world.port
     (file,) = node.files()
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with node.running() as trail:
@@ -484,7 +371,7 @@ def test_a_spool_says_nothing_at_another_node(world, node, away):
     shutil.rmtree(other.spool)
     shutil.copytree(node.spool, other.spool)
     with other.running(called="node-1") as trail:  # past that check: the repository knows whose certificate it is
-        until(lambda: "and not from node-2" in trail._trouble)
+        until(lambda: "and not of node-2" in trail._sender.trouble)
     assert not set(ids) & stored(world).keys()
     with node.running():
         arrived(world, ids)

@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Forget the client."""
-        self._server.connections.discard(self)
+        self._server.left(self)
         self._transport = None
 
     def reply(self, n: int, **fields: object) -> None:

@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from readingroom_hub.adapters.audit_node_wire import Repository, Wire
+from readingroom_hub.adapters.audit_held import Held
+from readingroom_hub.adapters.audit_node_wire import Repository
+from readingroom_hub.adapters.audit_sender import Sender
 from readingroom_hub.adapters.audit_spool import Parcel, Spool
 from readingroom_hub.adapters.audit_wire import MAX_FRAME
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
@@ -25,10 +27,6 @@ from readingroom_hub.ports.records import AuditTrail
 
 _ROOM = 512
 """Bytes of a leaf that the marks of a late record and of its arrival take."""
-_FRAME_RECORDS, _FRAME_BYTES = 500, 1 << 19
-_GATHER_SECONDS = 0.05
-"""How long records wait for others on their way: nobody waits for the repository's word."""
-_PAUSE = 0.1
 _REMEMBERED = 5000
 
 
@@ -39,29 +37,6 @@ class Ahead:
     records: int
     bytes: int
     seconds: int
-
-
-@dataclass(slots=True, eq=False)
-class _Held(Parcel):
-    """A parcel under way."""
-
-    since: float = 0.0
-    """When it was recorded, by the clock that nobody can set (seconds)."""
-    wanted: bool = False
-    """Whether somebody waits for it to be durable."""
-    durable: bool = False
-    queued: bool = False
-    """Whether it is on its way to the repository already."""
-    confirmed: bool = False
-    late: bool = False
-    """Whether a caller was told no, which may turn out wrong."""
-
-    def to_send(self) -> list[bytes]:
-        """Its leaves, which say so where their caller was told no."""
-        if not self.late:
-            return self.leaves
-        rows = [json.loads(leaf) for leaf in self.leaves]
-        return [to_leaf(row | {"source": row["source"] | {"late": True}}) for row in rows]
 
 
 class NodeAuditTrail(AuditTrail):
@@ -77,34 +52,33 @@ class NodeAuditTrail(AuditTrail):
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         """Begin with what an earlier process left in the spool. `process` ends in @ and the node's name."""
-        self._spool, self._to, self._process, self._ahead = spool, to, process, ahead
-        self._seconds, self._clock = timeout_ms / 1000, clock
+        self._spool, self._process, self._ahead, self._seconds = spool, process, ahead, timeout_ms / 1000
         self._epoch, self._seq = secrets.token_hex(8), 0
         self._changed, self._disk = threading.Condition(), threading.Lock()
-        self._new: deque[_Held] = deque()
+        self._new: deque[Held] = deque()
         """Not in the spool yet."""
-        self._out: deque[_Held] = deque()
-        """In the spool, or kept out of it by its disk: to be sent, in this order."""
-        self._unsure: list[_Held] = []
+        self._sender = Sender(to, (process, self._epoch), self._changed, self._confirmed, clock)
+        """Has what is in the spool, or kept out of it by its disk."""
+        self._unsure: list[Held] = []
         """Written, but not made durable yet: a failing disk may lose them."""
-        self._remembered: OrderedDict[str, _Held] = OrderedDict()
+        self._remembered: OrderedDict[str, Held] = OrderedDict()
         self._records = 0
-        self._trouble = self._disk_trouble = ""
+        self._disk_trouble = ""
         self._stopped = False
         now = _boot()
         for left in spool.left:
             age = max(0.0, clock() / 1e9 - _recorded(left.leaves[0]))
-            held = _Held(left.leaves, left.file, now - age, durable=True, queued=True)
+            held = Held(left.leaves, left.file, since=now - age, durable=True, queued=True)
             spool.adopt(left, held)
-            self._out.append(held)
+            self._sender.out.append(held)
             self._records += len(left.leaves)
         self._debt = self._told(spool.damage) if spool.damage else None
-        work = (self._write_all, self._send_all)
-        self._threads = [threading.Thread(target=w, name=f"audit{w.__name__}", daemon=True) for w in work]
-        for thread in self._threads:
-            thread.start()
+        self._sender.urgent = self._debt is not None
+        self._writer = threading.Thread(target=self._write_all, name="audit-spool-writer", daemon=True)
+        self._sender.start()
+        self._writer.start()
 
-    def _told(self, damage: list[str]) -> _Held:
+    def _told(self, damage: list[str]) -> Held:
         """What has to reach the repository before anything is recorded: else who destroys a spool gains time."""
         sys.stderr.write(f"audit spool: {'; '.join(damage)}\n")
         reason = f"spool-damaged: {'; '.join(damage)}"[:4000]
@@ -121,7 +95,7 @@ class NodeAuditTrail(AuditTrail):
             fresh = [row for i, row in rows.items() if i not in self._remembered]
             if fresh:
                 # While the repository takes what is left of an outage, that is worth a moment; in one it is not.
-                self._changed.wait_for(lambda: self._trouble or not self._too_far(len(fresh)), self._seconds)
+                self._changed.wait_for(lambda: self._sender.trouble or not self._too_far(len(fresh)), self._seconds)
                 self._check(len(fresh))
                 held = self._take(fresh)
                 known[id(held)] = held
@@ -141,7 +115,7 @@ class NodeAuditTrail(AuditTrail):
                 )
         return []
 
-    def _remember(self, held: _Held, rows: list[dict[str, object]]) -> None:
+    def _remember(self, held: Held, rows: list[dict[str, object]]) -> None:
         """So that a caller who tries again with the same records takes no new numbers, which would never be stored."""
         while self._remembered and len(self._remembered) + len(rows) > _REMEMBERED:
             self._remembered.popitem(last=False)
@@ -155,7 +129,7 @@ class NodeAuditTrail(AuditTrail):
             self._take([row])
             self._changed.notify_all()
 
-    def _take(self, rows: list[dict[str, object]]) -> _Held:
+    def _take(self, rows: list[dict[str, object]]) -> Held:
         """Number the records and queue them. With the lock held. Raises BadInput."""
         leaves = []
         for seq, row in enumerate(rows, self._seq):
@@ -165,8 +139,8 @@ class NodeAuditTrail(AuditTrail):
             leaves.append(leaf)
         if sum(map(len, leaves)) + _ROOM * (len(leaves) + 1) > MAX_FRAME:
             raise BadInput(f"{len(leaves)} audit records are too much for one request: append fewer")
-        held = _Held(leaves, since=_boot())
         self._seq += len(rows)
+        held = Held(leaves, end=self._seq, since=_boot())
         self._records += len(rows)
         self._new.append(held)
         return held
@@ -177,7 +151,7 @@ class NodeAuditTrail(AuditTrail):
             return self._records, self._age()
 
     def _age(self) -> float:
-        oldest = next(iter(self._out or self._new), None)
+        oldest = next(iter(self._sender.out or self._new), None)
         return _boot() - oldest.since if oldest else 0.0
 
     def _too_far(self, more: int) -> str:
@@ -195,19 +169,19 @@ class NodeAuditTrail(AuditTrail):
         """Raises AuditUnavailable where the node may run no further ahead. With the lock held."""
         why = self._too_far(more)
         if why:
-            trouble = f" ({self._trouble})" if self._trouble else ""
+            trouble = f" ({self._sender.trouble})" if self._sender.trouble else ""
             raise AuditUnavailable(f"this machine may go no further ahead: {why}{trouble}. Tell the operator")
 
     def flush(self) -> None:
         """See the port. Then waits, no longer than the limit, for the repository to have all of it."""
         with self._changed:
-            marker = _Held([], since=_boot(), wanted=True)
+            marker = Held([], since=_boot(), wanted=True)
             self._new.append(marker)
             self._changed.notify_all()
             if not self._changed.wait_for(lambda: marker.durable, self._seconds):
                 why = self._disk_trouble or f"no answer within {self._seconds:g} s"
                 raise AuditUnavailable(f"this machine's audit spool did not confirm: {why}")
-            self._changed.wait_for(lambda: not self._out, self._seconds)
+            self._changed.wait_for(lambda: not self._sender.out, self._seconds)
 
     def _write_all(self) -> None:
         while True:
@@ -220,6 +194,8 @@ class NodeAuditTrail(AuditTrail):
                 parcels = [h for h in (*self._unsure, *batch) if h.leaves and not h.durable]
             durable = any(h.wanted for h in batch)
             trouble = self._write(parcels, durable)
+            if durable and not trouble:
+                self._sender.tell(max((h.end for h in (*self._unsure, *batch)), default=0))
             with self._changed:
                 if durable and not trouble:
                     for held in (*self._unsure, *batch):
@@ -228,13 +204,13 @@ class NodeAuditTrail(AuditTrail):
                 for held in batch:
                     if held.leaves and not held.queued:
                         held.queued = True
-                        self._out.append(held)
+                        self._sender.out.append(held)
                 gone = [h for h in parcels if h.confirmed]
                 self._changed.notify_all()
             if gone:  # confirmed while they were written a second time
                 self._forget(gone)
 
-    def _write(self, parcels: list[_Held], durable: bool) -> str:
+    def _write(self, parcels: list[Held], durable: bool) -> str:
         fresh = [p for p in parcels if p.file is None or self._disk_trouble]
         try:
             with self._disk:
@@ -248,56 +224,14 @@ class NodeAuditTrail(AuditTrail):
             self._disk_trouble = ""
         return self._disk_trouble
 
-    def _send_all(self) -> None:
-        wire: Wire | None = None
-        pause = _PAUSE
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._out or self._stopped)
-                if not self._stopped and len(self._out) < _FRAME_RECORDS and not self._debt:
-                    self._changed.wait_for(lambda: self._stopped or len(self._out) >= _FRAME_RECORDS, _GATHER_SECONDS)
-                if self._stopped:
-                    break
-                batch = self._batch()
-            try:
-                wire = wire or Wire(self._to)
-                wire.hand_over([leaf for h in batch for leaf in h.to_send()], self._clock() // 1_000_000)
-            except (OSError, ReadingRoomError) as error:
-                if wire:
-                    wire.close()
-                wire, trouble = None, f"{self._to.host}:{self._to.port}: {error}"
-                with self._changed:
-                    if trouble != self._trouble:
-                        sys.stderr.write(f"audit records wait in the spool: {trouble}\n")
-                    self._trouble = trouble
-                    self._changed.wait_for(lambda: self._stopped, pause)
-                pause = min(pause * 2, self._to.longest_pause)
-            else:
-                pause = _PAUSE
-                self._confirmed(batch)
-        if wire:
-            wire.close()
-
-    def _batch(self) -> list[_Held]:
-        """What goes into one frame. With the lock held."""
-        batch: list[_Held] = []
-        records = size = 0
-        for held in self._out:
-            records, size = records + len(held.leaves), size + sum(map(len, held.leaves))
-            if batch and (records > _FRAME_RECORDS or size > _FRAME_BYTES):
-                break
-            batch.append(held)
-        return batch
-
-    def _confirmed(self, batch: list[_Held]) -> None:
+    def _confirmed(self, batch: list[Held]) -> None:
         settled = self._debt in batch
         with self._changed:
             for held in batch:
-                self._out.popleft()
                 self._records -= len(held.leaves)
                 held.durable, held.confirmed, held.leaves = True, True, []
-            self._debt = None if settled else self._debt
-            self._trouble = ""
+            if settled:
+                self._debt, self._sender.urgent = None, False
             self._changed.notify_all()
         self._forget(batch, settled=settled)
 
@@ -314,9 +248,9 @@ class NodeAuditTrail(AuditTrail):
         """Stop. What is in the spool is sent by the next process."""
         with self._changed:
             self._stopped = True
-            self._changed.notify_all()
-        for thread in self._threads:
-            thread.join()
+            self._sender.stop()
+        self._writer.join()
+        self._sender.end()
         self._spool.close()
 
 

@@ -17,14 +17,18 @@ from typing import Any
 
 from readingroom_hub.adapters.audit_connection import Connection, this_machine
 from readingroom_hub.adapters.audit_handshakes import Handshakes
+from readingroom_hub.adapters.audit_node_watch import EVENTS as NODE_EVENTS
+from readingroom_hub.adapters.audit_node_watch import NodeWatch
 from readingroom_hub.adapters.audit_nodes import NodeDoor, Peer, UnknownNode, admitted
 from readingroom_hub.adapters.audit_refusals import Refusal, Refusals
 from readingroom_hub.adapters.audit_service import AuditService
 from readingroom_hub.adapters.audit_wire import error_fields, filter_fields, filter_of, message
 from readingroom_hub.adapters.audit_witnessing import Witnessing
 from readingroom_hub.errors import AuditUnavailable, BadInput, Denied, ReadingRoomError, SystemUnfit
+from readingroom_hub.ledger.record import Source, source_of
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Receipt
 from readingroom_hub.model.ids import ApprovalId, PersonId
+from readingroom_hub.ports.records import Filter, Found
 
 _MAX_SOCKET_PATH = 107
 _SEARCH_SECONDS = 30.0
@@ -47,9 +51,13 @@ class AuditServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._commit_is_due = False
         self.connections: set[Connection] = set()
+        self.nodes = NodeWatch(service.record, lambda: door.nodes.names if door else [])
 
     def take(self, connection: Connection, request: dict[str, Any]) -> None:
         """Start on one request."""
+        if request.get("op") == "head" and connection.peer.node:
+            self._hear(connection, request)
+            return
         if request.get("op") != "append" and connection.peer.node:
             connection.reply(request["n"], **error_fields(Denied("a node hands records over, and may ask for nothing")))
             return
@@ -59,23 +67,54 @@ class AuditServer:
             task.add_done_callback(self._tasks.discard)
             return
         n, wants_receipts = request["n"], request.get("receipts", True)
+        sources: list[Source] = []
 
         def done(result: list[Receipt] | ReadingRoomError) -> None:
             if isinstance(result, ReadingRoomError):
                 connection.reply(n, **error_fields(result))
-            elif wants_receipts:
+                return
+            self.nodes.stored(sources)
+            if wants_receipts:
                 connection.reply(n, receipts=[[r.index, r.leaf_hash.hex()] for r in result])
             else:
                 connection.reply(n)
 
         try:
-            self._service.submit(connection.peer.check(request.get("records"), request.get("sent")), done)
+            rows = connection.peer.check(request.get("records"), request.get("sent"))
+            if connection.peer.node:
+                sources += map(source_of, rows)
+            self._service.submit(rows, done)
         except (BadInput, Denied) as error:
             done(error)
             return
         if not self._commit_is_due:
             self._commit_is_due = True
             asyncio.get_running_loop().call_soon(self._commit)
+
+    def _hear(self, connection: Connection, request: dict[str, Any]) -> None:
+        try:
+            self.nodes.hear(connection, request)
+        except (BadInput, Denied) as error:
+            connection.reply(request["n"], **error_fields(error))
+        else:
+            if request["n"]:  # 0: nobody waits for an answer
+                connection.reply(request["n"])
+
+    def left(self, connection: Connection) -> None:
+        """A client has hung up."""
+        self.connections.discard(connection)
+        self.nodes.left(connection)
+
+    def _recall_nodes(self) -> None:
+        """What the log says of nodes. Raises AuditUnavailable."""
+        found: list[Found] = []
+        while not found or len(found) % _MAX_LIMIT == 0:
+            before, wanted = found[-1].index if found else None, Filter(events=NODE_EVENTS, limit=_MAX_LIMIT)
+            more = self._service.search(wanted, before, self._service.size, _SEARCH_SECONDS)
+            if not more:
+                break
+            found += more
+        self.nodes.recall(found, self._service.sources)
 
     def _commit(self) -> None:
         self._commit_is_due = self._service.commit_waiting()
@@ -191,6 +230,8 @@ class AuditServer:
         sys.stderr.write(f"audit record repository: {door.nodes.trouble or 'the list of nodes has changed'}\n")
         with contextlib.suppress(ReadingRoomError):
             self._service.record(AuditRecord(AuditEvent.CONFIGURATION, subject={"nodes": door.nodes.names}))
+        if not door.nodes.trouble:
+            self.nodes.obey(door.nodes.names)
 
     def _admit(self, door: NodeDoor, transport: asyncio.Transport) -> Peer:
         self._watch_nodes(door)
@@ -206,6 +247,7 @@ class AuditServer:
             self._store_refusals()
             if self._door:
                 self._watch_nodes(self._door)
+                self.nodes.watch()
                 try:
                     self._door.renew()
                 except BadInput as error:
@@ -221,6 +263,9 @@ class AuditServer:
             loop.add_signal_handler(number, stop.set)
         servers: list[asyncio.Server] = []
         servers.append(await loop.create_unix_server(lambda: Connection(self, this_machine), sock=listening))
+        if self._door and not self._service.damage:
+            self._recall_nodes()
+            self.nodes.obey(self._door.nodes.names)
         if self._door:
             servers.append(await self._open(self._door))
         work = [self._watch(stop)]
@@ -241,6 +286,7 @@ class AuditServer:
                 server.close()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             self._service.finish()
+            self.nodes.stop()
             for connection in tuple(self.connections):
                 connection.close()
             if self._handshakes:

@@ -7,7 +7,7 @@ import secrets
 import sys
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from readingroom_hub.ledger.canonical import from_leaf
 from readingroom_hub.ledger.clock import Clocks
 from readingroom_hub.ledger.leaf import ACCESS
 from readingroom_hub.ledger.note import split_note
-from readingroom_hub.ledger.record import check_record
+from readingroom_hub.ledger.record import Source, check_record, source_of
 from readingroom_hub.ledger.repeats import repeats
 from readingroom_hub.ledger.running import configuration
 from readingroom_hub.ledger.seal import Sealed, Sealer
@@ -236,6 +236,11 @@ class AuditService:
             reader.close()
         names = self._identities.names(r["person"] for _, r in rows if "person" in r)
         return [Found(i, r, names.get(r.get("person", ""))) for i, r in rows]
+
+    def sources(self, first: int) -> Iterator[Source]:
+        """Of each record from this place on."""
+        with contextlib.closing(read_log(self._folder)) as log:
+            yield from (source_of(from_leaf(entry.leaf)) for entry in log.leaves(first))
 
     def identify(self, issuer: str, subject: str, name: str) -> PersonId:
         """From any thread."""

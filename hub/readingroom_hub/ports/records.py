@@ -36,6 +36,17 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeState:
+    """What the repository knows that it does not have of a node's records."""
+
+    node: str
+    awaited: int
+    """Records that this node has in its spool, or had."""
+    silent_since: datetime | None
+    """Since then it may have recorded more, of which nothing is known here; None: it would be known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a search found, newest first. It is complete for the first `size` records of the log."""
 
@@ -45,6 +56,8 @@ class Answer:
     """Records that were stored while it was answered, after those."""
     seconds: float
     """How long that took, at most: how old the answer is."""
+    nodes: tuple[NodeState, ...] = ()
+    """Whose records may be missing among those."""
 
 
 @dataclass(frozen=True, slots=True)

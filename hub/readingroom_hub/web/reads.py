@@ -52,6 +52,8 @@ WORDS = {
     AuditEvent.CLOCK_STEPPED: "clock set",
     AuditEvent.SERVICE_STARTED: "service started",
     AuditEvent.SERVICE_STOPPED: "service stopped",
+    AuditEvent.NODE_CONNECTED: "node connected",
+    AuditEvent.NODE_DISCONNECTED: "node disconnected",
     AuditEvent.CONFIGURATION: "configuration",
     AuditEvent.RECORD_SEARCHED: "record searched",
     AuditEvent.RECORD_REPEATED: "handed over twice",
