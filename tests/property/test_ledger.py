@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from readingroom_hub.errors import BadInput
 from readingroom_hub.ledger.canonical import MAX_LEAF, canonical, from_leaf
+from readingroom_hub.ledger.leaf import scope_key
+from readingroom_hub.ledger.leaf import tag as scope_tag
 from readingroom_hub.ledger.merkle import (
     Nodes,
     consistency_path,
@@ -22,7 +24,7 @@ from readingroom_hub.ledger.merkle import (
     root_of,
 )
 from readingroom_hub.ledger.note import Checkpoint
-from readingroom_hub.ledger.seal import to_leaf
+from readingroom_hub.ledger.seal import Sealer, to_leaf
 from readingroom_hub.model.audit import Outcome
 from readingroom_hub.model.ids import PersonId
 
@@ -47,6 +49,26 @@ def test_every_character_and_kinds_of_text_are_encoded_alike():
     for text in (every[start : start + 5000] for start in range(0, len(every), 5000)):
         row = {"a": text, text[:128] if text.isascii() else "b": PersonId("p-" + "0" * 64), "c": Outcome.DENIED}
         assert to_leaf(row) == canonical(row) == rfc8785.dumps(json.loads(canonical(row)))
+
+
+def test_records_sealed_together_share_no_salt_and_no_tag_that_stands_for_nothing():
+    rows = [
+        {"id": f"{n}", "time": "2026-01-01T00:00:00Z", "event": "sign-in", "source": {"seq": n}} | known
+        for n, known in enumerate([{}, {"project": "lung"}, {}])
+    ]
+    random = b"".join(bytes([n]) * 16 for n in range(12))
+    asked: list[int] = []
+    sealer = Sealer(b"s" * 32, lambda length: asked.append(length) or random[:length])
+    sealed = sealer.seal_all(rows)
+    assert asked == [len(random)]
+    tags = [tag for one in sealed for tag in from_leaf(one.leaf)["tags"]]
+    (meant,) = {scope_tag(scope_key(b"s" * 32, "project", "lung"), "1")} & set(tags)
+    drawn = [one.salt.hex() for one in sealed] + [tag for tag in tags if tag != meant]
+    assert len(drawn) == len(set(drawn)) == 11
+    assert {bytes.fromhex(text)[:1] * 16 for text in drawn} == {bytes.fromhex(text) for text in drawn}
+    places = iter(range(0, 192, 64))
+    one_by_one = Sealer(b"s" * 32, lambda length: (start := next(places), random[start : start + length])[1])
+    assert [one_by_one.seal(row) for row in rows] == sealed
 
 
 @given(st.dictionaries(keys, values, min_size=1, max_size=6), st.sampled_from([" ", "\n"]))

@@ -120,13 +120,12 @@ class AuditService:
 
     def submit(self, rows: Sequence[Mapping[str, Any]], done: Done) -> None:
         """Queue records for the next commit; `done` hears of it. Raises BadInput for a record that cannot be stored."""
-        leaves = []
         for row in rows:
             if not isinstance(row, dict):
                 raise BadInput(f"{row!r:.80} is no audit record")
             check_record(row)
-            leaves.append((row["id"], self._sealer.seal(row)))
-        self._waiting.append(_Job(leaves, done))
+        ids = [row["id"] for row in rows]
+        self._waiting.append(_Job(list(zip(ids, self._sealer.seal_all(rows), strict=True)), done))
 
     def commit_waiting(self) -> bool:
         """Commit what is queued, up to 1000 records or 1 MiB (a larger request goes alone). True if more waits."""
@@ -162,8 +161,10 @@ class AuditService:
         self._remember()
         wanted = dict(reversed(leaves))  # the first of equals wins
         known = self._receipts(list(wanted))
-        repeated = self._repeated(leaves, wanted, known) if known or len(wanted) < len(leaves) else []
-        fresh = [(id, wanted.pop(id)) for id, _ in leaves if id in wanted and id not in known] + repeated
+        fresh = leaves
+        if known or len(wanted) < len(leaves):
+            repeated = self._repeated(leaves, wanted, known)
+            fresh = [(id, wanted.pop(id)) for id, _ in leaves if id in wanted and id not in known] + repeated
         if fresh:
             receipts = self._log.append([leaf for _, leaf in fresh])
             self._known = self._log.size
@@ -175,8 +176,8 @@ class AuditService:
 
     def _receipts(self, ids: list[str]) -> dict[str, Receipt]:
         """Of those that are stored."""
-        known = {id: self._recent[id] for id in ids if id in self._recent}
-        places = self._reader.places([id for id in ids if id not in known])
+        known = {id: receipt for id in ids if (receipt := self._recent.get(id))}
+        places = self._reader.places([id for id in ids if id not in known] if known else ids)
         return known | {id: Receipt(*place) for id, place in places.items()}
 
     def _repeated(

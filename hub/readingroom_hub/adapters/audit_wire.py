@@ -4,7 +4,6 @@ A frame is a 4-byte big-endian length and a JSON object {"v": 1, "n": request nu
 `n`, in any order. Requests have an "op": append, identify, people, forget, purge, query, checkpoint,
 status."""
 
-import json
 import struct
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -30,8 +29,11 @@ def frame(body: bytes) -> bytes:
 
 
 def message(n: int, **fields: object) -> bytes:
-    """A whole frame."""
-    return frame(json.dumps({"v": VERSION, "n": n, **fields}, separators=(",", ":")).encode())
+    """A whole frame. Raises BadInput for what the other end could not read, such as text that is not Unicode."""
+    try:
+        return frame(orjson.dumps({"v": VERSION, "n": n, **fields}))
+    except TypeError as error:
+        raise BadInput(f"a message cannot be sent: {error}") from error
 
 
 class Frames:
@@ -66,8 +68,9 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 
 def error_fields(error: ReadingRoomError) -> dict[str, Any]:
-    """The error as a reply carries it."""
-    return {"error": {"kind": type(error).__name__, "message": str(error)}}
+    """The error as a reply carries it. A path in it may be no Unicode."""
+    text = str(error).encode("utf-8", "backslashreplace").decode()
+    return {"error": {"kind": type(error).__name__, "message": text}}
 
 
 def error_of(reply: Mapping[str, Any]) -> ReadingRoomError | None:

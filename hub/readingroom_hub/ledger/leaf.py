@@ -49,15 +49,14 @@ def scope_key(secret: bytes, kind: str, value: str) -> bytes:
 
 def tag(key: bytes, id: str) -> str:
     """The tag of record `id` under a scope's key (32 bytes), hexadecimal."""
-    return sha256(key + id.encode()).digest()[:TAG_LENGTH].hex()
+    return sha256(key + id.encode()).hexdigest()[: 2 * TAG_LENGTH]
 
 
 def scope_values(row: Mapping[str, Any]) -> tuple[str | None, ...]:
     """The person, project and study of a record, in the order of `KINDS`."""
     subject = row.get("subject")
     study = subject.get("study") if isinstance(subject, dict) else None
-    person, project = row.get("person"), row.get("project")
-    return tuple(v if isinstance(v, str) else None for v in (person, project, study))
+    return tuple([v if isinstance(v, str) else None for v in (row.get("person"), row.get("project"), study)])
 
 
 def _is_hex(value: object, length: int) -> bool:
