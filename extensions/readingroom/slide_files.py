@@ -137,6 +137,12 @@ def check(head: pydicom.Dataset, path: Path) -> None:
         raise Wrong("it is empty")
 
 
+def same_size(said: tuple[int, ...], size: tuple[int, int]) -> None:
+    """Hold the size of a tile (width, height) to that of its header. Raises Wrong."""
+    if tuple(said) != size:
+        raise Wrong(f"a tile of it is {said[0]} x {said[1]} pixels, its header says {size[0]} x {size[1]}")
+
+
 def opened(path: Path) -> tuple[WsiDicomReader, Reopened]:
     """The reader of a file, which has read its header, and what it reads from."""
     source = Reopened(path)

@@ -7,13 +7,11 @@ import io
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 from PIL import Image
 from pydicom.uid import (
     HTJ2K,
@@ -33,9 +31,9 @@ from wsidicom.file.wsidicom_file_image_data import WsiDicomFileImageData
 from wsidicom.geometry import Point
 from wsidicom.options import DecoderOption
 
+from readingroom import slide_optics
 from readingroom.errors import BadInput
 from readingroom.slide_files import (
-    FRAME_BYTES,
     Reopened,
     Wrong,
     all_held,
@@ -46,7 +44,10 @@ from readingroom.slide_files import (
     head_of,
     naming,
     opened,
+    same_size,
 )
+from readingroom.slide_jpeg import Jpeg, plain
+from readingroom.slide_levels import Level, LevelImage
 
 _REGION_BYTES = 2 * 1024**3
 
@@ -64,57 +65,6 @@ _SIZED = frozenset(_DECODERS) - {RLELossless, JPEGLSLossless, JPEGLSNearLossless
 Pixels = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Image:
-    """One image of one level: the files of an instance, or of its concatenation."""
-
-    paths: tuple[Path, ...]
-    sources: tuple[tuple[WsiDicomReader, Reopened], ...]
-    data: Any
-
-    def frame(self, tile: Point, plane: float, path: str) -> tuple[Path, bytes] | None:
-        """The stored bytes of a tile, and whose they are; None where a sparse level has none."""
-        number = self.data.tiles.get_frame_index(tile, plane, path)
-        if number < 0:
-            return None
-        for file, (reader, source) in zip(self.paths, self.sources, strict=True):
-            if not reader.frame_offset <= number < reader.frame_offset + reader.frame_count:
-                continue
-            with source.held():
-                position, length = reader.frame_index[number - reader.frame_offset]
-                if length > FRAME_BYTES or position + length > file.stat().st_size:
-                    raise Wrong("it is cut short, or its offset table is wrong")
-                return file, reader.read_frame(number)
-        raise Wrong(f"it holds no frame {number + 1}")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Level:
-    """One resolution of a slide."""
-
-    width: int
-    height: int
-    """Of the whole level, in its pixels."""
-    tile: tuple[int, int]
-    """Width and height of a tile."""
-    spacing: tuple[float, float]
-    """mm between rows, between columns."""
-    downsample: float
-    """Pixels of the finest level that one pixel is as wide as."""
-    images: Mapping[tuple[str, float], _Image]
-    """By optical path and focal plane (µm)."""
-
-    @property
-    def tiles(self) -> tuple[int, int]:
-        """How many tiles across, and down."""
-        return -(-self.width // self.tile[0]), -(-self.height // self.tile[1])
-
-    def image(self, path: str, plane: float) -> tuple[_Image, float]:
-        """The image of an optical path whose focal plane lies nearest, and that plane."""
-        nearest = min((z for p, z in self.images if p == path), key=lambda z: abs(z - plane))
-        return self.images[path, nearest], nearest
-
-
 class Slide:
     """The levels of a slide, finest first. Reads headers when it is made, and of pixels only the tiles asked for.
 
@@ -128,6 +78,11 @@ class Slide:
         self._lock = threading.Lock()
         heads = {path: head_of(path, dataset) for path in paths}
         shown = [path for path, head in heads.items() if flavour(head) == "VOLUME"]
+        self.profiles: list[slide_optics.Profile] = []
+        """ICC profiles of its optical paths, each once."""
+        self.notes: list[str] = []
+        """What cannot be shown as the file means it, and why."""
+        self._known_profiles: dict[bytes, int | None] = {}
         self.left_out = len(heads) - len(shown)
         """Files that are no VOLUME image: labels, overviews, thumbnails."""
         if not shown:
@@ -149,12 +104,12 @@ class Slide:
         """Identifiers of the optical paths."""
         self.planes = tuple(sorted({plane for _, plane in self.levels[0].images}))
         """Focal planes, in µm."""
-        self.names = _names(first, self.paths)
+        self.names = slide_optics.names(first, self.paths)
         """What each optical path is called."""
-        self.objective = _objective(first)
+        self.objective = slide_optics.objective(first)
         """Magnification of the objective, or None."""
 
-    def _image(self, found: list[tuple[Path, WsiDicomReader, Reopened]], heads: Mapping[Path, Any]) -> _Image:
+    def _image(self, found: list[tuple[Path, WsiDicomReader, Reopened]], heads: Mapping[Path, Any]) -> LevelImage:
         found.sort(key=lambda one: one[1].frame_offset)
         paths = tuple(path for path, *_ in found)
         readers = [reader for _, reader, _ in found]
@@ -177,10 +132,25 @@ class Slide:
                     needs = reader.frame_count * frame_bytes(heads[path])
                     if path.stat().st_size < needs:
                         raise Wrong(f"it is cut short: its {reader.frame_count} frames are {needs} bytes")
-        return _Image(paths, tuple((reader, source) for _, reader, source in found), data)
+        numbers = {}
+        if data.samples_per_pixel == 3:
+            found_profiles = slide_optics.profiles(head).items()
+            numbers = {path: self._profile(stored, paths[0]) for path, stored in found_profiles}
+        known = {path: number for path, number in numbers.items() if number is not None}
+        return LevelImage(paths, tuple((reader, source) for _, reader, source in found), data, known)
 
-    def _levels(self, images: Sequence[_Image]) -> tuple[Level, ...]:
-        sizes: dict[tuple[int, int], list[_Image]] = defaultdict(list)
+    def _profile(self, stored: bytes, path: Path) -> int | None:
+        if stored not in self._known_profiles:
+            self._known_profiles[stored] = None
+            try:
+                self.profiles.append(slide_optics.Profile(stored))
+                self._known_profiles[stored] = len(self.profiles) - 1
+            except ValueError as error:
+                self.notes.append(f"Colours are shown as stored: {path.name} has an ICC profile, but {error}.")
+        return self._known_profiles[stored]
+
+    def _levels(self, images: Sequence[LevelImage]) -> tuple[Level, ...]:
+        sizes: dict[tuple[int, int], list[LevelImage]] = defaultdict(list)
         for image in images:
             sizes[image.data.image_size.to_tuple()].append(image)
         base: Any = None
@@ -191,7 +161,7 @@ class Slide:
             spacing = (float(data.pixel_spacing.height), float(data.pixel_spacing.width))
             by_size = base.image_size.width / width
             by_spacing = spacing[1] / float(base.pixel_spacing.width)
-            places: dict[tuple[str, float], _Image] = {}
+            places: dict[tuple[str, float], LevelImage] = {}
             for image in group:
                 with naming(image.paths[0], self.dataset):
                     # Rounding to whole pixels and to a spacing of a few digits, no more.
@@ -218,30 +188,45 @@ class Slide:
 
         `path`, `plane`: numbers in `paths` and `planes`. White, or black for grey images, where a sparse level has no
         tile. Raises BadInput where there is no such tile, AccessEnded, Damaged, NotFound."""
-        at, path_name, z = self._at(level, path, plane)
+        return cast(Pixels, self._tile((level, path, plane), column, row, encoded=False))
+
+    def encoded(self, level: int, column: int, row: int, path: int = 0, plane: int = 0) -> Pixels | Jpeg:
+        """As `tile`; but where it is a baseline JPEG, that, for a browser to decode. Raises as `tile`."""
+        return self._tile((level, path, plane), column, row, encoded=True)
+
+    def profile(self, level: int, path: int, plane: int) -> int | None:
+        """Which of `profiles` the colours of an image are of; None where none is told."""
+        at, name, z = self._at(level, path, plane)
+        return at.image(name, z)[0].profiles.get(name)
+
+    def _tile(self, which: tuple[int, int, int], column: int, row: int, *, encoded: bool) -> Pixels | Jpeg:
+        at, name, z = self._at(*which)
         across, down = at.tiles
         if not (0 <= column < across and 0 <= row < down):
-            raise BadInput(f"Level {level} has no tile {column}, {row}: it has {across} x {down}.")
-        image, nearest = at.image(path_name, z)
-        with self._lock:
-            pixels = self._decoded(image, Point(column, row), nearest, path_name)
-        return pixels[: at.height - row * at.tile[1], : at.width - column * at.tile[0]]
-
-    def _decoded(self, image: _Image, tile: Point, plane: float, path: str) -> Pixels:
+            raise BadInput(f"Level {which[0]} has no tile {column}, {row}: it has {across} x {down}.")
+        rows, columns = min(at.tile[1], at.height - row * at.tile[1]), min(at.tile[0], at.width - column * at.tile[0])
+        image, nearest = at.image(name, z)
         data, file = image.data, image.paths[0]
-        with naming(file, self.dataset):
-            found = image.frame(tile, plane, path)
+        with self._lock:
+            with naming(file, self.dataset):
+                found = image.frame(Point(column, row), nearest, name)
             if found is None:
-                return cast(Pixels, data.blank_tile)
+                return cast(Pixels, data.blank_tile)[:rows, :columns]
             file, stored = found
-        size = (data.tile_size.width, data.tile_size.height)
-        with naming(file, self.dataset):
-            if data.transfer_syntax in _SIZED:
-                # Before it is decoded: a few bytes may say that they are a picture of gigabytes.
-                with Image.open(io.BytesIO(stored)) as head:
-                    _same(head.size, size)
-            pixels: Pixels = data.decoder.decode(stored)
-            _same(pixels.shape[1::-1], size)
+            with naming(file, self.dataset):
+                if encoded and data.transfer_syntax == JPEGBaseline8Bit:
+                    rgb = data.photometric_interpretation == "RGB"
+                    if (jpeg := plain(stored, at.tile, data.samples_per_pixel, rgb)) is not None:
+                        return Jpeg(jpeg, rows, columns)
+                return self._decoded(data, stored, at.tile)[:rows, :columns]
+
+    def _decoded(self, data: Any, stored: bytes, size: tuple[int, int]) -> Pixels:
+        if data.transfer_syntax in _SIZED:
+            # Before it is decoded: a few bytes may say that they are a picture of gigabytes.
+            with Image.open(io.BytesIO(stored)) as head:
+                same_size(head.size, size)
+        pixels: Pixels = data.decoder.decode(stored)
+        same_size(pixels.shape[1::-1], size)
         return pixels
 
     def region(self, x: int, y: int, width: int, height: int, level: int = 0, path: int = 0, plane: int = 0) -> Pixels:
@@ -280,27 +265,3 @@ class Slide:
             if not 0 <= value < count:
                 raise BadInput(f"There is no {name} {value}: this slide has {count}, counted from 0.")
         return self.levels[level], self.paths[path], self.planes[plane]
-
-
-def _same(said: tuple[int, ...], size: tuple[int, int]) -> None:
-    if tuple(said) != size:
-        raise Wrong(f"a tile of it is {said[0]} x {said[1]} pixels, its header says {size[0]} x {size[1]}")
-
-
-def _names(head: pydicom.Dataset, paths: Sequence[str]) -> tuple[str, ...]:
-    said = {
-        str(one.get("OpticalPathIdentifier")): str(one.get("OpticalPathDescription") or "")
-        for one in head.get("OpticalPathSequence") or ()
-    }
-    return tuple(f"{path} {said.get(path, '')}".strip() for path in paths)
-
-
-def _objective(head: pydicom.Dataset) -> float | None:
-    for one in head.get("OpticalPathSequence") or ():
-        power = one.get("ObjectiveLensPower")
-        try:
-            if power and 0 < float(power) < 1000:
-                return float(power)
-        except ValueError:
-            return None
-    return None

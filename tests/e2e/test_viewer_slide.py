@@ -1,14 +1,21 @@
 """A whole slide in JupyterLab and Chromium: tiles to the pixel, moved and zoomed, gone when access ends."""
 
 import base64
+import re
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.support.dicom_series import write_series
-from tests.support.slides import pyramid, slide_instance, tissue
+from tests.support.slides import jpeg, pyramid, slide_instance, swapped_primaries, tissue, unmarked_rgb
 from tests.support.viewer import in_kernel, kernel_held, open_notebook, serious, themes, until_in_kernel
 
+from readingroom.slides import Slide
+from readingroom.viewers.slide_pictures import Shades
+
 pytestmark = pytest.mark.browser
+
+PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"
 
 LOAD = """import readingroom
 view, sparse = (readingroom.dataset(name).series()[0].view() for name in ('slide', 'sparse-slide'))"""
@@ -101,6 +108,56 @@ def test_a_slide_is_moved_about_in(lab, screen, pictures, tmp_path):
     it_says_that_the_kernel_is_busy(page, slide, tmp_path)
     several_paths_and_planes(page, other)
     the_tiles_go_when_access_ends(page, lab, slide)
+
+
+def without_tables(pixels):
+    made = jpeg(pixels)
+    at = made.index(b"\xff\xdb")
+    return made[:at] + made[made.index(b"\xff\xc0") :]
+
+
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+# How tiles are stored, whether a profile says what they mean, and how far a browser's decoder may be from Pillow's.
+STORED = {
+    "plain": ({"compressed": True, "encode": lambda p: jpeg(p, subsampling=2)}, 2),
+    "rgb": ({"compressed": True, "encode": unmarked_rgb, "PhotometricInterpretation": "RGB"}, 2),
+    "meant": ({"compressed": True, "profile": swapped_primaries(), "encode": lambda p: jpeg(p, exif=TURNED)}, 4),
+    "native": ({"profile": swapped_primaries()}, 0),
+}
+
+
+def test_jpeg_is_decoded_by_the_browser_in_the_colours_that_the_file_means(lab, screen):
+    (page, _guard) = screen
+    picture = tissue(900, 700)
+    # Pure colours too: there a profile that is not followed shows most.
+    picture[300:332, 400:528] = np.repeat(np.eye(3, dtype=np.uint8) * 255, (64, 32, 32), axis=0)
+    for name, (options, _) in STORED.items():
+        write_series(lab.data, f"stored-{name}", [slide_instance([picture], tile=256, **options)])
+    broken = slide_instance([picture[:256, :256]], tile=256, compressed=True, encode=without_tables)
+    write_series(lab.data, "stored-broken", [broken])
+    names = ", ".join(f"'{name}'" for name in (*STORED, "broken"))
+    load = f"""import readingroom
+views = [readingroom.dataset('stored-' + name).series()[0].view(centre=(450, 350)) for name in ({names})]
+heard = []
+for one in views:
+    one.on_msg(lambda view, content, _buffers: heard.append((view, content.get('decoded'))))"""
+    open_notebook(page, lab, "stored.ipynb", load, *(f"views[{n}]" for n in range(len(STORED) + 1)))
+    for number, (name, (_, most)) in enumerate(STORED.items()):
+        slide = page.locator(f"{PANEL} .rr-slide").nth(number)
+        slide.scroll_into_view_if_needed()
+        box = slide.get_by_role("application").bounding_box()
+        across, down = round(box["width"]), round(box["height"])
+        in_kernel(page, f"views[{number}].field = {across}")
+        slide.locator(".rr-slide-status", has_text=re.compile("^20 x")).wait_for()
+        here = Slide(sorted(lab.data.glob(f"stored-{name}/*/*/*.dcm")), name)
+        left, top = round(450 - across / 2), round(350 - down / 2)
+        expected = Shades(here).shown(here.region(left, top, across, down), 0, 0, 0)
+        assert np.abs(settled(page, slide, 0).astype(int) - expected).max() <= most, name
+    # What the browser cannot decode the kernel tries, and names the object.
+    slide = page.locator(f"{PANEL} .rr-slide").nth(len(STORED))
+    slide.locator(".rr-slide-said", has_text=f"{broken.SOPInstanceUID}.dcm of stored-broken").wait_for()
+    in_kernel(page, "assert {view for view, decoded in heard if decoded} == {views[-1]}")
 
 
 def it_says_that_the_kernel_is_busy(page, slide, folder):

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pydicom
-from PIL import Image
+from PIL import Image, ImageCms
 from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
 
@@ -49,10 +49,37 @@ def tiles_of(pixels, tile):
             yield (left // tile, top // tile), whole
 
 
-def jpeg(pixels):
+def jpeg(pixels, **options):
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=90, subsampling=0)
+    Image.fromarray(pixels).save(out, "JPEG", **{"quality": 90, "subsampling": 0, **options})
     return out.getvalue()
+
+
+def unmarked_rgb(pixels, before=b""):
+    """A JPEG of RGB that does not say so, as DICOM has them: without Adobe's segment, components numbered from 1.
+    `before`: segments that it has instead."""
+    made = jpeg(pixels, keep_rgb=True)
+    kept, at = [b"\xff\xd8", before], 2
+    while made[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(made[at + 2 : at + 4])
+        segment = bytearray(made[at:end])
+        if made[at + 1] == 0xC0:
+            segment[10::3] = b"\1\2\3"
+        if not 0xE0 <= made[at + 1] < 0xF0:
+            kept.append(bytes(segment))
+        at = end
+    scan = bytearray(made[at:])
+    scan[5:11:2] = b"\1\2\3"
+    return b"".join((*kept, scan))
+
+
+def swapped_primaries():
+    """An ICC profile in which red and blue have changed places, in sRGB's curves."""
+    made = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    names = {b"rXYZ": b"bXYZ", b"bXYZ": b"rXYZ"}
+    for at in range(132, 132 + 12 * int.from_bytes(made[128:132]), 12):
+        made[at : at + 4] = names.get(bytes(made[at : at + 4]), made[at : at + 4])
+    return bytes(made)
 
 
 def slide_instance(
@@ -67,10 +94,13 @@ def slide_instance(
     extended=False,
     paths=("1",),
     number=1,
+    encode=jpeg,
+    profile=None,
     **elements,
 ):
     """One instance of a slide. `planes`: pictures of one size, focal planes of the first optical path, then of the
-    second. `missing`: places (column, row) that a TILED_SPARSE instance has no tile of."""
+    second. `missing`: places (column, row) that a TILED_SPARSE instance has no tile of. `profile`: an ICC profile of
+    all paths."""
     height, width = planes[0].shape[:2]
     samples = 3 if planes[0].ndim == 3 else 1
     depth = len(planes) // len(paths)
@@ -119,6 +149,8 @@ def slide_instance(
         optical = pydicom.Dataset()
         optical.OpticalPathIdentifier, optical.OpticalPathDescription = path, "bright field" if samples == 3 else "dye"
         optical.ObjectiveLensPower = 20
+        if profile is not None:
+            optical.ICCProfile = profile + b"\0" * (len(profile) % 2)
         made.OpticalPathSequence.append(optical)
     measures, shared = pydicom.Dataset(), pydicom.Dataset()
     measures.PixelSpacing, measures.SliceThickness, measures.SpacingBetweenSlices = [spacing] * 2, 0.001, 0.001
@@ -142,7 +174,7 @@ def slide_instance(
             group.PlanePositionSlideSequence, group.OpticalPathIdentificationSequence = [place], [identified]
             made.PerFrameFunctionalGroupsSequence.append(group)
     if compressed:
-        stored = [jpeg(pixels) for *_, pixels in frames]
+        stored = [encode(pixels) for *_, pixels in frames]
         if extended:
             made.PixelData, made.ExtendedOffsetTable, made.ExtendedOffsetTableLengths = encapsulate_extended(stored)
         else:

@@ -13,12 +13,16 @@ import traitlets
 from readingroom import saved
 from readingroom.errors import AccessEnded, BadInput, NotFound, ReadingRoomError
 from readingroom.files import check_readable
+from readingroom.slide_jpeg import Jpeg
 from readingroom.slides import Pixels, Slide
 from readingroom.viewers.scripts import STATIC, script
 from readingroom.viewers.slide_pictures import ASPECT, WIDTH, Shades, has_overview, length, level_for, still
 
 _CLOSEST = 1 / 16
 """Of a pixel of the finest level, that a pixel of the screen may show."""
+
+Told = tuple[dict[str, Any], list[Any]]
+"""What an answer says, and its buffers."""
 
 
 class SlideView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
@@ -60,7 +64,7 @@ class SlideView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
 
     def _description(self) -> dict[str, Any]:
         slide = self.slide
-        notes = []
+        notes = list(slide.notes)
         if slide.left_out:
             notes.append(
                 f"Not shown: {slide.left_out} label, overview or thumbnail images of this series; a label may name the "
@@ -108,28 +112,43 @@ class SlideView(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
     # The browser always pulls: what Python sends before a view is up is lost.
     def _answer(self, _widget: Any, content: Any, _buffers: Any) -> None:
         kind = content.get("k") if isinstance(content, dict) else None
-        if kind not in {"tile", "still"}:
+        if kind not in {"tile", "profile", "still"}:
             return
         number = content.get("n")
         try:
             self.check()
-            if kind == "still":
-                self.send({"k": "still", "n": number})
-                return
-            asked = [content.get(name) for name in ("level", "x", "y", "path", "plane")]
-            if not all(isinstance(one, int) for one in asked):
-                raise BadInput(f"A tile is asked for by whole numbers, not {asked}.")
-            pixels = self._shades.shown(self.slide.tile(*asked), asked[3])
+            told, data = getattr(self, f"_tell_{kind}")(content)
         except ReadingRoomError as error:
             ended = isinstance(error, (AccessEnded, NotFound))
             self.send({"k": "error", "n": number, "text": str(error), "ended": ended})
             return
-        head = {"k": "tile", "n": number, "rows": pixels.shape[0], "columns": pixels.shape[1]}
-        head["samples"] = 1 if pixels.ndim == 2 else 3
+        self.send({"k": kind, "n": number, **told}, data)
+
+    def _tell_still(self, _content: dict[str, Any]) -> Told:
+        return {}, []
+
+    def _tell_profile(self, content: dict[str, Any]) -> Told:
+        asked = content.get("number")
+        if not (isinstance(asked, int) and 0 <= asked < len(self.slide.profiles)):
+            raise BadInput(f"This slide has no ICC profile {asked}.")
+        return {}, [self.slide.profiles[asked].data]
+
+    def _tell_tile(self, content: dict[str, Any]) -> Told:
+        asked: list[Any] = [content.get(name) for name in ("level", "x", "y", "path", "plane")]
+        if not all(isinstance(one, int) for one in asked):
+            raise BadInput(f"A tile is asked for by whole numbers, not {asked}.")
+        level, _, _, path, plane = asked
+        # `decoded`: the browser could not read what it got.
+        tile = self.slide.tile(*asked) if content.get("decoded") else self.slide.encoded(*asked)
+        if isinstance(tile, Jpeg):
+            profile = self.slide.profile(level, path, plane)
+            return {"rows": tile.rows, "columns": tile.columns, "jpeg": True, "profile": profile}, [tile.data]
+        pixels = self._shades.shown(tile, level, path, plane)
+        told = {"rows": pixels.shape[0], "columns": pixels.shape[1], "samples": 1 if pixels.ndim == 2 else 3}
         data: Any = np.ascontiguousarray(pixels).data.cast("B")
         if content.get("deflate") and len(packed := zlib.compress(data, 1)) < len(data):
-            head["deflated"], data = True, packed
-        self.send(head, [data])
+            return {**told, "deflated": True}, [packed]
+        return told, [data]
 
     def check(self) -> None:
         """Raise AccessEnded or NotFound where the slide may not be read any more. Reads no file."""

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from readingroom.errors import BadInput
-from readingroom.slides import Level, Pixels, Slide
+from readingroom.slide_levels import Level
+from readingroom.slides import Pixels, Slide
 from readingroom.viewers.render import Grey
 
 ASPECT = 4 / 3
@@ -27,17 +28,19 @@ Place = tuple[float, float]
 
 
 class Shades:
-    """How stored values are shown: colours and 8 bits as they are, more bits between the least and the most of the
-    slide."""
+    """How stored values are shown: colours in sRGB where the file has their ICC profile, 8 bits as they are, more bits
+    between the least and the most of the slide."""
 
     def __init__(self, slide: Slide) -> None:
         self._slide = slide
         self._ranges: dict[int, tuple[float, float]] = {}
 
-    def shown(self, pixels: Pixels, path: int) -> Grey:
-        """Pixels of an optical path as uint8. Reads the smallest level once where it needs its range."""
+    def shown(self, pixels: Pixels, level: int, path: int, plane: int) -> Grey:
+        """Pixels of a level, optical path and focal plane as uint8. Reads the smallest level once where it needs its
+        range."""
         if pixels.dtype == np.uint8:
-            return pixels
+            profile = self._slide.profile(level, path, plane)
+            return pixels if profile is None else self._slide.profiles[profile].shown(pixels)
         if path not in self._ranges:
             low, high = 0.0, 65535.0
             if has_overview(self._slide):
@@ -62,7 +65,7 @@ def overview(slide: Slide, shades: Shades, path: int, plane: int, side: int) -> 
     last = slide.levels[-1]
     scale = side / max(last.width, last.height)
     size = (max(round(last.width * scale), 1), max(round(last.height * scale), 1))
-    whole = Image.fromarray(shades.shown(_whole(slide, path, plane), path))
+    whole = Image.fromarray(shades.shown(_whole(slide, path, plane), len(slide.levels) - 1, path, plane))
     return np.asarray(whole.resize(size, Image.Resampling.BOX))
 
 
@@ -130,12 +133,11 @@ def still(slide: Slide, shades: Shades, centre: Place, field: float, path: int, 
 def _lay_field(
     page: Image.Image, slide: Slide, shades: Shades, centre: Place, field: float, which: tuple[int, int, int]
 ) -> None:
-    number, path, plane = which
-    first, level = slide.levels[0], slide.levels[number]
+    first, level = slide.levels[0], slide.levels[which[0]]
     left, top, right, bottom = box_of(level, first, centre, field)
     if right <= left or bottom <= top:
         return
-    part = shades.shown(slide.region(left, top, right - left, bottom - top, number, path, plane), path)
+    part = shades.shown(slide.region(left, top, right - left, bottom - top, *which), *which)
     # Pixels of the page that one of the level is wide and high.
     wide, high = (WIDTH / field * f / n for f, n in ((first.width, level.width), (first.height, level.height)))
     x = left * wide - centre[0] * WIDTH / field + WIDTH / 2

@@ -32,7 +32,8 @@ type Traits = { about: About; centre: [number, number]; field: number; path: num
 type Choice = "path" | "plane";
 
 type Questions = {
-  tile: { asked: Wish & { deflate: boolean }; told: TileMessage };
+  tile: { asked: Wish & { deflate: boolean; decoded: boolean }; told: TileMessage };
+  profile: { asked: { number: number }; told: object };
   still: { asked: object; told: object };
 };
 
@@ -89,7 +90,10 @@ function render({ model, el }: RenderProps<Traits>) {
 
   const wire = makeWire<Questions>(model);
   wire.onEnded(leave);
-  const tiles = makeTiles((wish, deflate) => wire.ask("tile", { ...wish, deflate }), coarsest, {
+  const tiles = makeTiles({
+    tile: (wish, deflate, decoded) => wire.ask("tile", { ...wish, deflate, decoded }),
+    profile: async (number) => (await wire.ask("profile", { number })).buffers[0],
+  }, coarsest, {
     changed: later,
     failed(failure: Failure) {
       // What ended has been told to every view already.

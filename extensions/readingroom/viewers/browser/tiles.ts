@@ -35,12 +35,11 @@ export interface Tile extends Wish {
   picture: ImageBitmap;
 }
 
-export interface TileMessage {
-  rows: number;
-  columns: number;
-  samples: 1 | 3;
-  deflated?: true;
-}
+// Pixels in sRGB; or a JPEG as it lies in the file, of which so many rows and columns are shown, and its ICC profile's number.
+export type TileMessage = { rows: number; columns: number } & (
+  | { jpeg?: never; samples: 1 | 3; deflated?: true }
+  | { jpeg: true; profile: number | null }
+);
 
 const keyOf = ({ level, x, y, path, plane }: Wish) => [level, x, y, path, plane].join();
 
@@ -95,7 +94,29 @@ export function wishesFor(levels: Level[], number: number, field: Field, path: n
   return wishes.sort((a, b) => a[0] - b[0]).map(([, wish]) => wish);
 }
 
-async function pictured({ message, buffers }: Answer<TileMessage>): Promise<ImageBitmap> {
+// The most of a profile that one segment takes (ICC.1, Annex B.4).
+const PROFILE_BYTES = 65_519;
+
+// A JPEG, in which a profile lies behind the first marker.
+function profiled(jpeg: DataView<ArrayBuffer>, profile: DataView<ArrayBuffer>): Blob {
+  const bytes = (view: DataView<ArrayBuffer>, from: number, to?: number) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength).subarray(from, to);
+  const count = Math.ceil(profile.byteLength / PROFILE_BYTES);
+  const parts: Uint8Array<ArrayBuffer>[] = [bytes(jpeg, 0, 2)];
+  for (let i = 0; i < count; i++) {
+    const part = bytes(profile, i * PROFILE_BYTES, (i + 1) * PROFILE_BYTES);
+    const length = part.length + 16;
+    const name = [..."ICC_PROFILE\0"].map((letter) => letter.charCodeAt(0));
+    parts.push(new Uint8Array([0xff, 0xe2, length >> 8, length & 0xff, ...name, i + 1, count]), part);
+  }
+  return new Blob([...parts, bytes(jpeg, 2)]);
+}
+
+async function pictured({ message, buffers }: Answer<TileMessage>, profile: (number: number) => Promise<DataView<ArrayBuffer>>): Promise<ImageBitmap> {
+  if (message.jpeg) {
+    const blob = message.profile === null ? new Blob(buffers) : profiled(buffers[0], await profile(message.profile));
+    const colorSpaceConversion = message.profile === null ? "none" : "default";
+    return createImageBitmap(blob, 0, 0, message.columns, message.rows, { colorSpaceConversion, premultiplyAlpha: "none" });
+  }
   const [bytes] = message.deflated ? await inflated(buffers) : buffers;
   const image = new ImageData(message.columns, message.rows);
   const out = new Uint32Array(image.data.buffer);
@@ -112,8 +133,14 @@ interface Heard {
   failed(failure: Failure): void;
 }
 
+interface Kernel {
+  // `decoded`: by the kernel, which says what is wrong with what this browser cannot read.
+  tile(wish: Wish, deflate: boolean, decoded: boolean): Promise<Answer<TileMessage>>;
+  profile(number: number): Promise<DataView<ArrayBuffer>>;
+}
+
 // `kept`: the level whose tiles stay, since the whole slide is drawn from them.
-export function makeTiles(get: (wish: Wish, deflate: boolean) => Promise<Answer<TileMessage>>, kept: number, heard: Heard) {
+export function makeTiles(kernel: Kernel, kept: number, heard: Heard) {
   const cache = new Map<string, Tile>();
   const underWay = new Set<string>();
   // Not asked for again until the user moves on and comes back.
@@ -122,6 +149,23 @@ export function makeTiles(get: (wish: Wish, deflate: boolean) => Promise<Answer<
   let held = 0;
   let generation = 0;
   const line = makeLine();
+  const profiles = new Map<number, Promise<DataView<ArrayBuffer>>>();
+  function profile(number: number) {
+    const known = profiles.get(number) ?? kernel.profile(number);
+    profiles.set(number, known);
+    known.catch(() => profiles.delete(number));
+    return known;
+  }
+  async function picture(wish: Wish): Promise<ImageBitmap> {
+    const answer = await kernel.tile(wish, line.slow, false);
+    line.received(answer.buffers[0].byteLength, underWay.size - 1);
+    try {
+      return await pictured(answer, profile);
+    } catch (error) {
+      if (!(answer.message.jpeg && error instanceof DOMException)) throw error;
+      return pictured(await kernel.tile(wish, line.slow, true), profile);
+    }
+  }
   const weight = ({ picture }: Tile) => picture.width * picture.height * 4;
 
   function keep(key: string, tile: Tile) {
@@ -147,10 +191,7 @@ export function makeTiles(get: (wish: Wish, deflate: boolean) => Promise<Answer<
     underWay.add(key);
     const asked = generation;
     line.asked();
-    get(wish, line.slow).then((answer) => {
-      line.received(answer.buffers[0].byteLength, underWay.size - 1);
-      return pictured(answer);
-    }).then(
+    picture(wish).then(
       (picture) => {
         if (asked !== generation) {
           picture.close();
