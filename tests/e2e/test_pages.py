@@ -1,13 +1,18 @@
 """The hub's and the portal's pages in a real browser: sign-in, light and dark, by keyboard, no console error."""
 
 import importlib.resources
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from tests.support.hub_room import HubRoom, running_room
+from tests.support.node_world import fingerprint
+from tests.support.receivers import Authority
 
 from readingroom_hub import compose
+from readingroom_hub.adapters.audit_head import Head
+from readingroom_hub.adapters.audit_node_wire import Repository, Wire
 from readingroom_hub.errors import Denied
 from readingroom_hub.model.alert import Alert, Sign
 from readingroom_hub.model.approval import Act, State
@@ -16,9 +21,12 @@ from readingroom_hub.model.dataset import DatasetVersion, WrappedKey
 from readingroom_hub.model.ids import DatasetName, KeyId, ProjectId, SessionId, VersionDigest
 from readingroom_hub.policy.alerts import alert_id
 from readingroom_hub.policy.approval import described
+from readingroom_hub.ports.reception import TlsFiles
 
 pytestmark = pytest.mark.browser
 
+NODES = ("node-2.example", "node-3.example")
+"""Of the first the repository has heard once; both are away."""
 CHEST, BRAIN = ProjectId("chest-ct"), ProjectId("brain-mr")
 CARD = """{"edition": "2026d", "options": ["Retain Longitudinal Temporal Information With Modified Dates"],
 "changed": {"elements removed": 5321, "UIDs replaced": 1840}, "left out": [{"object": "IM_0021",
@@ -31,8 +39,18 @@ ARGUMENTS = [
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory):
-    with running_room(tmp_path_factory.mktemp("room")) as running:
+    authority, listed = Authority(tmp_path_factory.mktemp("nodes") / "authority"), tmp_path_factory.mktemp("list") / "l"
+    (here, mine), *nodes = [authority.issue(name, name, "localhost") for name in ("repository", *NODES)]
+    listed.write_text("".join(f"{n} {fingerprint(cert)}\n" for n, (cert, _) in zip(NODES, nodes, strict=True)))
+    files = {"audit_tls_cert_file": here, "audit_tls_key_file": mine, "audit_tls_ca_file": authority.ca}
+    listens = {"audit_listen": "127.0.0.1:0", "audit_nodes_file": listed}
+    with running_room(tmp_path_factory.mktemp("room"), **listens, **files) as running:
         _fill(running)
+        said = (running.settings.paths.logs / "audit.log").read_text()
+        port = int(re.findall(r"records of nodes at 127\.0\.0\.1:(\d+)", said)[-1])
+        wire = Wire(Repository("localhost", port, TlsFiles(*nodes[0], authority.ca)))
+        wire.ask(Head(f"mount-daemon@{NODES[0]}", "e", first=0, next=12, left=0))
+        wire.close()
         yield running
 
 
@@ -160,6 +178,10 @@ def test_a_steward_looks_at_everything(chromium, room, scheme):
     page.get_by_role("link", name="Reads").click()
     assert page.locator("tbody tr").count() == 4
     assert page.locator("tr.denied").count() == 1
+    missing = page.get_by_label("What is not in here yet")
+    assert f"{NODES[0]} has not been heard since" in missing.inner_text()
+    assert ": 12 records that it announced by then, and what was read there since, are not" in missing.inner_text()
+    assert missing.locator("li").count() == 2
     looks_right(page, complaints, room, f"reads-{scheme}")
     for name in ("Unusual access", "Access grants", "Approvals", "Datasets", "Projects"):
         page.get_by_role("link", name=name, exact=True).click()

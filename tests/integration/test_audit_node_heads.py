@@ -1,23 +1,33 @@
 """What a node's spool held is known at the repository before anybody relies on it: cutting its end off is seen."""
 
+import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
+from tests.support.hub_room import free_ports
 from tests.support.node_world import node_world
 from tests.support.nodes import Node, a_record, arrived, stored
 from tests.support.receivers import until
 
 from readingroom_hub.adapters.audit_spool import Spool
 from readingroom_hub.compose.repository import verify_log
+from readingroom_hub.ports.records import Filter
 
 
 @pytest.fixture
 def world():
     with node_world() as running:
         running.stay()
+        object.__setattr__(running.settings, "audit_metrics_port", free_ports(1))
+        running.server.stop()
+        running.server.start()
         yield running
         running.server.stop()
         assert verify_log(running.server.paths, None, None, []).findings == []
@@ -121,3 +131,50 @@ def test_a_machine_that_is_retired_with_records_in_its_spool_leaves_a_finding(wo
     (found,) = until(lambda: missing(world))
     assert found["subject"]["count"] >= len(ids)
     assert "node-1 is not in the list of nodes any more" in found["reason"]
+
+
+def metric(world, name):
+    with urlopen(f"http://127.0.0.1:{world.settings.audit_metrics_port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    wanted = f'readingroom_audit_node_{name}{{node="node-1"}}'
+    return next(float(line.split()[1]) for line in lines if line.startswith(wanted))
+
+
+def command(world, *argv):
+    """What the command line says, and complains of."""
+    program = [sys.executable, "-c", "from readingroom_hub.cli.audit import app; app()"]
+    environ = world.settings.to_environ() | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([*program, *argv], env=environ, capture_output=True, text=True, check=True)
+    return done.stdout, done.stderr
+
+
+def test_who_searches_is_told_what_is_not_in_the_answer(world, node):
+    """In each of the ways in which the record is asked: a node that is heard, one that is gone, one that was robbed."""
+    until(lambda: world.client.status()["nodes"])
+    (never,) = world.client.search(Filter(limit=1), None).nodes
+    assert never.node == "node-1"
+    assert never.silent_since is not None
+    with node.running() as trail:
+        trail.append([a_record()])
+        until(lambda: not world.client.search(Filter(limit=1), None).nodes)
+        assert metric(world, "silent_seconds") == 0
+    ids = node.killed(after=6, gathers=True)
+    until(lambda: events(world, "node-disconnected")[-1]["outcome"] == "failure")
+    (gone,) = world.client.search(Filter(limit=1), None).nodes
+    assert gone.awaited >= len(ids)
+    assert world.client.status()["nodes"] == (gone,)
+    assert metric(world, "awaited") == gone.awaited
+    assert metric(world, "silent_seconds") > 0
+    said, _ = command(world, "status", "--json")
+    assert json.loads(said)["nodes"][0]["awaited"] == gone.awaited
+    sentence = f"{gone.awaited} records that it announced by then, and what was read there since, are not in here yet."
+    for argv in (("query",), ("export", str(node.folder / "out"))):
+        _, complaint = command(world, *argv)
+        assert f"node-1 has not been heard since {gone.silent_since:%Y-%m-%d %H:%M} UTC: {sentence}" in complaint
+    cut_to(node, 3)
+    with node.running():
+        until(lambda: missing(world))
+        assert metric(world, "missing_total") == missing(world)[0]["subject"]["count"]
+        until(lambda: not world.client.search(Filter(limit=1), None).nodes)
+        said, _ = command(world, "status")
+        assert "node-1" in said

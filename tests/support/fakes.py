@@ -12,7 +12,7 @@ from readingroom_hub.ledger.merkle import leaf_hash, root_of
 from readingroom_hub.ledger.seal import to_leaf
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Receipt
 from readingroom_hub.model.ids import PersonId
-from readingroom_hub.ports.records import Answer, AuditRepository, Filter, Found, Identity
+from readingroom_hub.ports.records import Answer, AuditRepository, Filter, Found, Identity, NodeState
 
 
 class MemoryAuditRepository(AuditRepository):
@@ -21,6 +21,7 @@ class MemoryAuditRepository(AuditRepository):
     def __init__(self) -> None:
         self.available = True
         self.records: list[dict[str, Any]] = []
+        self.nodes: tuple[NodeState, ...] = ()
         self._hashes: list[bytes] = []
         self._places: dict[str, int] = {}
         self._people: dict[tuple[str, str], Identity] = {}
@@ -80,7 +81,7 @@ class MemoryAuditRepository(AuditRepository):
             ]
             found, size = found[::-1][: wanted.limit], len(self.records)
             self.append([AuditRecord(AuditEvent.RECORD_SEARCHED, person=asked_by, subject={"count": len(found)})])
-            return Answer(found, size, 0, 0.0)
+            return Answer(found, size, 0, 0.0, self.nodes)
 
     def checkpoint(self) -> str:
         """Unsigned: body only, with an empty signature block."""

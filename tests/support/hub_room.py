@@ -1,6 +1,7 @@
 """A real hub behind a real edge, a real identity provider and a real audit record repository, on free ports."""
 
 import contextlib
+import dataclasses
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
 from tests.support.browser import HttpBrowser
@@ -89,14 +91,14 @@ class HubRoom:
 
 
 @contextlib.contextmanager
-def running_room(folder: Path) -> Iterator[HubRoom]:
-    """Everything but mounts and sandboxes; nothing is left running."""
+def running_room(folder: Path, **more: Any) -> Iterator[HubRoom]:
+    """Everything but mounts and sandboxes; nothing is left running. `more`: settings."""
     ports = free_ports(6)
     base = Settings(state=folder, public_url=f"https://localhost:{ports + 4}", internal_port=ports)
     base.paths.make()
     provider = DemoProvider(base, REPOSITORY / ".venv-idp", ports + 5)
     people = {p.user_name: p for p in provider.ensure()}
-    settings = provider.settings
+    settings = dataclasses.replace(provider.settings, **more)
     config = folder / "jupyterhub_config.py"
     config.write_text(
         CONFIG.format(

@@ -28,8 +28,11 @@ class Desk:
     def __init__(self, *earlier):
         self.now, self.full, self.rows = 0.0, False, []
         self.watch = NodeWatch(self.record, lambda: ["node-1"], lambda: self.now)
-        rows = [row for desk in earlier for row in desk.rows]
-        self.watch.recall([Found(i, r, None) for i, r in enumerate(rows)][::-1], lambda first: iter(()))
+        self.recall([row for desk in earlier for row in desk.rows])
+
+    def recall(self, rows):
+        found = [Found(i, r, None) for i, r in enumerate(rows)][::-1]
+        self.watch.recall(lambda before: [f for f in found if before is None or f.index < before][:2], lambda _: ())
 
     def record(self, record):
         if self.full:
@@ -171,7 +174,7 @@ def test_a_node_is_not_believed_when_it_speaks_of_others():
     desk = Desk()
     forged = {"event": "node-disconnected", "outcome": "failure", "time": "2027-01-01T00:00:00Z", "node": {"name": "x"}}
     forged["subject"] = {"service": MINE, "node": "node-1", "awaited": {"e1": [[0, 9]]}}
-    desk.watch.recall([Found(0, forged, None)], lambda first: iter(()))
+    desk.recall([forged])
     assert desk.awaited == 0
     with pytest.raises(Denied, match="and not of node-2"):
         desk.hear(desk.connection("node-2"))

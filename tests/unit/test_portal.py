@@ -12,6 +12,7 @@ from readingroom_hub.crypto.vouch import vouch
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.ids import SessionId
 from readingroom_hub.model.project import Role
+from readingroom_hub.ports.records import NodeState
 
 
 @pytest.fixture
@@ -189,6 +190,36 @@ def test_a_read_without_its_end_is_possibly_all_of_it(world):
     text = world.get("/reads").text
     assert "possibly all of it" in text
     assert re.search(r"9\.0 kB<br>\s*<span[^>]*>at most", text), "all that the intent covers"
+
+
+def test_the_record_says_what_it_does_not_have_yet(world):
+    world.become(Role.STEWARD)
+    assert "still on the way" not in world.get("/reads").text
+    world.room.audit.nodes = (NodeState("node-1", 1, None),)
+    text = world.get("/reads").text
+    assert "1 record of node-1 is still on the way." in text
+    assert "Reads may be missing here" not in text
+    since = datetime(2027, 3, 31, 12, 0, 59, tzinfo=UTC)
+    world.room.audit.nodes = (NodeState("node-1", 3, None), NodeState("node-2", 0, since))
+    text = world.get("/reads").text
+    assert "3 records of node-1 are still on the way." in text
+    assert "Reads may be missing here" in text
+    sentence = (
+        "node-2 has not been heard since 2027-03-31 12:00 UTC: what was read there since then is not in here yet."
+    )
+    assert sentence in text
+
+
+def test_records_that_are_missing_are_called_so(world):
+    subject = {"service": "mount-daemon@node-1", "node": "node-1", "missing": {"e": [[3, 4]]}, "count": 2}
+    reason = "records-missing: 2 records of mount-daemon@node-1"
+    failure = AuditRecord(AuditEvent.INTEGRITY_FAILURE, Outcome.FAILURE, reason=reason, subject=subject)
+    world.room.audit.append([failure])
+    world.become(Role.STEWARD)
+    text = world.get("/reads").text
+    assert "records missing" in text
+    assert "mount-daemon@node-1, 2 records" in text
+    assert "damaged object" not in text
 
 
 def test_the_read_of_an_index_counts_no_instances(world):

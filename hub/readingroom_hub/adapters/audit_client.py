@@ -16,13 +16,13 @@ from typing import Any
 
 from readingroom_hub.adapters.audit_link import LATE_ROOM, Answers, Group, Link
 from readingroom_hub.adapters.audit_waiting import Waiter
-from readingroom_hub.adapters.audit_wire import error_of, filter_fields, wire_moment
+from readingroom_hub.adapters.audit_wire import error_of, filter_fields, node_of, wire_moment
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
 from readingroom_hub.ledger.canonical import MAX_LEAF
 from readingroom_hub.ledger.seal import to_leaf
 from readingroom_hub.model.audit import AuditRecord, Receipt
 from readingroom_hub.model.ids import ApprovalId, PersonId
-from readingroom_hub.ports.records import Answer, AuditRepository, Filter, Found, Identity
+from readingroom_hub.ports.records import Answer, AuditRepository, Filter, Found, Identity, NodeState
 
 _IN_FLIGHT = 20_000
 _REMEMBERED = 5000
@@ -228,14 +228,16 @@ class SocketAuditRepository(AuditRepository):
         found: list[Found] = []
         before: int | None = None
         size, began = 0, time.monotonic()
+        nodes: tuple[NodeState, ...] = ()
         while True:
             fields = filter_fields(wanted) | {"limit": min(wanted.limit - len(found), 10_000)}
             reply = self._call("query", _SEARCH_SECONDS, filter=fields, asked_by=asked_by, before=before)
             rows = reply["found"]
-            size = size or reply["size"]
+            if not size:
+                size, nodes = reply["size"], tuple(map(node_of, reply["nodes"]))
             found += [Found(r["index"], r["record"], r["name"]) for r in rows]
             if len(found) >= wanted.limit or not (reply["more"] or len(rows) == fields["limit"]):
-                return Answer(found, size, reply["stored"] - size, time.monotonic() - began)
+                return Answer(found, size, reply["stored"] - size, time.monotonic() - began, nodes)
             before = found[-1].index
 
     def checkpoint(self) -> str:
@@ -243,10 +245,11 @@ class SocketAuditRepository(AuditRepository):
         return str(self._call("checkpoint", self._seconds)["note"])
 
     def status(self) -> dict[str, Any]:
-        """Size, root (hexadecimal), index_lag (records), index_lag_seconds, damage, witnesses_late (texts or None)."""
+        """Size, root (hexadecimal), index_lag (records), index_lag_seconds, damage, witnesses_late (texts or None),
+        nodes (a NodeState for each)."""
         reply = self._call("status", self._seconds)
         names = ("size", "root", "index_lag", "index_lag_seconds", "damage", "witnesses_late")
-        return {k: reply[k] for k in names}
+        return {k: reply[k] for k in names} | {"nodes": tuple(map(node_of, reply["nodes"]))}
 
     def witnesses_late(self) -> str | None:
         """See the port."""

@@ -80,9 +80,15 @@ class NodeWatch:
         self.missing: dict[str, int] = {}
         """By node, how many records were found to be missing since this process began."""
 
-    def recall(self, found: Sequence[Found], stored: Callable[[int], Iterable[Source]]) -> None:
-        """Begin with what the log says. `found`: EVENTS, newest first; `stored` gives the sources from a place on."""
-        places = []
+    def recall(
+        self, search: Callable[[int | None], Sequence[Found]], stored: Callable[[int], Iterable[Source]]
+    ) -> None:
+        """Begin with what the log says. `search` finds EVENTS before a place, newest first, a few at a time; `stored`
+        gives the sources of all records from a place on. Raises what these raise."""
+        places: list[int] = []
+        found: list[Found] = []
+        while page := search(found[-1].index if found else None):
+            found += page
         for one in found:
             subject = one.record.get("subject", {})
             name, node = str(subject.get("service", "")), str(subject.get("node", ""))

@@ -22,13 +22,13 @@ from readingroom_hub.adapters.audit_node_watch import NodeWatch
 from readingroom_hub.adapters.audit_nodes import NodeDoor, Peer, UnknownNode, admitted
 from readingroom_hub.adapters.audit_refusals import Refusal, Refusals
 from readingroom_hub.adapters.audit_service import AuditService
-from readingroom_hub.adapters.audit_wire import error_fields, filter_fields, filter_of, message
+from readingroom_hub.adapters.audit_wire import error_fields, filter_fields, filter_of, message, node_fields
 from readingroom_hub.adapters.audit_witnessing import Witnessing
 from readingroom_hub.errors import AuditUnavailable, BadInput, Denied, ReadingRoomError, SystemUnfit
 from readingroom_hub.ledger.record import Source, source_of
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Receipt
 from readingroom_hub.model.ids import ApprovalId, PersonId
-from readingroom_hub.ports.records import Filter, Found
+from readingroom_hub.ports.records import Filter
 
 _MAX_SOCKET_PATH = 107
 _SEARCH_SECONDS = 30.0
@@ -107,14 +107,8 @@ class AuditServer:
 
     def _recall_nodes(self) -> None:
         """What the log says of nodes. Raises AuditUnavailable."""
-        found: list[Found] = []
-        while not found or len(found) % _MAX_LIMIT == 0:
-            before, wanted = found[-1].index if found else None, Filter(events=NODE_EVENTS, limit=_MAX_LIMIT)
-            more = self._service.search(wanted, before, self._service.size, _SEARCH_SECONDS)
-            if not more:
-                break
-            found += more
-        self.nodes.recall(found, self._service.sources)
+        wanted, size = Filter(events=NODE_EVENTS, limit=_MAX_LIMIT), self._service.size
+        self.nodes.recall(lambda b: self._service.search(wanted, b, size, _SEARCH_SECONDS), self._service.sources)
 
     def _commit(self) -> None:
         self._commit_is_due = self._service.commit_waiting()
@@ -146,7 +140,7 @@ class AuditServer:
             case "checkpoint":
                 return {"note": self._service.checkpoint()}
             case "status":
-                return self._service.status()
+                return self._service.status() | {"nodes": [node_fields(s) for s in self.nodes.states()]}
         raise BadInput(f"the audit record repository knows no request {request.get('op')!r:.40}")
 
     async def _purge(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -170,7 +164,7 @@ class AuditServer:
         if len(wanted.studies) > _MAX_STUDIES:
             raise BadInput(f"a search for {len(wanted.studies)} studies: name at most {_MAX_STUDIES}")
         self._service.finish()
-        size = self._service.size
+        size, nodes = self._service.size, [node_fields(s) for s in self.nodes.states() if s.is_behind]
         found = await asyncio.get_running_loop().run_in_executor(
             self._threads, self._service.search, wanted, request.get("before"), size, _SEARCH_SECONDS
         )
@@ -185,7 +179,7 @@ class AuditServer:
         stored = self._service.size
         subject = {"filter": filter_fields(wanted), "count": len(rows)}
         self._service.record(AuditRecord(AuditEvent.RECORD_SEARCHED, person=asked_by, subject=subject))
-        return {"found": rows, "more": len(rows) < len(found), "size": size, "stored": stored}
+        return {"found": rows, "more": len(rows) < len(found), "size": size, "stored": stored, "nodes": nodes}
 
     async def _witness(self, seconds: float, stop: asyncio.Event) -> None:
         """Ask the witnesses again and again; one that hangs holds up nobody but the next round."""
@@ -342,15 +336,19 @@ def serve(
     Raises what AuditService raises."""
     os.umask(0o077)
     service = AuditService(folder, keys, witnessing, settings, log_url)
+    server = AuditServer(service, door)
     try:
         with contextlib.ExitStack() as stack:
             if metrics_port:
                 from readingroom_hub.adapters.audit_metrics import RecordMetrics
                 from readingroom_hub.metrics import served
 
-                metrics = RecordMetrics(lambda: (service.size, service.lag()))
+                watch = server.nodes
+                metrics = RecordMetrics(
+                    lambda: (service.size, service.lag()), lambda: (watch.states(), dict(watch.missing))
+                )
                 stack.enter_context(served(metrics, metrics_port))
-            asyncio.run(AuditServer(service, door).run(_listen(socket_path), witness_seconds if witnessing else None))
+            asyncio.run(server.run(_listen(socket_path), witness_seconds if witnessing else None))
     finally:
         service.close()
         socket_path.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ A frame is a 4-byte big-endian length and a JSON object {"v": 1, "n": request nu
 status."""
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ import orjson
 from readingroom_hub import errors
 from readingroom_hub.errors import AuditUnavailable, BadInput, ReadingRoomError
 from readingroom_hub.model.ids import UID, DatasetName, PersonId, ProjectId, SessionId
-from readingroom_hub.ports.records import Filter
+from readingroom_hub.ports.records import Filter, NodeState
 
 VERSION = 1
 MAX_FRAME = 8 << 20
@@ -114,6 +114,17 @@ def filter_of(row: Mapping[str, Any]) -> Filter:
         )
     except (TypeError, ValueError) as error:
         raise BadInput(f"the search {dict(row)!r:.200} cannot be read: {error}") from error
+
+
+def node_fields(state: NodeState) -> list[Any]:
+    """A node's state as JSON."""
+    return [state.node, state.awaited, state.silent_since and wire_moment(state.silent_since)]
+
+
+def node_of(row: Sequence[Any]) -> NodeState:
+    """Parse `node_fields`."""
+    node, awaited, since = row
+    return NodeState(str(node), int(awaited), datetime.fromisoformat(since) if since else None)
 
 
 def wire_moment(at: datetime) -> str:

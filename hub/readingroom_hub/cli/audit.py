@@ -22,7 +22,7 @@ from readingroom_hub.ledger.sheet import COLUMNS, line, sheet_row
 from readingroom_hub.ledger.verify import keys
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.model.ids import UID, DatasetName, ProjectId, SessionId
-from readingroom_hub.ports.records import AuditRepository, Filter, Found
+from readingroom_hub.ports.records import Answer, AuditRepository, Filter, Found
 
 app = typer.Typer(no_args_is_help=True, help="The audit record: who read what, and proof that nobody changed it.")
 
@@ -86,6 +86,29 @@ def query(
     show(rows, as_json, "No record matches.")
     newer = f"; {answer.newer} newer ones came in the {answer.seconds:.1f} s that it took" if answer.newer else ""
     typer.echo(f"Complete for the first {answer.size} records{newer}.", err=True)
+    _tell_of(answer)
+
+
+def _tell_of(answer: Answer) -> None:
+    """What the log itself does not have yet."""
+    for node in answer.nodes:
+        typer.echo(f"{node}.", err=True)
+
+
+@app.command()
+@command
+def status(as_json: AsJson = False) -> None:
+    """How large the log is, how far its index is, and what other machines have that it has not. Nothing is recorded."""
+    found = repository.status(load())
+    nodes = [{"node": n.node, "awaited": n.awaited, "silent_since": n.silent_since} for n in found.pop("nodes")]
+    if as_json:
+        typer.echo(json.dumps(found | {"nodes": nodes}, default=str))
+        return
+    behind = f"{found['index_lag']} behind it, by {found['index_lag_seconds']:.1f} s at most"
+    typer.echo(f"The log has {found['size']} records, root {found['root']}; the search index is {behind}.")
+    for trouble in filter(None, (found["damage"], found["witnesses_late"])):
+        typer.echo(printable(trouble))
+    show(nodes, as_json, "No other machine records here.")
 
 
 def _events(names: list[str]) -> tuple[str, ...]:
@@ -273,6 +296,7 @@ def export(
     with whole_file(out) as file:
         file.writelines(chain(head, (_line(format, found, settings.site) for found in rows)))
     typer.echo(f"{len(rows)} of the first {answer.size} records written to {out}", err=True)
+    _tell_of(answer)
 
 
 @app.command()

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from readingroom_hub.compose import audit
 from readingroom_hub.config import Paths, Settings, running
@@ -54,6 +54,11 @@ def remover(settings: Settings) -> "SocketAuditRepository":
     from readingroom_hub.adapters.audit_client import SocketAuditRepository
 
     return SocketAuditRepository(settings.paths.audit_socket, "command-line", settings.audit_timeout_ms)
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """See SocketAuditRepository.status. Raises AuditUnavailable."""
+    return remover(settings).status()
 
 
 def serve(settings: Settings) -> None:

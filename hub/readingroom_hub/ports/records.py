@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from readingroom_hub.model.audit import AuditRecord, Receipt
@@ -44,6 +44,20 @@ class NodeState:
     """Records that this node has in its spool, or had."""
     silent_since: datetime | None
     """Since then it may have recorded more, of which nothing is known here; None: it would be known."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether records of it may be missing here."""
+        return bool(self.awaited or self.silent_since)
+
+    def __str__(self) -> str:
+        records = f"{self.awaited} record{'s' if self.awaited != 1 else ''}"
+        if self.silent_since is None:
+            return f"{records} of {self.node} {'are' if self.awaited != 1 else 'is'} still on the way"
+        said = f"{self.node} has not been heard since {self.silent_since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        if not self.awaited:
+            return f"{said}: what was read there since then is not in here yet"
+        return f"{said}: {records} that it announced by then, and what was read there since, are not in here yet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,14 @@ WORDS = {
     AuditEvent.ACCESS_RESUMED: "hold lifted",
 }
 
+FAILURES = {
+    "records-missing": "records missing",
+    "spool-damaged": "records of a node changed",
+    "witnesses-late": "witnesses late",
+    "index-rebuilt": "search index rebuilt",
+}
+"""Integrity failures that are of no object, by the code of their reason."""
+
 
 @dataclass(slots=True)
 class Row:
@@ -148,13 +156,19 @@ def _row(item: Found) -> Row:
         person=person,
         project=record.get("project", ""),
         event=record["event"],
-        what=WORDS.get(record["event"], record["event"]),
+        what=_what(record),
         outcome=record["outcome"],
         reason=record.get("reason", ""),
         dataset=dataset,
         object=_object(record["event"], subject),
         claims=dict(record.get("claims", {})),
     )
+
+
+def _what(record: Mapping[str, Any]) -> str:
+    code = record.get("reason", "").partition(":")[0]
+    is_failure = record["event"] == AuditEvent.INTEGRITY_FAILURE
+    return (FAILURES.get(code) if is_failure else None) or WORDS.get(record["event"], record["event"])
 
 
 def _object(event: str, subject: Mapping[str, Any]) -> str:
@@ -164,6 +178,9 @@ def _object(event: str, subject: Mapping[str, Any]) -> str:
         return str(subject["path"])
     if event == AuditEvent.RECORD_SEARCHED:
         return f"{subject['count']} records" if "count" in subject else ""
+    if subject.get("node"):  # which numbers is for the auditor, in the record itself
+        count = subject.get("count", 0)
+        return f"{subject.get('service')}{f', {count} records' if count else ''}"
     shown = {k: v for k, v in subject.items() if k not in {"dataset", "version", "count", "amr"} and v}
     return ", ".join(f"{k} {', '.join(v) if isinstance(v, list) else v}" for k, v in shown.items())
 
