@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.support.ordinary import as_ordinary
 from tests.support.sandbox_runner import SECRET
 
 import readingroom_hub
@@ -34,7 +35,7 @@ class World:
     """A machine with things to reach, and programs run in a sandbox on it."""
 
     def __init__(self, mode: str, stack: ExitStack) -> None:
-        self.drop = {"user": ORDINARY, "group": ORDINARY, "extra_groups": []} if ROOT and mode == "ordinary" else {}
+        self.drop = ROOT and mode == "ordinary"
         self.folder = Path(tempfile.mkdtemp(prefix="readingroom-attack-"))
         stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.state = self.folder / "state"
@@ -59,15 +60,15 @@ class World:
 
     def run(self, script: str, *arguments: str) -> str:
         asked = {"state": str(self.state), "script": script, "arguments": arguments}
+        program = [sys.executable, str(SUPPORT / "sandbox_runner.py")]
         done = subprocess.run(
-            [sys.executable, SUPPORT / "sandbox_runner.py"],
+            as_ordinary(ORDINARY, self.folder, program) if self.drop else program,
             input=json.dumps(asked),
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
             cwd="/",
-            **self.drop,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -1,6 +1,7 @@
 """What every Mounts must do. Subclass it; give a `world`, and `mounts` that serve it."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tests.support.mount_world import Published, World, read
 from readingroom_hub.errors import Denied, NotFound
 from readingroom_hub.model.ids import SessionId
 from readingroom_hub.mount.mounting import mount_points
-from readingroom_hub.ports.mounts import Mounts
+from readingroom_hub.ports.mounts import CONTENT, HOME_IMAGE, HOME_NAME, Mounts
 
 
 class MountsContract:
@@ -57,18 +58,45 @@ class MountsContract:
             mounts.attach(session.id)
             folders = mounts.open_folders(session.id)
             assert mounts.open_folders(session.id) == folders
-        for folder in (folders.home, folders.project):
+        home, project = folders.home / CONTENT, folders.project / CONTENT
+        for folder in (home, project):
             (folder / "finding").write_text("kept")
         mounts.detach(first.id)
-        assert (folders.project / "finding").read_text() == "kept"
+        assert (project / "finding").read_text() == "kept"
         mounts.detach(second.id)
-        assert not folders.home.exists()
-        assert not folders.project.exists()
+        assert not home.exists()
+        assert not project.exists()
         assert not list(mount_points(world.settings.paths.vaults, "fuse.gocryptfs"))
         mounts.attach(first.id)
         assert mounts.open_folders(first.id) == folders
-        assert (folders.home / "finding").read_text() == (folders.project / "finding").read_text() == "kept"
+        assert (home / "finding").read_text() == (project / "finding").read_text() == "kept"
         mounts.detach(first.id)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="homes are images where the hub is root")
+    def test_the_image_of_a_home_is_shown_while_its_folder_is_open(
+        self, world: World, mounts: Mounts, lung: Published
+    ) -> None:
+        session = world.session(lung.version.project)
+        with pytest.raises(NotFound, match="not attached"):
+            mounts.show_home(session.id)
+        mounts.attach(session.id)
+        outer = mounts.open_folders(session.id).home
+        mounts.show_home(session.id)
+        assert not (outer / HOME_NAME).exists()
+        image = outer / CONTENT / HOME_IMAGE
+        with image.open("wb") as file:
+            file.truncate(16 << 20)
+        subprocess.run(["/sbin/mkfs.ext4", "-q", "-F", str(image)], check=True)
+        for _ in range(2):
+            mounts.show_home(session.id)
+            assert [p for p, _ in mount_points(outer / HOME_NAME)] == [outer / HOME_NAME]
+        (outer / HOME_NAME / "finding").write_text("kept")
+        mounts.detach(session.id)
+        assert list((outer / HOME_NAME).iterdir()) == []
+        mounts.attach(session.id)
+        mounts.open_folders(session.id)
+        assert (outer / HOME_NAME / "finding").read_text() == "kept"
+        mounts.detach(session.id)
 
     def test_unknown_and_ended_sessions_are_refused(self, world: World, mounts: Mounts, lung: Published) -> None:
         with pytest.raises(NotFound):

@@ -13,16 +13,15 @@ import psutil
 import pytest
 from tests.support.fakes import MemoryAuditRepository
 from tests.support.mount_process import soon
-from tests.support.sandbox_runner import log_of, order, run, settings
-from tests.support.views import kill_gocryptfs
+from tests.support.sandbox_runner import close_all, homes_of, log_of, order, run, settings
 
-from readingroom_hub import compose
 from readingroom_hub.errors import AuditUnavailable, IntegrityError, StoreUnavailable
 from readingroom_hub.model.ids import PersonId, ProjectId, SessionId, VaultId
 from readingroom_hub.model.session import Session
 from readingroom_hub.mount import mounting
 from readingroom_hub.mount.homes import Homes
-from readingroom_hub.mount.vaults import FSTYPE, Vaults
+from readingroom_hub.mount.vaults import FSTYPE
+from readingroom_hub.ports.mounts import CONTENT
 from readingroom_hub.sandbox.servers import Running, Servers
 
 pytestmark = [
@@ -45,9 +44,11 @@ class House:
 
     def again(self) -> Homes:
         """What a restarted mount daemon has."""
-        vaults = self.settings.paths.vaults
-        keeper = Vaults(vaults, compose.vault_keys(self.settings), compose.custody(self.settings))
-        return Homes(vaults, keeper, self.audit)
+        return homes_of(self.settings, self.audit)
+
+    def content(self, vault: VaultId) -> Path:
+        """What is in an open vault."""
+        return self.settings.paths.vaults / vault / "outer" / CONTENT
 
     def session(self, person: PersonId, project: ProjectId = LUNG) -> Session:
         now = datetime.now(UTC)
@@ -56,22 +57,24 @@ class House:
     def order(self, session: Session, script: str):
         return order(
             self.settings, [sys.executable, "-I", "-c", script], user=session.person.hub_name, session=session.id,
-            project=session.project, folders=self.homes.open(session),
+            project=session.project, person=session.person, homes=self.homes,
         )  # fmt: skip
 
     def run(self, person: PersonId, script: str) -> str:
         """What the script says in a server of its own; everything is closed again."""
         session = self.session(person)
         try:
-            made = self.order(session, script)
-            return run(self.settings, made.argv, user=made.user, session=session.id, folders=made.folders)
+            return run(
+                self.settings, [sys.executable, "-I", "-c", script], user=person.hub_name, session=session.id,
+                person=person, homes=self.homes,
+            )  # fmt: skip
         finally:
             self.homes.close(session.id)
 
     @property
     def open_views(self) -> list[str]:
         points = mounting.mount_points(self.settings.paths.vaults, FSTYPE)
-        return sorted(point.parent.name for point, _ in points)
+        return sorted(point.parents[1].name for point, _ in points)
 
 
 @pytest.fixture
@@ -79,8 +82,7 @@ def house():
     with tempfile.TemporaryDirectory(prefix="readingroom-homes-") as folder:
         house = House(Path(folder))
         yield house
-        house.again().start([])  # a daemon that finds no session closes what is left
-        mounting.unshare(house.settings.paths.vaults)
+        close_all(house.settings)
         assert house.open_views == []
         assert folder not in Path("/proc/mounts").read_text()
 
@@ -135,7 +137,7 @@ def test_views_stay_for_running_servers_when_the_daemon_is_replaced_and_go_with_
         house.homes = house.again()
         house.homes.start([rosa, omar])
         assert len(house.open_views) == 3
-        (house.settings.paths.vaults / VaultId.shared(LUNG) / "view/content/project/go").touch()
+        (house.content(VaultId.shared(LUNG)) / "project/go").touch()
         soon(lambda: all("seen x" in log_of(house.settings, s.id) for s in (rosa, omar)))
     finally:
         for one in running:
@@ -146,74 +148,18 @@ def test_views_stay_for_running_servers_when_the_daemon_is_replaced_and_go_with_
     assert house.open_views == []
 
 
-LOSE = """
-import errno, os, time
-file = open("/project/open", "w")
-print("ready", flush=True)
-while True:
-    try:
-        os.stat("/project/open")
-    except OSError as error:
-        print("lost", errno.errorcode[error.errno], flush=True)
-        break
-    time.sleep(0.02)
-"""
-
-
-def test_the_end_of_a_view_under_a_running_server_is_said_once(house, caplog):
-    servers = Servers(house.settings)
-    rosa, omar = house.session(ROSA), house.session(OMAR)
-    running = servers.start(house.order(rosa, LOSE))
-    shared = VaultId.shared(LUNG)
-    view = house.settings.paths.vaults / shared / "view"
-    try:
-        soon(lambda: "ready" in log_of(house.settings, rosa.id))
-        house.homes.tell_ended()
-        assert caplog.messages == []
-        kill_gocryptfs(view)
-        house.homes.tell_ended()
-        house.homes.tell_ended()
-        (said,) = caplog.messages
-        assert f"gocryptfs of the vault {shared} has ended: stop the servers of the sessions {rosa.id} and" in said
-        assert str(view.with_name("log")) in said
-        soon(lambda: "lost ENOTCONN" in log_of(house.settings, rosa.id))
-        # Another member's start opens it anew, and a second end is said again, of both.
-        (house.homes.open(omar).project / "project/new").write_text("works")
-        house.homes.tell_ended()
-        assert len(caplog.messages) == 1
-        kill_gocryptfs(view)
-        house.homes.tell_ended()
-        assert ", ".join(sorted([rosa.id, omar.id])) in caplog.messages[1]
-    finally:
-        servers.stop(running)
-        for session in (rosa, omar):
-            house.homes.close(session.id)
-    house.homes.tell_ended()
-    assert len(caplog.messages) == 2
-
-
-def test_the_end_of_a_view_is_said_before_another_start_replaces_it(house, caplog):
-    rosa, omar = house.session(ROSA), house.session(OMAR)
-    house.homes.open(rosa)
-    kill_gocryptfs(house.settings.paths.vaults / VaultId.shared(LUNG) / "view")
-    house.homes.open(omar)
-    (said,) = caplog.messages
-    assert rosa.id in said
-    assert omar.id not in said
-    for session in (rosa, omar):
-        house.homes.close(session.id)
-
-
 def test_a_view_in_use_is_closed_once_it_is_not(house, monkeypatch):
     monkeypatch.setattr("readingroom_hub.mount.homes.LEAVE_SECONDS", 0.1)
     session = house.session(ROSA)
-    folders = house.homes.open(session)
-    with (folders.home / "late").open("w") as file:
+    house.homes.open(session)
+    late = house.content(VaultId.home(ROSA, LUNG)) / "late"
+    with late.open("w") as file:
         house.homes.close(session.id)
         file.write("kept")
     house.homes.tidy()
     assert house.open_views == []
-    assert (house.homes.open(session).home / "late").read_text() == "kept"
+    house.homes.open(session)
+    assert late.read_text() == "kept"
     house.homes.close(session.id)
 
 
@@ -231,7 +177,7 @@ def test_no_record_no_vault(house):
 
 def test_a_damaged_key_is_refused_on_the_record_and_nothing_is_written_in_clear(house):
     session = house.session(ROSA)
-    folders = house.homes.open(session)
+    house.homes.open(session)
     house.homes.close(session.id)
     key = house.settings.paths.vaults / VaultId.home(ROSA, LUNG) / "key.json"
     key.write_text("{}")
@@ -240,7 +186,7 @@ def test_a_damaged_key_is_refused_on_the_record_and_nothing_is_written_in_clear(
     (row,) = [r for r in house.audit.records if r["event"] == "integrity-failure"]
     assert row["subject"] == {"vault": VaultId.home(ROSA, LUNG)}
     assert row["session"] == session.id
-    assert not folders.home.exists()
+    assert not house.content(VaultId.home(ROSA, LUNG)).exists()
     house.homes.close(session.id)
 
 
@@ -249,12 +195,14 @@ def test_what_an_earlier_release_left_in_clear_is_moved_in(house):
     paths = house.settings.paths
     house.run(ROSA, WRITE.format(home=HOME.format("old"), project=PROJECT.format("old"), planted="old"))
     session = house.session(ROSA)
-    folders = house.homes.open(session)
+    house.homes.open(session)
+    home, project = house.content(VaultId.home(ROSA, LUNG)), house.content(VaultId.shared(LUNG))
+    mounting.leave(home.parents[1] / "researcher")
     clear_home, clear_project = paths.homes / ROSA.hub_name / LUNG, paths.shared / LUNG
     for folder in (clear_home, clear_project.parent):
         folder.mkdir(parents=True)
-    shutil.move(folders.home / "home.ext4", clear_home.with_suffix(".ext4"))
-    shutil.move(folders.project / "project", clear_project)
+    shutil.move(home / "home.ext4", clear_home.with_suffix(".ext4"))
+    shutil.move(project / "project", clear_project)
     before = (clear_project / "old.txt").stat()
     # A server that an older hub started writes there, and so do those that are started beside it.
     old = Running(SessionId.new(), os.getpid(), psutil.Process().create_time(), 1, ())
@@ -262,14 +210,14 @@ def test_what_an_earlier_release_left_in_clear_is_moved_in(house):
     note.write_text(json.dumps(old.to_state()))
     house.run(OMAR, "open('/project/beside.txt', 'w').close()")
     assert (clear_project / "beside.txt").exists()
-    assert not (folders.project / "project").exists()
+    assert not (project / "project").exists()
     note.unlink()
-    (folders.project / "project.new").mkdir()  # of a start that was killed
+    (project / "project.new").mkdir()  # of a start that was killed
     look = "import os; print(sorted(os.listdir('/project')), os.path.exists('/home/researcher/old.txt'))"
     assert "['beside.txt', 'old.txt'] True" in house.run(ROSA, look)
     assert list(paths.homes.rglob("*")) == [paths.homes / ROSA.hub_name]
     assert list(paths.shared.iterdir()) == []
-    after = (folders.project / "project/old.txt").stat()
+    after = (project / "project/old.txt").stat()
     kept = ("st_uid", "st_gid", "st_mode", "st_size", "st_mtime_ns")
     assert [getattr(after, n) for n in kept] == [getattr(before, n) for n in kept]
     clear_project.mkdir()

@@ -20,6 +20,7 @@ from readingroom_hub import compose
 from readingroom_hub.adapters.aws import client
 from readingroom_hub.errors import KeyUnavailable
 from readingroom_hub.model.ids import DatasetName
+from readingroom_hub.ports.mounts import CONTENT
 from readingroom_hub.services.institution import Institution
 
 pytestmark = [
@@ -192,12 +193,13 @@ def test_the_manual_gives_the_right_to_unwrap_to_the_mount_daemon_alone(
         session = room.session(project)
         folder = room.mounts.attach(session.id) / "data/chest"
         folders = room.mounts.open_folders(session.id)  # made with a key that the service wrapped
-        (folders.home / "finding").write_text("kept")
+        home = folders.home / CONTENT
+        (home / "finding").write_text("kept")
         room.mounts.detach(session.id)
-        assert not folders.home.exists()
+        assert not home.exists()
         folder = room.mounts.attach(session.id) / "data/chest"
         assert room.mounts.open_folders(session.id) == folders
-        assert (folders.home / "finding").read_text() == "kept"
+        assert (home / "finding").read_text() == "kept"
         room.mounts.detach(session.id)
         folder = room.mounts.attach(session.id) / "data/chest"
         images = sorted(folder.rglob("*.dcm"))

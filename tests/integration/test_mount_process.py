@@ -23,10 +23,13 @@ from tests.support.mount_world import Published, read
 from tests.support.views import kill_gocryptfs
 from typer.testing import CliRunner
 
+from readingroom_hub import compose
 from readingroom_hub.cli.audit import app as audit_app
 from readingroom_hub.errors import BadInput, NotFound, StoreUnavailable
-from readingroom_hub.model.ids import SessionId
+from readingroom_hub.model.ids import SessionId, VaultId
 from readingroom_hub.mount import mounting
+from readingroom_hub.mount.vaults import Vaults
+from readingroom_hub.ports.mounts import CONTENT, HOME_IMAGE, HOME_NAME
 
 pytestmark = pytest.mark.fuse
 
@@ -310,14 +313,53 @@ def test_a_revocation_is_obeyed_when_refresh_returns(room: MountProcess, lung: P
     assert [r["reason"].partition(":")[0] for r in room.records("read-denied")] == ["grant-revoked"]
 
 
-def test_the_log_names_the_sessions_whose_folder_is_lost_with_gocryptfs(room: MountProcess, lung: Published) -> None:
+def test_a_view_that_is_lost_comes_back_on_the_record_in_the_log_and_in_the_notice(
+    room: MountProcess, lung: Published
+) -> None:
+    session = room.session(lung.version.project)
+    volume = room.mounts.attach(session.id)
+    project = room.mounts.open_folders(session.id).project
+    (project / CONTENT / "finding").write_text("kept")
+    kill_gocryptfs(project / "view")
+    soon(lambda: room.records("service-started")[-1]["subject"].get("vault") == "project.lung")
+    assert (project / CONTENT / "finding").read_text() == "kept"
+    (stopped,) = room.records("service-stopped")
+    assert (stopped["session"], stopped["outcome"]) == (session.id, "failure")
+    assert stopped["reason"].startswith("view-lost: gocryptfs of the vault project.lung has ended")
+    assert f"has ended, and the sessions {session.id} lost their folder" in room.log()
+    soon(lambda: "/project was away for a moment and is back" in (volume / "data/README.txt").read_text())
+    room.mounts.detach(session.id)
+
+
+@pytest.mark.parametrize("step", ["lost", "taken away", "opened"])
+def test_a_daemon_that_is_killed_while_a_view_comes_back_leaves_it_to_the_next(
+    room: MountProcess, lung: Published, step: str
+) -> None:
     session = room.session(lung.version.project)
     room.mounts.attach(session.id)
-    folder = room.mounts.open_folders(session.id).project
-    with pytest.raises(OSError, match="not connected"), (folder / "open").open("w"):
-        kill_gocryptfs(folder.parent)
-    soon(lambda: f"has ended: stop the servers of the sessions {session.id} and" in room.log())
+    outer = room.mounts.open_folders(session.id).home
+    image = outer / CONTENT / HOME_IMAGE
+    if os.geteuid() == 0:
+        with image.open("wb") as file:
+            file.truncate(16 << 20)
+        subprocess.run(["/sbin/mkfs.ext4", "-q", "-F", str(image)], check=True)
+    room.mounts.show_home(session.id)
+    (outer / CONTENT / "finding").write_text("kept")
+    room.stop(signal.SIGKILL)
+    kill_gocryptfs(outer / "view")
+    keeper = Vaults(room.settings.paths.vaults, compose.vault_keys(room.settings), room.custody)
+    vault = VaultId(outer.parent.name)
+    if step != "lost":  # as far as the first daemon came
+        (outer.parent / "away").touch()
+        keeper._leave(vault)
+    if step == "opened":
+        keeper.open(vault)
+    room.start()
+    soon(lambda: (outer / CONTENT / "finding").exists() and (outer / HOME_NAME).is_mount() == (os.geteuid() == 0))
+    assert (outer / CONTENT / "finding").read_text() == "kept"
+    assert len(room.records("service-stopped")) == (0 if step == "opened" else 1)
     room.mounts.detach(session.id)
+    assert list(outer.parent.glob("away")) == []
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

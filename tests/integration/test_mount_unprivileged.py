@@ -14,6 +14,7 @@ os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sys.path.insert(0, sys.argv[1]); sys.dont_write_bytecode = True
 from tests.support.mount_process import mount_process
 from tests.support.mount_world import read
+from readingroom_hub.ports.mounts import CONTENT
 
 def refused(path):
     try:
@@ -31,17 +32,18 @@ with mount_process() as room:
     for path, plain in published.plain.items():
         assert read(folder / "data/lung-ct" / path) == plain
     folders = room.mounts.open_folders(session.id)
-    (folders.home / "finding").write_text("kept")
+    home, project = folders.home / CONTENT, folders.project / CONTENT
+    (home / "finding").write_text("kept")
     room.stop(9)
     print("killed:", refused(folder / "data/lung-ct" / path))
     room.start()
     print("restarted:", refused(folder / "data/lung-ct" / path))
-    print("home:", (folders.home / "finding").read_text(), room.mounts.open_folders(session.id) == folders)
+    print("home:", (home / "finding").read_text(), room.mounts.open_folders(session.id) == folders)
     room.revoke(grant)
     room.mounts.refresh()
     print("revoked:", refused(folder / "data/lung-ct" / path))
     room.mounts.detach(session.id)
-    print("detached:", folders.home.exists(), folders.project.exists())
+    print("detached:", home.exists(), project.exists())
     print("stopped:", room.stop(), [x for x in open("/proc/mounts") if str(folder.parents[1]) in x])
 """
 _NAMESPACE = """

@@ -31,6 +31,9 @@ class CountingMounts(Mounts):
     def open_folders(self, session: SessionId) -> Folders:
         raise NotImplementedError
 
+    def show_home(self, session: SessionId) -> None:
+        raise NotImplementedError
+
     def detach(self, session: SessionId) -> None:
         raise NotImplementedError
 

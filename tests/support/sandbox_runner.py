@@ -4,11 +4,22 @@ import json
 import shutil
 import sys
 import time
+import warnings
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.support.fakes import MemoryAuditRepository
+
+from readingroom_hub import compose
 from readingroom_hub.config import Settings
-from readingroom_hub.model.ids import ProjectId, SessionId
-from readingroom_hub.ports.mounts import Folders
+from readingroom_hub.model.ids import PersonId, ProjectId, SessionId
+from readingroom_hub.model.session import Session
+from readingroom_hub.mount import mounting
+from readingroom_hub.mount.homes import Homes
+from readingroom_hub.mount.vaults import Vaults
 from readingroom_hub.sandbox.gate import Rules, Service
 from readingroom_hub.sandbox.relay import Upstream
 from readingroom_hub.sandbox.servers import Order, Servers
@@ -22,22 +33,45 @@ def settings(state: Path, **given) -> Settings:
     return made
 
 
+def vaults_of(made: Settings) -> Vaults:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # keys in a file
+        return Vaults(made.paths.vaults, compose.vault_keys(made), compose.custody(made))
+
+
+def homes_of(made: Settings, audit: MemoryAuditRepository | None = None) -> Homes:
+    """What a mount daemon, or a restarted one, has."""
+    return Homes(made.paths.vaults, vaults_of(made), audit or MemoryAuditRepository())
+
+
+def close_all(made: Settings) -> None:
+    """Close every vault, as a daemon that finds no session does."""
+    homes = homes_of(made)
+    homes.start([])
+    homes.stop()
+
+
 def order(made: Settings, argv, *, hub_port: int = 0, portal_port: int = 0, user: str = "u-abc", **given) -> Order:
+    """A server with vaults of its own, which `close_all` closes, or with those of `homes`."""
     session = given.pop("session", None) or SessionId.new()
     volume = made.paths.mounts / session
     (volume / "data").mkdir(parents=True, exist_ok=True)
     volume.chmod(0o755)
-    folders = given.pop("folders", None) or Folders(made.paths.vaults / "home", made.paths.vaults / "project")
-    for folder in (folders.home, folders.project):
-        folder.mkdir(exist_ok=True)
     services = {
         Service.HUB: Upstream("127.0.0.1", hub_port, {}),
         Service.PORTAL: Upstream("127.0.0.1", portal_port, {"X-Readingroom-Session": session}),
     }
     given = {"env": {}, "secrets": {"api_token": SECRET}, "project": ProjectId("lung"), **given}
+    homes = given.pop("homes", None)
+    if homes is None:
+        mounting.share(made.paths.vaults)
+        homes = homes_of(made)
+    now = datetime.now(UTC)
+    person = given.pop("person", PersonId("p-" + "c" * 64))
+    opened = Session(session, person, given["project"], now, now + timedelta(hours=1))
     return Order(
-        user=user, session=session, volume=volume, folders=folders, argv=argv, rules=Rules("/", user),
-        services=services, **given,
+        user=user, session=session, volume=volume, folders=homes.open(opened), argv=argv, rules=Rules("/", user),
+        show_home=partial(homes.show_home, opened), services=services, **given,
     )  # fmt: skip
 
 
@@ -57,6 +91,8 @@ def run(made: Settings, argv, seconds: float = 60, **given) -> str:
             raise TimeoutError(log_of(made, running.session))
     finally:
         servers.stop(running)
+        if "homes" not in given:
+            close_all(made)
     return log_of(made, running.session)
 
 

@@ -1,4 +1,4 @@
-"""A real JupyterHub with the real spawner; no proxy, no identity provider, and folders as mounts: others test those."""
+"""A real JupyterHub with the real spawner; no proxy, no identity provider, and a folder as data: others test those."""
 
 import json
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 from jupyterhub.auth import Authenticator
 from jupyterhub.proxy import Proxy
 from tests.support.fakes import MemoryAuditRepository
+from tests.support.sandbox_runner import homes_of, vaults_of
 
 from readingroom_hub import compose
 from readingroom_hub.config import Settings
@@ -37,11 +38,13 @@ class FileAudit(MemoryAuditRepository):
 
 
 class FolderMounts(Mounts):
-    """Gives plain folders."""
+    """Gives a plain folder as data, and real vaults."""
 
-    def __init__(self, root: Path, vaults: Path) -> None:
-        self._root = root
-        self._vaults = vaults
+    def __init__(self, made: Settings) -> None:
+        self._root = made.paths.mounts
+        self._sessions = compose.open_catalogue(made).sessions
+        self._vaults = vaults_of(made)
+        self._homes = homes_of(made)
 
     def attach(self, session: SessionId) -> Path:
         data = self._root / session / "data"
@@ -51,13 +54,17 @@ class FolderMounts(Mounts):
         return data.parent
 
     def open_folders(self, session: SessionId) -> Folders:
-        folders = Folders(self._vaults / "home", self._vaults / "project")
-        for folder in (folders.home, folders.project):
-            folder.mkdir(exist_ok=True)
-        return folders
+        return self._homes.open(self._sessions.get(session))
+
+    def show_home(self, session: SessionId) -> None:
+        self._homes.show_home(self._sessions.get(session))
 
     def detach(self, session: SessionId) -> None:
         shutil.rmtree(self._root / session, ignore_errors=True)
+        self._homes.close(session)
+        if not list(self._root.iterdir()):
+            for vault in self._vaults.open_ones():  # of a hub that was killed
+                self._vaults.close(vault)
 
     def refresh(self) -> None:
         pass
@@ -107,7 +114,7 @@ def configure(c, state: Path, hub_port: int, portal_port: int) -> None:
     @cache
     def backend() -> Backend:
         audit = FileAudit(state / "audit.jsonl")
-        mounts, sessions = FolderMounts(made.paths.mounts, made.paths.vaults), compose.sessions(made, audit)
+        mounts, sessions = FolderMounts(made), compose.sessions(made, audit)
         projects = compose.open_catalogue(made).projects
         return Backend(sessions, mounts, Servers(made), audit, door_key(made), portal_port, projects)
 

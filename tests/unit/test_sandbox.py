@@ -150,8 +150,22 @@ def test_sandbox_sees_the_untrusted_wing_and_never_the_trusted_one(tmp_path):
     seen = [b.target for b in box.binds if trusted.is_relative_to(b.target)]
     assert not seen or str(trusted) in box.masks
     assert any(b.target.endswith("/readingroom") for b in box.binds)
-    assert sorted(b.target for b in box.binds if b.writable) == ["/home/researcher", "/project"]
+    assert [b.target for b in box.binds if b.writable] == []
+    assert sorted(b.target for b in box.binds if b.below) == ["/home", "/run/readingroom/project"]
     assert ("/run/readingroom/volume/data", "/data") in box.symlinks
+    assert ("/run/readingroom/project/view/content/project", "/project") in box.symlinks
+
+
+def test_a_folder_of_an_earlier_release_is_bound_in_place_of_the_vaults(tmp_path):
+    box = layout.build(replace(PLACES, clear_project="/s/clear"), ["/bin/true"], {}, tmp_path)
+    assert [(b.source, b.target) for b in box.binds if b.writable] == [("/s/clear", "/run/readingroom/project")]
+    assert ("/run/readingroom/project", "/project") in box.symlinks
+
+
+def test_a_folder_above_views_is_made_read_only_without_them():
+    said = bubblewrap.options(replace(BOX, binds=(Bind("/s/home", "/home", below=True),)), 3, 4)
+    at = said.index("/s/home") - 1
+    assert said[at : at + 5] == ["--bind", "/s/home", "/home", "--remount-ro", "/home"]
 
 
 def test_trusted_wing_beside_the_packages_is_masked(tmp_path, monkeypatch):
@@ -175,7 +189,7 @@ def test_plan_survives_the_pipe():
         limits=WANTED,
         groups=("/g",),
         account=Account(300000, 300001),
-        home_image="/i",
+        measured="/m",
         door="/d",
         refusals="/r",
         log="/l",
@@ -244,8 +258,7 @@ def test_doctor_hears_why_a_sandbox_cannot_be_made(monkeypatch):
 
 
 def test_home_that_nothing_limits_is_measured_and_its_server_stopped(tmp_path, monkeypatch):
-    box = replace(BOX, binds=(Bind(str(tmp_path), bubblewrap.HOME, writable=True),))
-    plan = Plan(box, replace(WANTED, home_mb=0), (), None, None, "", "", "", Rules("/", "u"), {}, {})
+    plan = Plan(BOX, replace(WANTED, home_mb=0), (), None, str(tmp_path), "", "", "", Rules("/", "u"), {}, {})
     monkeypatch.setattr(door, "HOME_CHECK_SECONDS", 0.01)
     monkeypatch.setattr(door, "GRACE_SECONDS", 0)
     with subprocess.Popen(["/bin/sleep", "60"]) as process:

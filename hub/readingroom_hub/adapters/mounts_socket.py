@@ -29,6 +29,10 @@ class SocketMounts(Mounts):
         folders = self._call({"op": "open-folders", "session": session})
         return Folders(Path(folders["home"]), Path(folders["project"]))
 
+    def show_home(self, session: SessionId) -> None:
+        """See `Mounts`."""
+        self._call({"op": "show-home", "session": session})
+
     def detach(self, session: SessionId) -> None:
         """See `Mounts`."""
         self._call({"op": "detach", "session": session})

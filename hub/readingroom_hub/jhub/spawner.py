@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -146,6 +146,7 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # untyped
             session=session.id,
             volume=volume,
             folders=folders,
+            show_home=partial(backend.mounts.show_home, session.id),
             argv=(f"{sys.prefix}/bin/python", "-I", "-m", "readingroom.server", *self.get_args()),
             env=public,
             secrets={"api_token": env["JUPYTERHUB_API_TOKEN"]},

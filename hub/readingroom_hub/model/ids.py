@@ -143,3 +143,8 @@ class VaultId(_Id):
     def shared(cls, project: ProjectId) -> Self:
         """The vault of the project's shared folder."""
         return cls(f"project.{project}")
+
+    @property
+    def is_home(self) -> bool:
+        """Whether it is one person's."""
+        return self.startswith("home.")

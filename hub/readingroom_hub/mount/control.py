@@ -25,6 +25,8 @@ def answer(mounts: Mounts, request: Any) -> Any:
         case {"op": "open-folders", "session": str(session)}:
             folders = mounts.open_folders(SessionId(session))
             return {"home": str(folders.home), "project": str(folders.project)}
+        case {"op": "show-home", "session": str(session)}:
+            return mounts.show_home(SessionId(session))
         case {"op": "detach", "session": str(session)}:
             return mounts.detach(SessionId(session))
         case {"op": "refresh"}:
@@ -32,7 +34,9 @@ def answer(mounts: Mounts, request: Any) -> Any:
         case {"op": "status"}:
             return mounts.status()
         case _:
-            raise BadInput("a control message is one of attach, open-folders, detach (with a session), refresh, status")
+            raise BadInput(
+                "a control message is one of attach, open-folders, show-home, detach (with a session), refresh, status"
+            )
 
 
 class _Request(socketserver.StreamRequestHandler):

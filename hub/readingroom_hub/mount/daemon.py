@@ -143,13 +143,22 @@ class MountDaemon(Mounts):
 
     def open_folders(self, session: SessionId) -> Folders:
         """See `Mounts`. Not under the lock: key custody may be slow, and a withdrawal must not wait for it."""
+        homes, held = self._served(session)
+        return homes.open(held)
+
+    def show_home(self, session: SessionId) -> None:
+        """See `Mounts`."""
+        homes, held = self._served(session)
+        homes.show_home(held)
+
+    def _served(self, session: SessionId) -> tuple[Homes, Session]:
         if self._homes is None:
             raise SystemUnfit("this mount daemon opens no home and project folders")
         with self._lock:
             held = self._attached.get(session)
         if held is None:
             raise NotFound(f"the session {session} is not attached")
-        return self._homes.open(held.standing.session)
+        return self._homes, held.standing.session
 
     @staticmethod
     def _refused(session: Session, reason: str) -> AuditRecord:
@@ -241,8 +250,11 @@ class MountDaemon(Mounts):
                 attached.settle()
             self._record_expired(held)
             if self._homes is not None:
-                self._homes.tell_ended()
+                self._homes.look()
                 self._homes.tidy()
+                news = self._homes.news()
+                for attached in held:
+                    attached.tell(sentence for session, sentence in news if session == attached.id)
 
     def _pause(self) -> float:
         """Up to the next end of a session or grant, at most POLL."""

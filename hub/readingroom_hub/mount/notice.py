@@ -29,7 +29,7 @@ def text_of(standing: Standing, refusals: Refusals, now: datetime) -> bytes:
     lines += _withdrawn(standing, names, now)
     notes = refusals.notes()
     if notes:
-        lines += ["", "Refused in this session:"]
+        lines += ["", "Refused or lost in this session:"]
         lines += [f"{_time(at)}  {sentence}" for at, sentence in notes]
     lines += [
         "",

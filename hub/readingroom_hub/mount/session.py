@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -95,6 +95,11 @@ class AttachedSession:
             for volume in lost:
                 for ino in self._operations.forgotten(volume):
                     self._connection.forget_pages(ino)
+
+    def tell(self, sentences: Iterable[str]) -> None:
+        """Have the session's user read them in the notice."""
+        for sentence in sentences:
+            self._reading.refusals.note(sentence)
 
     def settle(self) -> None:
         """Hand over what waits for the audit record repository."""

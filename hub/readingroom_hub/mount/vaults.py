@@ -34,7 +34,8 @@ _WRONG_PASSWORD = 12  # gocryptfs, internal/exitcodes
 
 
 class Vaults:
-    """Opens and closes vaults below `folder`: <vault>/ holds key.json, lock, log, cipher, and view, the mount point."""
+    """Opens and closes vaults below `folder`: <vault>/ holds key.json, lock, log, cipher, and `outer`, the folder that
+    servers bind, with the mount point `view` in it: a view that is opened anew reaches them."""
 
     def __init__(self, folder: Path, keys: VaultKeys, custody: KeyCustody) -> None:
         """Raises SystemUnfit where gocryptfs is missing."""
@@ -53,18 +54,26 @@ class Vaults:
         before it is kept. Raises what `made` raises; KeyUnavailable; IntegrityError where the key is not this vault's,
         or is lost; Conflict where the vault is still being left; StoreUnavailable where the disk is full or cannot be
         written. Not to be called beside a `close` of the same vault."""
-        view = self._view(vault)
+        view = self.outer(vault) / "view"
         try:
-            durable.make(view.parent, 0o700)
+            durable.make(self._folder / vault, 0o700)
+            view.parent.mkdir(exist_ok=True)
+            view.parent.chmod(0o711)  # the accounts of servers pass through
             lock = self._take(vault, LEAVE_SECONDS, or_mounted=True)
         except OSError as error:
             raise StoreUnavailable(f"the vault {vault} cannot be made: {error.strerror}") from error
         if lock is None:
             return view
         try:
-            self._leave(view)  # a killed gocryptfs leaves a mount that answers nothing, not even whether it is there
+            passphrase = self._passphrase(vault, made)
+            if self._mounted(view):  # a killed gocryptfs leaves a mount that answers nothing
+                self._away(vault).touch()  # for who comes after us, if we are killed in between
+                self._leave(vault)
             view.mkdir(mode=0o700, exist_ok=True)
-            self._run(vault, lock, self._passphrase(vault, made), others)
+            self._run(vault, lock, passphrase, others)
+            self._away(vault).unlink(missing_ok=True)
+            if others:
+                view.chmod(0o711)
         except OSError as error:
             raise StoreUnavailable(f"the vault {vault} cannot be opened: {error.strerror}") from error
         finally:
@@ -72,37 +81,48 @@ class Vaults:
         return view
 
     def close(self, vault: VaultId, seconds: float = LEAVE_SECONDS) -> None:
-        """Take the view away, and return once no process holds its key, waited for so long. Closing a closed vault is
-        no error.
+        """Take away the view, and what of it is mounted beside it; return once no process holds its key, waited for so
+        long. Closing a closed vault is no error.
 
         Raises Conflict where somebody still uses files of it: they keep them, nothing written is lost, and a later
         call tries again."""
-        view = self._view(vault)
-        if view.parent.is_dir():
-            self._leave(view)
+        if (self._folder / vault).is_dir():
+            self._leave(vault)
             lock = self._take(vault, seconds)
+            self._away(vault).unlink(missing_ok=True)
             if lock is not None:
                 os.close(lock)
 
     def open_ones(self) -> list[VaultId]:
         """Those that are seen in clear now, whoever opened them."""
         points = {point for point, _ in mounting.mount_points(self._folder, FSTYPE)}
-        return [VaultId(point.parent.name) for point in sorted(points)]
+        return [VaultId(point.parents[1].name) for point in sorted(points)]
+
+    def runs(self, vault: VaultId) -> bool:
+        """Whether its gocryptfs runs, whoever started it. Not to be called beside an `open` or `close` of the vault."""
+        try:
+            os.close(locks.take(self._folder / vault / "lock", "taken"))
+        except Conflict:
+            return True
+        except FileNotFoundError:  # it never ran
+            pass
+        return False
 
     def ended(self, vault: VaultId) -> bool:
-        """Whether its gocryptfs ended although its view was not taken away: who uses the view gets ENOTCONN from then
-        on. Not to be called beside an `open` or `close` of the same vault."""
-        with suppress(Conflict, FileNotFoundError):  # one that runs has the lock; one that never ran, no folder
-            os.close(locks.take(self._folder / vault / "lock", "taken"))
-            return self._mounted(self._view(vault))  # last: it reads all of the machine's mounts
-        return False
+        """Whether its gocryptfs ended although nobody closed the vault: who uses the view gets ENOTCONN from then on.
+        Asks the view itself nothing. Not to be called beside an `open` or `close` of the same vault."""
+        return not self.runs(vault) and (self._away(vault).exists() or self._mounted(self.outer(vault) / "view"))
 
     def log(self, vault: VaultId) -> Path:
         """Where its gocryptfs said what it had to say."""
         return self._folder / vault / "log"
 
-    def _view(self, vault: VaultId) -> Path:
-        return self._folder / vault / "view"
+    def outer(self, vault: VaultId) -> Path:
+        """The folder that servers bind: nothing but mount points are in it."""
+        return self._folder / vault / "outer"
+
+    def _away(self, vault: VaultId) -> Path:
+        return self._folder / vault / "away"
 
     def _take(self, vault: VaultId, seconds: float, or_mounted: bool = False) -> int | None:
         """The vault's lock, waited for while an earlier gocryptfs ends; None where the view is there and will do."""
@@ -110,7 +130,7 @@ class Vaults:
         while True:
             with suppress(Conflict):
                 return locks.take(self._folder / vault / "lock", "taken")
-            if or_mounted and self._mounted(self._view(vault)):
+            if or_mounted and self._mounted(self.outer(vault) / "view"):
                 return None
             if monotonic() >= deadline:
                 raise Conflict(f"files of the vault {vault} are still in use: end its server, then try again")
@@ -120,9 +140,9 @@ class Vaults:
     def _mounted(view: Path) -> bool:
         return any(point == view for point, _ in mounting.mount_points(view, FSTYPE))
 
-    def _leave(self, view: Path) -> None:
-        if self._mounted(view):
-            mounting.leave(view)
+    def _leave(self, vault: VaultId) -> None:
+        for point, _ in reversed(list(mounting.mount_points(self.outer(vault)))):  # an image of the view before it
+            mounting.leave(point)
 
     def _passphrase(self, vault: VaultId, made: Callable[[WrappedKey], None]) -> bytes:
         """From the vault's key and name: custody may not bind the name, and a key moved to another vault opens none."""
@@ -137,7 +157,7 @@ class Vaults:
         return base64.b64encode(secret) + b"\n"
 
     def _run(self, vault: VaultId, lock: int, passphrase: bytes, others: bool) -> None:
-        cipher, view = self._folder / vault / "cipher", self._view(vault)
+        cipher, view = self._folder / vault / "cipher", self.outer(vault) / "view"
         if not cipher.exists():
             fresh = cipher.with_name("cipher.new")  # made under another name: a killed one is no vault
             shutil.rmtree(fresh, ignore_errors=True)

@@ -6,10 +6,19 @@ from pathlib import Path
 
 from readingroom_hub.model.ids import SessionId
 
+CONTENT = Path("view", "content")
+"""Below a vault's outer folder: what lies in it, in clear, while it is open. No folder while it is not."""
+HOME_NAME = "researcher"
+"""Below the outer folder of a home's vault: the home itself. A mount point where homes are images, else a link."""
+
+HOME_IMAGE = "home.ext4"
+"""Below CONTENT, where the hub is root: the image of the home."""
+
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """A session's home and project folder in clear, as host folders. Both are there; what lies in them is ours."""
+    """The outer folders of a session's two vaults, on the host. Servers bind these, read only, and see what is mounted
+    below them, now or later: so a view that was lost comes back to them. Nothing of ours is ever written there."""
 
     home: Path
     project: Path
@@ -31,6 +40,13 @@ class Mounts(ABC):
         last session that uses them is detached.
 
         Raises NotFound where it is not attached, KeyUnavailable, IntegrityError, AuditUnavailable."""
+
+    @abstractmethod
+    def show_home(self, session: SessionId) -> None:
+        """Mount the image of the home that `open_folders` opened, where its server sees it; done there already, or no
+        image, is no error. As long as the folders are open, whatever of them is lost is mounted again.
+
+        Raises NotFound where the session is not attached, SystemUnfit where the image cannot be mounted."""
 
     @abstractmethod
     def detach(self, session: SessionId) -> None:

@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from readingroom_hub.ports.mounts import HOME_NAME
+
 UID = 1000
 """Who everybody is inside. Outside it is the account's own uid."""
-HOME = "/home/researcher"
+HOMES = "/home"
+HOME = f"{HOMES}/{HOME_NAME}"
 PROJECT = "/project"
+PROJECTS = "/run/readingroom/project"
 DOOR = "/run/readingroom/door"
 VOLUME = "/run/readingroom/volume"
 HOSTNAME = "readingroom"
@@ -23,6 +27,9 @@ class Bind:
     source: str
     target: str
     writable: bool = False
+    below: bool = False
+    """Read only by itself, while what is mounted below it is as writable as it was mounted, now or later: `--ro-bind`
+    would make read-only what is mounted now, and `--bind` let programs write where a view has been, in clear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,8 @@ def options(sandbox: Sandbox, seccomp_fd: int, status_fd: int) -> list[str]:
     args += _tmpfs("/dev/shm", sandbox.shm_mb, "1777")  # noqa: S108  # the sandbox's own
     args += _tmpfs("/tmp", sandbox.tmp_mb, "1777")  # noqa: S108  # the sandbox's own
     for bind in sorted(sandbox.binds, key=_depth):
-        args += ["--bind" if bind.writable else "--ro-bind", bind.source, bind.target]
+        args += ["--bind" if bind.writable or bind.below else "--ro-bind", bind.source, bind.target]
+        args += ["--remount-ro", bind.target] if bind.below else []
     for path in sandbox.masks:
         args += [*_tmpfs(path, 1, "0555"), "--remount-ro", path]
     for target, name in sandbox.symlinks:

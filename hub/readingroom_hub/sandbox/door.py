@@ -153,20 +153,16 @@ def _stop(process: subprocess.Popen[bytes], init: int) -> None:
     process.wait()
 
 
-def _overfull(plan: Plan, allowed: int) -> bool:
-    return plan.home_image is None and used_bytes(_home(plan)) > allowed
-
-
-def _home(plan: Plan) -> Path:
-    return Path(next(b.source for b in plan.sandbox.binds if b.target == bubblewrap.HOME))
+def _used(plan: Plan) -> int:
+    return used_bytes(Path(plan.measured)) if plan.measured else 0
 
 
 def _watch(plan: Plan, process: subprocess.Popen[bytes], init: int) -> None:
     """Until the server ends, or is to end. A home that no file system limits is measured now and then."""
-    allowed = max(plan.limits.home_mb * bubblewrap.MIB, 0 if plan.home_image else used_bytes(_home(plan)))
+    allowed = max(plan.limits.home_mb * bubblewrap.MIB, _used(plan))
     while process.poll() is None:
         received = signal.sigtimedwait(_SIGNALS, HOME_CHECK_SECONDS)
-        full = received is None and _overfull(plan, allowed)
+        full = received is None and _used(plan) > allowed
         if full:
             sys.stderr.write(f"The home is larger than {plan.limits.home_mb} MB: the server is stopped.\n")
         if full or (received and received.si_signo == signal.SIGTERM):
@@ -196,7 +192,7 @@ def run(plan: Plan) -> int:
     log = Path(plan.log).open("ab", buffering=0)  # noqa: SIM115  # for as long as the process lives
     door = Door(plan)
     if plan.account:
-        plan = _staged(plan)
+        plan = replace(plan, sandbox=stage.arrange(plan.sandbox))
     process, status = _start(plan, door)
     _become(plan)
     _harden()
@@ -208,11 +204,6 @@ def run(plan: Plan) -> int:
     _watch(plan, process, init)
     keeping.join(_LAST_WORDS_SECONDS)  # it ends with the sandbox's last process: what that said last tells why
     return process.returncode
-
-
-def _staged(plan: Plan) -> Plan:
-
-    return replace(plan, sandbox=stage.arrange(plan.sandbox, plan.home_image))
 
 
 def main() -> NoReturn:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from readingroom_hub import compose
+from readingroom_hub.adapters import mountinfo
 from readingroom_hub.compose import monitoring
 from readingroom_hub.config import Settings
 from readingroom_hub.errors import ReadingRoomError, SystemUnfit
@@ -71,7 +72,7 @@ def _become_trial(account: int | None) -> NoReturn:
     sandbox = bubblewrap.Sandbox(("/usr/bin/true",), layout.everyones(), {}, symlinks=layout.links(), chdir="/")
     if account is not None:
         stage.enter_namespace()
-        sandbox = stage.arrange(sandbox, None)
+        sandbox = stage.arrange(sandbox)
         stage.drop(account, account, [])
     filters = bubblewrap.memory_file(seccomp.build())
     status = os.open(os.devnull, os.O_WRONLY)
@@ -257,16 +258,17 @@ def _monitor(settings: Settings) -> Check:
 
 
 def _propagation(settings: Settings) -> Check:
-    """Whether a mount made later is seen in running servers. `shared:N` in mountinfo, see proc(5)."""
+    """Whether a mount made later is seen in running servers."""
     if os.geteuid() == 0:
         return Check("propagation", Level.OK, "the mount daemon makes its folder a shared mount")
-    folder = _existing(settings.paths.mounts).resolve()
-    lines = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    above = max((f for f in lines if folder.is_relative_to(f[4])), key=lambda f: len(f[4]))
-    if any(f.startswith("shared:") for f in above[6 : above.index("-")]):
-        return Check("propagation", Level.OK, f"{above[4]} is a shared mount")
-    sentence = f"{above[4]} is not a shared mount: after a restart of the mount daemon, servers must be restarted too"
-    return Check("propagation", Level.ADVICE, sentence, f"as root, `mount --make-shared {above[4]}`")
+    above, shared = mountinfo.above(_existing(settings.paths.mounts))
+    if shared:
+        return Check("propagation", Level.OK, f"{above} is a shared mount")
+    sentence = (
+        f"{above} is not a shared mount: after a restart of the mount daemon, or a crash of gocryptfs, servers must be "
+        "restarted too"
+    )
+    return Check("propagation", Level.ADVICE, sentence, f"as root, `mount --make-shared {above}`")
 
 
 CHECKS: tuple[Callable[[Settings], Check], ...] = (

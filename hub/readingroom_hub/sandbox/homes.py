@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from readingroom_hub.durable import sync
-from readingroom_hub.errors import StoreUnavailable
+from readingroom_hub.errors import IntegrityError, StoreUnavailable
+from readingroom_hub.ports.mounts import CONTENT, HOME_IMAGE
 from readingroom_hub.sandbox.accounts import Account
 from readingroom_hub.sandbox.bubblewrap import MIB
 
@@ -19,25 +20,24 @@ def image_maker() -> str | None:
     return shutil.which("mkfs.ext4", path="/usr/sbin:/sbin:/usr/bin:/bin")
 
 
-def home(vault: Path, clear: Path, account: Account | None, size_mb: int) -> tuple[Path, Path | None]:
-    """The home's folder, and the image that is mounted on it where the hub is root: a file system is the one limit that
-    nobody can write past. Both are made at first sight; the image is sparse. `clear`: where it lay before there were
-    vaults. Raises StoreUnavailable."""
+def home(vault: Path, clear: Path, account: Account | None, size_mb: int) -> Path | None:
+    """Make the home at first sight: where the hub is root, a sparse image, since a file system is the one limit that
+    nobody can write past; otherwise a folder, and the folder to measure is returned. `vault`: the outer folder of an
+    open one. `clear`: where the home lay before there were vaults. Raises StoreUnavailable, IntegrityError."""
     if account is None:
-        return _made(vault / "home", clear, Path.mkdir), None
+        _made(vault / CONTENT / "home", clear, Path.mkdir)
+        return (vault / CONTENT).parent  # all of the view: its server sees all of it
     owner = account.uid
-    image = _made(vault / "home.ext4", clear.with_suffix(".ext4"), lambda fresh: _make_image(fresh, owner, size_mb))
+    _made(vault / CONTENT / HOME_IMAGE, clear.with_suffix(".ext4"), lambda fresh: _make_image(fresh, owner, size_mb))
     if clear.is_dir():  # where its image was mounted
         clear.rmdir()
-    return vault, image
+    return None
 
 
-def project(vault: Path, clear: Path, account: Account | None) -> Path:
-    """A project's shared folder; new files in it belong to the project's group. `clear` as above. Raises
-    StoreUnavailable."""
-    folder = _made(vault / "project", clear, Path.mkdir)
-    shared(folder, account)
-    return folder
+def project(vault: Path, clear: Path, account: Account | None) -> None:
+    """Make a project's shared folder at first sight; new files in it belong to the project's group. Arguments and
+    errors as above."""
+    shared(_made(vault / CONTENT / "project", clear, Path.mkdir), account)
 
 
 def shared(folder: Path, account: Account | None) -> None:
@@ -54,6 +54,8 @@ def _made(place: Path, clear: Path, make: Callable[[Path], object]) -> Path:
     """`place`, from what lies in clear or made anew. Under another name first, so that a killed start leaves no half;
     what was in clear is removed once all of it is in the vault and on the disk."""
     fresh, moved = place.with_suffix(".new"), clear.with_name(f"{clear.name}.moved")
+    if place.is_symlink():  # put there by a program in a server, and it may lead anywhere
+        raise IntegrityError(f"{place} is a link where a folder was: remove it, or bring the folder back")
     try:
         if place.exists() and clear.exists():
             raise StoreUnavailable(f"{clear} is still there beside the vault that took its place: move it away")
@@ -82,7 +84,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
@@ -104,12 +106,12 @@ def _run(command: list[str]) -> None:
 
 
 def used_bytes(folder: Path) -> int:
-    """Disk blocks below `folder`, in bytes; what vanishes while it is counted does not count."""
+    """Disk blocks below `folder`, in bytes; what vanishes while it is counted, the view itself too, does not count."""
     total = 0
     for root, _, files in os.walk(folder):
         for name in files:
             try:
                 total += os.lstat(os.path.join(root, name)).st_blocks * 512  # noqa: PTH118  # a hot loop
-            except FileNotFoundError:
+            except OSError:
                 continue
     return total

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import readingroom_hub
 from readingroom_hub.errors import SystemUnfit
-from readingroom_hub.sandbox.bubblewrap import DOOR, HOME, PROJECT, VOLUME, Bind, Sandbox
+from readingroom_hub.ports.mounts import CONTENT
+from readingroom_hub.sandbox.bubblewrap import DOOR, HOME, HOMES, PROJECT, PROJECTS, VOLUME, Bind, Sandbox
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 ETC = (
@@ -37,12 +38,14 @@ NOTEBOOKS = "/opt/readingroom/notebooks"
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The folders of one server, on the host."""
+    """The folders of one server, on the host. `home` and `project` are the outer folders of vaults."""
 
     home: str
     project: str
     door: str
     volume: str
+    clear_project: str | None = None
+    """In place of `project`, where a server from before there were vaults still writes there."""
 
 
 def _wing() -> Path:
@@ -116,17 +119,18 @@ def build(places: Places, argv: Iterable[str], env: dict[str, str], state: Path)
                 f"the state folder {state} lies in {bind.source}, which every server can read: set READINGROOM_STATE "
                 "to a folder elsewhere, for example /var/lib/readingroom"
             )
-    own = [
-        Bind(places.home, HOME, writable=True),
-        Bind(places.project, PROJECT, writable=True),
-        Bind(places.door, DOOR),
-        Bind(places.volume, VOLUME),
-    ]
+    own = [Bind(places.home, HOMES, below=True), Bind(places.door, DOOR), Bind(places.volume, VOLUME)]
+    if places.clear_project is None:
+        own.append(Bind(places.project, PROJECTS, below=True))
+        shared = (f"{PROJECTS}/{CONTENT}/project", PROJECT)
+    else:
+        own.append(Bind(places.clear_project, PROJECTS, writable=True))
+        shared = (PROJECTS, PROJECT)
     return Sandbox(
         argv=tuple(argv),
         binds=(*system, *own),
         env=environment() | env,
-        symlinks=(*links(), (f"{VOLUME}/data", "/data")),
+        symlinks=(*links(), (f"{VOLUME}/data", "/data"), shared),
         masks=tuple(_masks(system)),
     )
 

@@ -22,7 +22,8 @@ class Plan:
     """Control groups to join; empty where resource limits do the work."""
     account: Account | None
     """Whom to become; None: stay who we are."""
-    home_image: str | None
+    measured: str | None
+    """Folder whose size is looked at now and then; None where a file system limits the home."""
     door: str
     """Folder for the two sockets; belongs to the account."""
     refusals: str

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,13 +32,15 @@ START_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to start, for whom. `volume` is the folder above the session's mount, `folders` are the opened vaults."""
+    """What to start, for whom. `volume` is the folder above the session's mount, `folders` are the opened vaults;
+    `show_home` mounts the home's image, once it is made."""
 
     user: str
     project: ProjectId
     session: SessionId
     volume: Path
     folders: Folders
+    show_home: Callable[[], object]
     argv: Sequence[str]
     env: Mapping[str, str]
     secrets: Mapping[str, str]
@@ -115,18 +117,21 @@ class Servers:
         paths = self._settings.paths
         account = self._accounts.get(order.user, order.project) if os.geteuid() == 0 else None
         clear_home = paths.homes / order.user / order.project
-        home, image = homes.home(order.folders.home, clear_home, account, self._settings.home_size_mb)
-        project = self._project(order, account)
+        measured = homes.home(order.folders.home, clear_home, account, self._settings.home_size_mb)
+        order.show_home()
+        clear_project = self._project(order, account)
         door = self._door(order.session, account)
         logs = paths.logs / "servers"
         logs.mkdir(mode=0o700, exist_ok=True)
-        places = layout.Places(str(home), str(project), str(door), str(order.volume))
+        outer = order.folders
+        clear = str(clear_project) if clear_project else None
+        places = layout.Places(str(outer.home), str(outer.project), str(door), str(order.volume), clear)
         return Plan(
             sandbox=layout.build(places, order.argv, dict(order.env), paths.state),
             limits=self._limits(),
             groups=tuple(str(g) for g in groups),
             account=account,
-            home_image=str(image) if image else None,
+            measured=str(measured) if measured else None,
             door=str(door),
             refusals=str(self._refusals(order.session)),
             log=str(logs / f"{order.session}.log"),
@@ -139,12 +144,14 @@ class Servers:
         """Where the folder of a project's members lay before there were vaults."""
         return self._settings.paths.shared / project
 
-    def _project(self, order: Order, account: Account | None) -> Path:
+    def _project(self, order: Order, account: Account | None) -> Path | None:
+        """Make the project's folder; where it is still in clear and in use, that one."""
         clear = self._clear(order.project)
         if clear.exists() and any(r.project in {"", order.project} and self.alive(r) for r in self.running()):
             homes.shared(clear, account)  # a server from before an upgrade writes there: moved once none runs
             return clear
-        return homes.project(order.folders.project, clear, account)
+        homes.project(order.folders.project, clear, account)
+        return None
 
     def _door(self, session: SessionId, account: Account | None) -> Path:
         folder = self._folder / session

@@ -3,15 +3,13 @@
 The unprivileged account that runs bubblewrap can pass through neither the state folder (0700) nor, often, the folder of
 the Python installation. bwrap's `--bind-fd` does not help: it turns the descriptor back into a path. So root makes the
 binds first, in a mount namespace of this process alone, on a temporary file system that everybody may pass through. The
-host sees none of it, and all of it, a loop-mounted home too, goes away with the last process of the server.
+host sees none of it, and all of it goes away with the last process of the server.
 
-The namespace is a slave of the host's: what a restarted mount daemon mounts still arrives (mount_namespaces(7))."""
+The namespace is a slave of the host's: what the mount daemon mounts anew still arrives (mount_namespaces(7))."""
 
 import ctypes
 import os
-import subprocess
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,11 +42,8 @@ def enter_namespace() -> None:
     _mount("none", "/", None, _MS_REC | _MS_SLAVE)
 
 
-def arrange(sandbox: Sandbox, home_image: str | None) -> Sandbox:
-    """Bind every source below STAGE, and the home's image on its folder; the same sandbox with the new sources."""
-    if home_image is not None:
-        home = next(b.source for b in sandbox.binds if b.writable)
-        _mount_image(home_image, home)
+def arrange(sandbox: Sandbox) -> Sandbox:
+    """Bind every source below STAGE; the same sandbox with the new sources."""
     # Opened before STAGE is covered: sources may lie below it.
     sources = [(bind, os.open(bind.source, os.O_PATH)) for bind in sandbox.binds]
     _mount("stage", STAGE, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0711,size=1m")
@@ -74,18 +69,6 @@ def _stage(index: int, bind: Bind, source: int) -> Bind:
     _mount(str(origin), str(place), None, _MS_BIND | _MS_REC)
     os.close(source)
     return replace(bind, source=str(place))
-
-
-def _mount_image(image: str, target: str) -> None:
-    # util-linux finds a loop device, lets it go with the mount, and uses the one that a dying server still holds again:
-    # two devices over one image would destroy its file system.
-    done = subprocess.run(
-        ["mount", "-n", "-o", "loop,nosuid,nodev", image, target], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise SystemUnfit(f"the home {image} cannot be mounted: {done.stderr.strip()}. Ask the operator to check it")
-    with suppress(OSError):
-        Path(target, "lost+found").rmdir()  # mkfs makes it; nobody here could read it
 
 
 def drop(uid: int, gid: int, groups: Iterable[int]) -> None:
