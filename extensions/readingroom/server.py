@@ -22,6 +22,8 @@ from readingroom import saved, settings
 TUTORIALS = Path("/opt/readingroom/notebooks")
 LAB_SETTINGS = Path(__file__).with_name("lab_settings")
 """Holds `overrides.json`: what JupyterLab does here unless the user says otherwise."""
+EXPORT_TEMPLATES = Path(__file__).with_name("export_templates")
+"""Holds `readingroom`: a notebook as HTML whose pictures keep their alternative texts."""
 _PR_SET_DUMPABLE = 4
 IMAGE_BYTES_PER_SECOND = 1e9
 """Jupyter's own limit of 1 MB/s stops an image viewer after its first slices."""
@@ -75,6 +77,12 @@ def configuration(token: str) -> Config:
                 "allow_root": False,
             },
             "FileContentsManager": {"pre_save_hook": keep_no_pictures} if settings.pictures() == "none" else {},
+            # Not from the folder that the server was started in, which is nbconvert's default: a template is code.
+            "TemplateExporter": {"extra_template_basedirs": [str(EXPORT_TEMPLATES)]},
+            "HTMLExporter": {"template_name": "readingroom"},
+            # These are HTMLExporters, too.
+            "SlidesExporter": {"template_name": "reveal"},
+            "WebPDFExporter": {"template_name": "webpdf"},
             "ZMQChannelsWebsocketConnection": {"iopub_data_rate_limit": IMAGE_BYTES_PER_SECOND},
             # These would ask the internet, and start npm.
             "LanguageServerManager": {"autodetect": False},

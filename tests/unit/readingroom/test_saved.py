@@ -3,9 +3,12 @@
 import copy
 
 import nbformat
+import numpy as np
 import pytest
+from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
+from nbconvert.exporters import get_exporter
 
 from readingroom import saved, server, settings
 from readingroom.errors import BadInput
@@ -89,3 +92,36 @@ def test_a_view_keeps_what_the_project_allows(monkeypatch):
     assert "image/png" in view(array)._repr_mimebundle_()[0]
     with pytest.raises(BadInput, match="give 'png'"):
         view(array, static="gif")
+
+
+def test_html_from_the_servers_menu_has_the_alternative_texts(tmp_path, monkeypatch):
+    config = server.configuration("t")
+    # A template is code: none is taken from where the server happened to be started.
+    monkeypatch.chdir(tmp_path)
+    for name in ("readingroom", "lab"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "index.html.j2").write_text("planted")
+    live, metadata = view(np.zeros((2, 20, 30), np.int16))._repr_mimebundle_()
+    words = live["text/plain"]
+    output = nbformat.v4.new_output
+    made = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell(
+                "view",
+                outputs=[
+                    output("display_data", live, metadata=metadata),
+                    output(
+                        "display_data", {"image/png": PNG}, metadata={"image/png": {"alt": 'a "b" <i>', "width": 7}}
+                    ),
+                    output("display_data", {"image/png": PNG}),
+                ],
+            )
+        ]
+    )
+    found, _ = get_exporter("html")(config=config).from_notebook_node(made)
+    images = BeautifulSoup(found, "html.parser").find_all("img")
+    assert [one["alt"] for one in images] == [words, 'a "b" <i>', "No description has been provided for this image"]
+    assert images[0]["src"].endswith(live["image/png"])
+    assert images[1]["width"] == "7"
+    for name in ("slides", "webpdf", "markdown"):
+        assert get_exporter(name)(config=config).template_name == get_exporter(name)().template_name
