@@ -57,7 +57,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def record(number: int, people: int = 200) -> AuditRecord:
-    """One close of one instance, as the mount daemon records it: about 640 bytes."""
+    """One open of one instance, as the mount daemon records it: about 680 bytes."""
     subject = {
         "dataset": "lung-ct",
         "version": "sha256:" + "a" * 64,
@@ -65,10 +65,10 @@ def record(number: int, people: int = 200) -> AuditRecord:
         "series": f"2.25.{2 * 10**30 + number % 20_000}",
         "instance": f"2.25.{3 * 10**30 + number}",
         "grant": "g-" + "1" * 24,
-        "bytes": 526_336,
+        "intent": f"01890a5d-ac96-774b-bcce-{number % 20_000:012x}",
     }
     return AuditRecord(
-        AuditEvent.INSTANCE_CLOSED,
+        AuditEvent.INSTANCE_OPENED,
         person=PersonId(f"p-{number % people:064x}"),
         project=ProjectId("lung-study"),
         session=SessionId(f"s-{number % people:024x}"),
@@ -400,7 +400,7 @@ def _patients_rows(folder: Path, records: int, mine: list[str]) -> int:
                     n,
                     f"{n:032x}",
                     wire_moment(at),
-                    "instance-closed",
+                    "instance-opened",
                     "p-" + person,
                     "lung",
                     "s-" + person[:24],

@@ -1,6 +1,8 @@
 """How fast a session reads, beside gocryptfs and beside plain files on the same disk.
 
-    python benchmarks/mount.py [--json FILE] [--rounds N]
+    python benchmarks/mount.py [--json FILE] [--rounds N] [--only ROW[,ROW]]
+
+Rows: sessions, series-1000-cold, series-1000-warm, object-512mb-cold, object-512mb-warm, audit, volume, open.
 
 Real parts: mount daemon, audit record repository, SQL catalogue, object directory, each in its place. Per round every
 side runs once, in turn; figures are medians. Cold runs drop the page cache first, which needs root; gocryptfs is the
@@ -32,12 +34,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.mount_peers import bare, bindfs, gocryptfs, unaudited
 from tests.support.dicom_series import ct, write_series
 from tests.support.mount_process import MountProcess, mount_process
-from tests.support.mount_world import make_instances
+from tests.support.mount_world import Published, make_instances
 
 from readingroom_hub.model.dataset import Instance
 from readingroom_hub.model.ids import UID, ProjectId
 from readingroom_hub.mount import mounting
 
+ROWS = (
+    "sessions", "series-1000-cold", "series-1000-warm", "object-512mb-cold", "object-512mb-warm", "audit", "volume",
+    "open",
+)  # fmt: skip
+_AS_ROOT = frozenset(r for r in ROWS if r.endswith("cold")) | {"audit", "volume"}
 FILES, FILE_SIZE = 1000, 526_336
 OBJECT_SIZE = 512 << 20
 
@@ -204,54 +211,66 @@ def _volume(paths: Sequence[Path]) -> float:
     return time.perf_counter() - start
 
 
-def measure(folder: Path, rounds: int, instances: int) -> list[dict[str, Any]]:
+def _sides(
+    stack: contextlib.ExitStack, folder: Path, shown: Path, made: dict[str, Published]
+) -> dict[str, tuple[Callable[[Sequence[Path]], float], Sides]]:
+    """Each dataset's files, as ours, plain, and as the peers show them. `shown`: our mount."""
+    peers = {"plain": folder / "plain"}
+    peers["plain"].mkdir()
+    if shutil.which("gocryptfs"):
+        peers["gocryptfs"] = stack.enter_context(gocryptfs(folder))
+    else:
+        print("gocryptfs is missing (Debian package gocryptfs): its rows are left out", file=sys.stderr)
+    found, sizes = {}, {}
+    for name, published in made.items():
+        sides: Sides = {"ours": [shown / name / p for p in published.plain]}
+        for peer, root in peers.items():
+            (root / name).mkdir()
+            sides[peer] = [root / name / Path(p).name for p in published.plain]
+            for path, plain in zip(sides[peer], published.plain.values(), strict=True):
+                path.write_bytes(plain)
+        sizes |= {Path(p).name: len(plain) for p, plain in published.plain.items()}
+        found[name] = (read_files if name == "series" else read_object, sides)
+    if shutil.which("bindfs"):
+        point = stack.enter_context(bindfs(folder, peers["plain"]))
+        for _, sides in found.values():
+            sides["bindfs"] = [point / p.relative_to(peers["plain"]) for p in sides["plain"]]
+    else:
+        print("bindfs is missing (Debian package bindfs): its rows are left out", file=sys.stderr)
+    nothing = stack.enter_context(bare(folder, sizes))
+    for _, sides in found.values():
+        sides["bare-fuse"] = [nothing / p.name for p in sides["plain"]]
+    return found
+
+
+def measure(folder: Path, rounds: int, instances: int, only: frozenset[str]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
         room = stack.enter_context(mount_process(folder / "state"))
         project = room.project("bench")
-        series = room.publish(project, "series", [[FILE_SIZE] * FILES], seed=1)
-        large = room.publish(project, "object", [[OBJECT_SIZE]], seed=2)
-        for published in (series, large):
+        made = {"series": room.publish(project, "series", [[FILE_SIZE] * FILES], seed=1)}
+        if only & {"object-512mb-cold", "object-512mb-warm"}:
+            made["object"] = room.publish(project, "object", [[OBJECT_SIZE]], seed=2)
+        for published in made.values():
             room.grant(project, published.version)
         data = room.mounts.attach(room.session(project).id) / "data"
-        files: Sides = {"ours": [data / "series" / p for p in series.plain]}
-        whole: Sides = {"ours": [data / "object" / p for p in large.plain]}
-        peers = {"plain": folder / "plain"}
-        (folder / "plain").mkdir()
-        if shutil.which("gocryptfs"):
-            peers["gocryptfs"] = stack.enter_context(gocryptfs(folder))
-        else:
-            print("gocryptfs is missing (Debian package gocryptfs): its rows are left out", file=sys.stderr)
-        for name, peer in peers.items():
-            (peer / "series").mkdir()
-            for sides, published, to in ((files, series, peer / "series"), (whole, large, peer)):
-                sides[name] = [to / Path(p).name for p in published.plain]
-                for path, plain in zip(sides[name], published.plain.values(), strict=True):
-                    path.write_bytes(plain)
-        if shutil.which("bindfs"):
-            shown = stack.enter_context(bindfs(folder, folder / "plain"))
-            for sides in (files, whole):
-                sides["bindfs"] = [shown / p.relative_to(folder / "plain") for p in sides["plain"]]
-        else:
-            print("bindfs is missing (Debian package bindfs): its rows are left out", file=sys.stderr)
-        sizes = {p.name: FILE_SIZE for p in files["plain"]} | {p.name: OBJECT_SIZE for p in whole["plain"]}
-        nothing = stack.enter_context(bare(folder, sizes))
-        for sides in (files, whole):
-            sides["bare-fuse"] = [nothing / p.name for p in sides["plain"]]
-        names = list(series.plain)
-        series.plain.clear()
-        large.plain.clear()
-        rows = sessions_rows(room, project, names, rounds)
-        for name, work, sides in (("series-1000", read_files, files), ("object-512mb", read_object, whole)):
-            for state in ("cold", "warm"):
-                if state == "cold" and os.geteuid():
-                    print("cold rows are left out: only root may drop the page cache", file=sys.stderr)
-                    continue
-                rows += rows_of(name, state, compare(work, sides, rounds, state == "cold"))
-        if os.geteuid() == 0:
-            rows.append(audit_row(room, files["ours"], rounds))
+        names = list(made["series"].plain)
+        if any(r.partition("-")[0] in {"series", "object"} for r in only):
+            sides = _sides(stack, folder, data, made)
+        for published in made.values():
+            published.plain.clear()
+        if "sessions" in only:
+            rows += sessions_rows(room, project, names, rounds)
+        for measured, dataset in (("series-1000", "series"), ("object-512mb", "object")):
+            for state in [s for s in ("cold", "warm") if f"{measured}-{s}" in only]:
+                rows += rows_of(measured, state, compare(*sides[dataset], rounds, state == "cold"))
+        if "audit" in only:
+            rows.append(audit_row(room, [data / "series" / p for p in names], rounds))
+        if "volume" in only:
             rows.append(volume_row(room, project, folder / "volume", rounds))
-        rows.append(open_row(room, project, instances, rounds))
-        return rows
+        if "open" in only:
+            rows.append(open_row(room, project, instances, rounds))
+    return rows
 
 
 def main() -> None:
@@ -259,11 +278,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--instances", type=int, default=1_000_000, help="of the large dataset version")
+    parser.add_argument("--only", default=",".join(ROWS), metavar="ROW[,ROW]", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--folder", type=Path, help="on the disk to measure")
     options = parser.parse_args()
+    only = frozenset(options.only.split(","))
+    if not only <= set(ROWS):
+        parser.error(f"--only: {', '.join(sorted(only - set(ROWS)))} is no row; rows are {', '.join(ROWS)}")
+    if os.geteuid() and only & _AS_ROOT:
+        print("only root may drop the page cache: rows that need it are left out", file=sys.stderr)
+        only -= _AS_ROOT
     folder = Path(tempfile.mkdtemp(prefix="rrb-", dir=options.folder))
     try:
-        rows = measure(folder, options.rounds, options.instances)
+        rows = measure(folder, options.rounds, options.instances, only)
     finally:
         for point, _ in mounting.mount_points(folder):
             mounting.unmount(point)

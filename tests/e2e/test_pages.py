@@ -79,13 +79,20 @@ def _fill(room: HubRoom) -> None:
         where = subject | {"series": f"2.25.30418223405520483620193475028374{number}"}
         intent = AuditRecord(AuditEvent.READ_INTENT, subject=where | {"instances": 120, "bytes": 63160560}, **about)
         records = [intent]
+        closes = [[f"2.25.9{i}", 526338, 526338, number == 1 and i == 3] for i in range(12)]
         for i in range(12):
             one = where | {"instance": f"2.25.9{i}", "intent": intent.id}
             claims = {"notebook": "01-first-look.ipynb", "cell": "7"} if number else {}
             records.append(AuditRecord(AuditEvent.INSTANCE_OPENED, subject=one, claims=claims, **about))
-            end = one | {"bytes": 526338, "size": 526338, "cached": number == 1 and i == 3}
-            if number != 2:
-                records.append(AuditRecord(AuditEvent.INSTANCE_CLOSED, subject=end, **about))
+        if number != 2:
+            end = where | {
+                "intent": intent.id,
+                "instances": 12,
+                "bytes": 12 * 526338,
+                "closes": closes,
+                "concluded": 12,
+            }
+            records.append(AuditRecord(AuditEvent.READ_COMPLETED, subject=end, **about))
         audit.append(records)
     opinion = "The isolation forest agrees: of 500 days of everybody, 0 are at least as unusual."
     sign = Sign("studies", 41, 3, 8.2, "read 41 studies on one day; their median is 3 studies (of 58 days)")

@@ -395,19 +395,19 @@ def test_a_read_is_on_the_record_before_its_bytes(room: Room, data: Path, lung: 
     assert opened["instance"] == Path(path).stem
     os.read(fd, len(plain))
     os.close(fd)
-    soon(lambda: room.subjects("instance-closed"))
-    closed = room.subjects("instance-closed")[0]
-    assert closed["bytes"] == closed["size"] == len(plain)
-    assert closed["intent"] == opened["intent"]
+    soon(room.ends)
+    end = room.ends()[0]
+    assert end["bytes"] == end["size"] == len(plain)
+    assert (end["intent"], end["instance"]) == (opened["intent"], opened["instance"])
 
 
 def test_a_second_read_from_the_kernels_cache_is_still_a_recorded_open(room: Room, data: Path, lung: Published) -> None:
     path = data / "lung-ct" / next(p for p, d in lung.plain.items() if d)
     first = read(path)
-    soon(lambda: len(room.subjects("instance-closed")) == 1)
+    soon(lambda: len(room.ends()) == 1)
     assert read(path) == first
-    soon(lambda: len(room.subjects("instance-closed")) == 2)
-    second = room.subjects("instance-closed")[1]
+    soon(lambda: len(room.ends()) == 2)
+    second = room.ends()[1]
     assert second["bytes"] == 0
     assert second["cached"] is True
     assert len(room.subjects("instance-opened")) == 2
@@ -667,7 +667,7 @@ def test_attach_again_gives_the_same_folder_and_detach_leaves_nothing(room: Room
             os.close(fd)
     assert not data.parent.exists()
     assert set(room.daemon.status().values()) == {0}
-    assert len(room.subjects("instance-closed")) == 1
+    assert len(room.ends()) == 1
     room.daemon.detach(session.id)
 
 

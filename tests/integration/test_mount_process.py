@@ -180,7 +180,7 @@ def test_a_stop_leaves_nothing_mounted_and_is_recorded(room: MountProcess, lung:
             assert error.errno in {errno.ENOTCONN, errno.ECONNABORTED}  # noqa: PT017
     assert list(mounting.mount_points(room.settings.paths.state)) == []
     assert os.listdir(room.settings.paths.mounts) == []
-    assert len(room.records("instance-closed")) == 1
+    assert len(room.ends()) == 1
     assert [r["subject"]["service"] for r in room.records("service-stopped")] == ["mount-daemon"]
     assert "Traceback" not in room.log()
 
@@ -241,9 +241,9 @@ def test_reads_go_on_over_kills_of_the_repository_and_the_record_has_each_byte(r
         assert reader.refusals == {errno.EAGAIN}
         check_given(room, reader, published)
     room.stop()  # hands over what it still holds
-    opened, closed = room.records("instance-opened"), room.records("instance-closed")
+    opened, ends = room.records("instance-opened"), room.ends()
     for reader in readers:
-        ours = [r["subject"] for r in closed if r["session"] == reader.session]
+        ours = [e for e in ends if e["session"] == reader.session]
         assert Counter(s["instance"] for s in ours) == Counter(name for name, _ in reader.given)
         assert all(s["cached"] or s["bytes"] == s["size"] for s in ours)
         assert sum(s["size"] for s in ours) == sum(count for _, count in reader.given)
@@ -290,12 +290,15 @@ def test_every_served_byte_is_on_the_record(room: MountProcess, lung: Published)
     folder = room.mounts.attach(session.id)
     for path in lung.plain:
         read(folder / "data/lung-ct" / path)
-    soon(lambda: len(room.records("instance-closed")) == len(lung.plain))
-    closed = room.records("instance-closed")
-    assert sum(r["subject"]["bytes"] for r in closed) == lung.version.size
-    assert {r["session"] for r in closed} == {session.id}
+    soon(lambda: len(room.ends()) == len(lung.plain))
+    ends = room.ends()
+    assert {e["instance"]: (e["bytes"], e["series"]) for e in ends} == {
+        i.instance: (i.size, i.series) for i in lung.manifest.instances
+    }
+    assert {e["session"] for e in ends} == {session.id}
     intents = {r["id"]: r["subject"] for r in room.records("read-intent")}
-    assert {intents[r["subject"]["intent"]]["series"] for r in closed} == {i.series for i in lung.manifest.instances}
+    assert all(intents[e["intent"]]["series"] == e["series"] for e in ends)
+    assert not room.records("instance-closed")
     assert sum(s["instances"] for s in intents.values()) == len(lung.plain)
     assert len(room.records("key-unwrapped")) == 1
 

@@ -13,12 +13,14 @@ _PRIMITIVE = {
     "action": re.compile(r"[CRUDE]"),
     "outcome": re.compile(r"0|4|8|12"),
     "AuditEvent": re.compile(r"AuditEvent"),
+    "extension": re.compile(r"http://hl7\.org/fhir/StructureDefinition/auditevent-(Instance|NumberOfInstances)"),
 }
 _TYPES = {
     "Coding": {"system": "uri", "version": "string", "code": "code", "display": "string"},
     "CodeableConcept": {"coding": "Coding*", "text": "string"},
     "Identifier": {"system": "uri", "value": "string"},
     "Reference": {"reference": "string", "type": "uri", "identifier": "Identifier", "display": "string"},
+    "Extension": {"url": "extension!", "valueInteger": "integer", "valueIdentifier": "Identifier"},
     "Detail": {"type": "string!", "valueString": "string!"},
     "Agent": {
         "type": "CodeableConcept",
@@ -31,6 +33,7 @@ _TYPES = {
     },
     "Source": {"site": "string", "observer": "Reference!", "type": "Coding*"},
     "Entity": {
+        "extension": "Extension*",
         "what": "Reference",
         "type": "Coding",
         "role": "Coding",
@@ -57,6 +60,8 @@ def check_audit_event(found, type="Resource", at="AuditEvent"):
     """Raises ValueError naming what is wrong."""
     if type == "boolean":
         _ask(found is True or found is False, at, "is no boolean")
+    elif type == "integer":
+        _ask(isinstance(found, int) and not isinstance(found, bool), at, "is no integer")
     elif type in _PRIMITIVE:
         _ask(isinstance(found, str) and _PRIMITIVE[type].fullmatch(found), at, f"is no {type}: {found!r:.80}")
         _ask(not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", found), at, "has a control character")

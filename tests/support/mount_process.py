@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.audit_process import AuditProcess, audit_process
-from tests.support.mount_world import World
+from tests.support.mount_world import World, ends_of
 
 from readingroom_hub.adapters.audit_client import SocketAuditRepository
 from readingroom_hub.adapters.mounts_socket import SocketMounts
@@ -97,6 +97,10 @@ class MountProcess(World):
     def records(self, *events: str) -> list[dict[str, Any]]:
         """Oldest first."""
         return [f.record for f in self.client.query(Filter(events=events, limit=100_000), None)][::-1]
+
+    def ends(self) -> list[dict[str, Any]]:
+        """How single opens ended, oldest first."""
+        return ends_of(self.records("read-completed"))
 
 
 @contextlib.contextmanager

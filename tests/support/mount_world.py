@@ -133,6 +133,21 @@ class World:
         return session
 
 
+def ends_of(records: Iterable[dict]) -> list[dict]:
+    """How single opens ended, by `read-completed` records, whose sums must be theirs. Oldest first."""
+    found = []
+    for record in records:
+        subject = record["subject"]
+        closes = [dict(zip(("instance", "bytes", "size", "cached"), c, strict=True)) for c in subject["closes"]]
+        assert len(closes) <= 100
+        assert closes or "concluded" in subject
+        assert subject["bytes"] == sum(c["bytes"] for c in closes)
+        assert subject["instances"] == len({c["instance"] for c in closes})
+        about = {k: subject[k] for k in ("dataset", "version", "study", "series", "grant", "intent")}
+        found += [about | {"session": record["session"]} | c for c in closes]
+    return found
+
+
 class MountedWorld(World):
     """A world with a running mount daemon in this process, on real FUSE mounts."""
 
@@ -151,6 +166,9 @@ class MountedWorld(World):
 
     def subjects(self, event: str) -> list[dict]:
         return [r["subject"] for r in self.audit.records if r["event"] == event]
+
+    def ends(self) -> list[dict]:
+        return ends_of(r for r in self.audit.records if r["event"] == "read-completed")
 
     def reasons(self, event: str) -> list[str]:
         return [r["reason"].partition(":")[0] for r in self.audit.records if r["event"] == event]

@@ -201,11 +201,12 @@ class Year:
         size = int(self._rng.lognormvariate(0, 0.4) * 60e6)
         more = {"project": project, "session": session}
         intent = self._record(reader, day, hour, "read-intent", subject=where | {"bytes": size}, **more)
-        ends = ("instance-opened", "instance-closed") if self._rng.random() < 0.99 else ("instance-opened",)
-        return [intent] + [
-            self._record(reader, day, hour, e, subject=where | {"intent": intent["id"], "bytes": size}, **more)
-            for e in ends
-        ]
+        about = where | {"intent": intent["id"]}
+        found = [intent, self._record(reader, day, hour, "instance-opened", subject=about, **more)]
+        if self._rng.random() < 0.99:
+            end = about | {"bytes": size, "closes": [["1.2.3", size, size, False]], "concluded": 1}
+            found.append(self._record(reader, day, hour, "read-completed", subject=end, **more))
+        return found
 
     def _session(self, reader: Reader, day: date, which: str) -> str:
         return "s-" + sha256(f"{reader.id} {day} {which}".encode()).hexdigest()[:24]

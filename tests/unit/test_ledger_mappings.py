@@ -1,5 +1,6 @@
 """Records as DICOM audit messages and FHIR AuditEvents: golden files, the standard's schema, hostile text."""
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -13,8 +14,11 @@ from tests.support.fhir import check_audit_event
 
 from readingroom_hub.ledger.atna import NAMES, TYPES, audit_message, framed, syslog_message
 from readingroom_hub.ledger.atna import text as in_a_document
+from readingroom_hub.ledger.canonical import MAX_LEAF
 from readingroom_hub.ledger.fhir import audit_event
+from readingroom_hub.ledger.seal import to_leaf
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
+from readingroom_hub.services.intents import MOST
 
 GOLDEN = Path(__file__).with_name("golden_audit")
 SCHEMA = etree.RelaxNG(etree.parse(GOLDEN / "audit_message.rng"))
@@ -31,6 +35,27 @@ READ = {
     "subject": {"dataset": "lung-ct", "study": "1.2.3", "series": "1.2.3.4", "bytes": 526336, "grant": "g-" + "2" * 24},
     "claims": {"notebook": "=cmd()\r\n]]>"},
     "source": {"process": "mount-daemon", "epoch": "e", "seq": 7},
+}
+
+
+COMPLETED = READ | {
+    "event": "read-completed",
+    "subject": {
+        "dataset": "lung-ct",
+        "version": "sha256:" + "3" * 64,
+        "study": "1.2.3",
+        "series": "1.2.3.4",
+        "grant": "g-" + "2" * 24,
+        "intent": "01890a5d-ac96-774b-bcce-b302099a8056",
+        "instances": 2,
+        "bytes": 657924,
+        "closes": [
+            ["1.2.3.4.1", 526336, 526336, True],
+            ["1.2.3.4.2", 131588, 526336, False],
+            ["1.2.3.4.1", 0, 526336, True],
+        ],
+        "concluded": 3,
+    },
 }
 
 
@@ -122,7 +147,8 @@ AT_A_NODE = READ | {
     },
 }
 GOLDEN_ROWS = {
-    "read": READ, "node": AT_A_NODE, "shared": SHARED, "received": RECEIVED, "looked-up": LOOKED_UP, "alert": ALERT,
+    "read": READ, "completed": COMPLETED, "node": AT_A_NODE, "shared": SHARED, "received": RECEIVED,
+    "looked-up": LOOKED_UP, "alert": ALERT,
     "suspended": SUSPENDED, "clock-step": STEPPED,
 }  # fmt: skip
 
@@ -190,6 +216,30 @@ def test_in_a_read_the_reader_is_the_destination_and_the_daemon_the_source():
     agents = audit_event(READ, "room.example")["agent"]
     by_role = {a["type"]["coding"][0]["code"]: a["who"]["identifier"]["value"] for a in agents}
     assert by_role == {"110153": "mount-daemon", "110152": READ["session"], "IRCP": READ["person"]}
+
+
+def test_the_instances_of_gathered_ends_are_named_once_each():
+    message = valid(audit_message(COMPLETED, "room.example"))
+    of_class = message.find(".//ParticipantObjectDescription/SOPClass")
+    assert of_class.get("NumberOfInstances") == "2"
+    assert [i.get("UID") for i in of_class] == ["1.2.3.4.1", "1.2.3.4.2"]
+    ends = message.find(".//ParticipantObjectDetail[@type='closes']").get("value")
+    assert json.loads(base64.b64decode(ends)) == COMPLETED["subject"]["closes"]
+    resource = audit_event(COMPLETED, "room.example")
+    check_audit_event(resource)
+    (entity,) = resource["entity"]
+    assert [e.get("valueInteger") or e["valueIdentifier"]["value"] for e in entity["extension"]] == [
+        2, "urn:oid:1.2.3.4.1", "urn:oid:1.2.3.4.2",
+    ]  # fmt: skip
+    assert json.loads(next(d["valueString"] for d in entity["detail"] if d["type"] == "closes"))[1][1] == 131588
+
+
+def test_the_longest_record_of_ends_fits_in_a_record_and_in_a_syslog_message():
+    closes = [["1." + "2" * 60 + f"{n:02}", 2**40, 2**40, False] for n in range(MOST)]
+    claims = {"notebook": "n" * 255, "cell": "c" * 255}
+    row = COMPLETED | {"subject": COMPLETED["subject"] | {"closes": closes}, "claims": claims}
+    assert len(syslog_message(row, "room.example")) <= 32_768  # ITI TF-2 3.20
+    assert len(to_leaf(row)) < MAX_LEAF
 
 
 @given(st.text(max_size=40))

@@ -53,14 +53,17 @@ class World:
             intent = AuditRecord(
                 AuditEvent.READ_INTENT, person=self.room.rosa, project=PROJECT, time=at, subject=subject
             )
-            more = subject | {"intent": intent.id}
-            self.audit.append(
-                [intent]
-                + [
-                    AuditRecord(e, person=self.room.rosa, project=PROJECT, time=at, subject=more)
-                    for e in (AuditEvent.INSTANCE_OPENED, AuditEvent.INSTANCE_CLOSED)
-                ]
-            )
+            more = {"dataset": "lung", "study": study, "intent": intent.id}
+            parts = {
+                AuditEvent.INSTANCE_OPENED: {"instance": "1.2.3"},
+                AuditEvent.READ_COMPLETED: {
+                    "bytes": 10**8,
+                    "closes": [["1.2.3", 10**8, 10**8, False]],
+                    "concluded": 1,
+                },
+            }
+            about = {"person": self.room.rosa, "project": PROJECT, "time": at}
+            self.audit.append([intent, *(AuditRecord(e, subject=more | p, **about) for e, p in parts.items())])
 
     def bulk(self):
         self.read([f"1.3.{n}" for n in range(60)])

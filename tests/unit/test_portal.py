@@ -12,7 +12,8 @@ from readingroom_hub.crypto.vouch import vouch
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.ids import SessionId
 from readingroom_hub.model.project import Role
-from readingroom_hub.ports.records import NodeState
+from readingroom_hub.ports.records import Filter, NodeState
+from readingroom_hub.web.reads import READS, rows_of
 
 
 @pytest.fixture
@@ -156,7 +157,8 @@ def test_only_a_form_of_reasonable_length_is_read(world):
     assert answer.status_code == 400
 
 
-def records_of_a_read(world, *, finished: bool) -> None:
+def records_of_a_read(world, *, finished: bool, earlier: bool = False) -> None:
+    """`earlier`: as releases before `read-completed` left them."""
     room = world.room
     subject = {"dataset": "lung", "version": room.version.digest, "study": "1.2", "series": "1.2.3"}
     about = {"person": room.rosa, "project": PROJECT, "session": SessionId("s-" + "1" * 24)}
@@ -165,13 +167,19 @@ def records_of_a_read(world, *, finished: bool) -> None:
     claims = {"notebook": "<b>first.ipynb</b>"}
     records = [intent, AuditRecord(AuditEvent.INSTANCE_OPENED, subject=one, claims=claims, **about)]
     if finished:
-        end = one | {"bytes": 1500000, "size": 2000000, "cached": False}
-        records.append(AuditRecord(AuditEvent.INSTANCE_CLOSED, subject=end, **about))
+        end = subject | {"intent": intent.id, "instances": 1, "bytes": 1500000}
+        end |= {"closes": [["1.2.3.4", 1500000, 2000000, False]], "concluded": 1}
+        last = AuditRecord(AuditEvent.READ_COMPLETED, subject=end, **about)
+        if earlier:
+            end = one | {"bytes": 1500000, "size": 2000000, "cached": False}
+            last = AuditRecord(AuditEvent.INSTANCE_CLOSED, subject=end, **about)
+        records.append(last)
     room.audit.append(records)
 
 
-def test_the_record_shows_a_read_as_one_line_with_its_claims_as_claims(world):
-    records_of_a_read(world, finished=True)
+@pytest.mark.parametrize("earlier", [False, True], ids=["now", "earlier release"])
+def test_the_record_shows_a_read_as_one_line_with_its_claims_as_claims(world, earlier):
+    records_of_a_read(world, finished=True, earlier=earlier)
     world.become(Role.STEWARD)
     text = world.get("/reads").text
     assert text.count("<tr") == 2, "a head and one line"
@@ -220,6 +228,64 @@ def test_records_that_are_missing_are_called_so(world):
     assert "records missing" in text
     assert "mount-daemon@node-1, 2 records" in text
     assert "damaged object" not in text
+
+
+def test_a_gathered_end_is_as_many_ends_as_it_names(world):
+    about = {"person": world.room.rosa, "project": PROJECT}
+    subject = {"dataset": "lung", "version": world.room.version.digest, "study": "1.2", "series": "1.2.3"}
+    intent = AuditRecord(AuditEvent.READ_INTENT, subject=subject | {"instances": 120, "bytes": 9000000}, **about)
+    subject |= {"intent": intent.id}
+    opens = [
+        AuditRecord(AuditEvent.INSTANCE_OPENED, subject=subject | {"instance": f"1.2.3.{n}"}, **about) for n in range(3)
+    ]
+    closes = [["1.2.3.0", 1000000, 2000000, False], ["1.2.3.1", 500000, 2000000, True]]
+    done = AuditRecord(AuditEvent.READ_COMPLETED, subject=subject | {"closes": closes}, **about)
+    world.become(Role.STEWARD)
+
+    def line(*records):
+        world.room.audit.append(records)
+        (row,) = rows_of(world.room.audit.query(Filter(events=READS), None))
+        return row.tally.least, row.tally.most, row.tally.upper, row.is_open_ended, world.get("/reads").text
+
+    *sums, open_ended, text = line(intent, *opens, done)
+    assert (sums, open_ended) == ([1500000, 3000000, 9000000], True)
+    assert "possibly all of it" in text
+    closes = [["1.2.3.2", 7, 2000000, False]]
+    *sums, open_ended, text = line(
+        AuditRecord(AuditEvent.READ_COMPLETED, subject=subject | {"closes": closes}, **about)
+    )
+    assert (sums, open_ended) == ([1500007, 3000007, 9000000], True), "another open may not be on record"
+    concluded = subject | {"closes": [], "concluded": 3}
+    *sums, open_ended, text = line(AuditRecord(AuditEvent.READ_COMPLETED, subject=concluded, **about))
+    assert (sums, open_ended) == ([1500007, 3000007, 3000007], False)
+    assert "possibly all of it</span>" not in text
+    assert "3 of 120" in text
+
+
+def test_an_intent_that_is_concluded_is_not_exact_where_a_record_of_ends_is_missing(world):
+    records_of_a_read(world, finished=True)
+    last = world.room.audit.records[-1]
+    assert last["event"] == "read-completed"
+    last["subject"]["concluded"] = 2
+    world.become(Role.STEWARD)
+    assert "possibly all of it</span>" in world.get("/reads").text
+
+
+def test_a_read_whose_beginning_is_not_shown_says_that_it_may_be_more(world):
+    about = {"person": world.room.rosa, "project": PROJECT}
+    subject = {"dataset": "lung", "version": world.room.version.digest, "study": "1.2", "series": "1.2.3"}
+    early = datetime(2027, 3, 30, 23, 59, tzinfo=UTC)
+    intent = AuditRecord(
+        AuditEvent.READ_INTENT, subject=subject | {"instances": 120, "bytes": 9000}, time=early, **about
+    )
+    end = subject | {"intent": intent.id, "closes": [["1.2.3.4", 5000, 5000, False]], "concluded": 1}
+    done = AuditRecord(AuditEvent.READ_COMPLETED, subject=end, time=early + timedelta(minutes=2), **about)
+    world.room.audit.append([intent, done])
+    world.become(Role.STEWARD)
+    text = world.get("/reads?since=2027-03-31").text
+    assert re.search(r"5\.0 kB<br>\s*<span[^>]*>at least", text)
+    assert "… possibly more" in text
+    assert "✓ success" not in text
 
 
 def test_the_read_of_an_index_counts_no_instances(world):

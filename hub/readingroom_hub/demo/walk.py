@@ -91,11 +91,11 @@ class Walk:
             sam.picture(self._pictures / "steward-reads.png")
         with self._step("The record has those reads, to the byte"):
             found = self._audit.query(
-                Filter(project=PROJECT, dataset=DATASET, events=("instance-closed",), limit=10_000), None
+                Filter(project=PROJECT, dataset=DATASET, events=("read-completed",), limit=10_000), None
             )
             served = sum(f.record["subject"]["bytes"] for f in found if f.person_name == "Rosa Rossi")
             if not served:
-                raise AssertionError("no instance-closed record of Rosa has any bytes")
+                raise AssertionError("no read-completed record of Rosa has any bytes")
 
     def _reviewer(self, rita: Visitor) -> None:
         self._at = rita

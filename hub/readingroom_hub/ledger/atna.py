@@ -4,6 +4,7 @@ A feed, not the record: it has no acknowledgement and no proof. Records hold no 
 patient, which PS3.15 A.5.3 asks of 110103; the study stands for it."""
 
 import base64
+import json
 from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -59,7 +60,7 @@ TYPES = {
 _ACTIONS = {"110103": "R", "110101": "R", "110105": "D", "110106": "R", "110107": "C"}
 OUTCOMES = {"success": "0", "denied": "4", "failure": "8"}
 """EventOutcomeIndicator."""
-READS = frozenset({"read-intent", "instance-opened", "instance-closed"})
+READS = frozenset({"read-intent", "instance-opened", "instance-closed", "read-completed"})
 _CONCERNED = frozenset({"access-alert", "access-suspended", "access-resumed"})
 """Of these, the person is whom it is about; who asked for it is the process."""
 _ONE_LINE = {ord(c): f"&#{ord(c)};" for c in "\t\n\r\x7f"}
@@ -80,9 +81,20 @@ def asks(row: Mapping[str, Any]) -> bool:
 def details(row: Mapping[str, Any]) -> dict[str, str]:
     """What has no place of its own in either form, as text."""
     found = {k: row[k] for k in ("id", "event", "project", "session", "reason") if k in row}
-    found |= {k: str(v) for k, v in sorted(row.get("subject", {}).items())}
+    found |= {k: _plain(k, v) for k, v in sorted(row.get("subject", {}).items())}
     found |= {f"node-{k}": str(v) for k, v in sorted(row.get("node", {}).items())}
     return found | {f"{k}-claim": v for k, v in sorted(row.get("claims", {}).items())}
+
+
+def _plain(key: str, value: object) -> str:
+    return json.dumps(value, separators=(",", ":")) if key == "closes" else str(value)
+
+
+def instances(row: Mapping[str, Any]) -> list[str]:
+    """SOP Instance UIDs that a record of a read names, each once."""
+    subject = row.get("subject", {})
+    named = [c[0] for c in subject.get("closes", ())] or [subject[k] for k in ("instance",) if k in subject]
+    return list(dict.fromkeys(named)) if row["event"] in READS else []
 
 
 def text(value: str) -> str:
@@ -123,6 +135,10 @@ def _object(message: ET.Element, row: Mapping[str, Any]) -> None:
         ET.SubElement(made, "ParticipantObjectDetail", {"type": text(key), "value": encoded})
     if study:
         described = ET.SubElement(made, "ParticipantObjectDescription")
+        if named := instances(row):
+            of_class = ET.SubElement(described, "SOPClass", {"NumberOfInstances": str(len(named))})
+            for uid in named:
+                ET.SubElement(of_class, "Instance", {"UID": text(uid)})
         ET.SubElement(described, "Anonymized").text = "true"
 
 

@@ -6,14 +6,20 @@ record names."""
 from collections.abc import Mapping
 from typing import Any
 
-from readingroom_hub.ledger.atna import NAMES, OUTCOMES, READS, TYPES, action, asks, details, text
+from readingroom_hub.ledger.atna import NAMES, OUTCOMES, READS, TYPES, action, asks, details, instances, text
 
 _DCM = "http://dicom.nema.org/resources/ontology/DCM"
 _TERMS = "http://terminology.hl7.org/CodeSystem/"
+_EXTENSION = "http://hl7.org/fhir/StructureDefinition/auditevent-"
+"""Extensions of FHIR R4 for what PS3.15 says of a participant object, and AuditEvent has no element for."""
 
 
 def _coding(code: str) -> dict[str, str]:
     return {"system": _DCM, "code": code, "display": NAMES[code]}
+
+
+def _uid(uid: str) -> dict[str, str]:
+    return {"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}
 
 
 def _agent(value: str, role: str, *, requestor: bool) -> dict[str, Any]:
@@ -56,6 +62,11 @@ def audit_event(row: Mapping[str, Any], site: str) -> dict[str, Any]:
         "detail": [{"type": text(key), "valueString": text(value)} for key, value in details(row).items() if value],
     }
     if study := row.get("subject", {}).get("study"):
-        entity["what"] = {"identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{study}"}}
+        entity["what"] = {"identifier": _uid(study)}
+    if named := instances(row):
+        entity["extension"] = [
+            {"url": _EXTENSION + "NumberOfInstances", "valueInteger": len(named)},
+            *({"url": _EXTENSION + "Instance", "valueIdentifier": _uid(uid)} for uid in named),
+        ]
     event["entity"] = [entity]
     return event

@@ -34,6 +34,7 @@ _ACCESS_EVENTS = frozenset(
         "read-intent",
         "instance-opened",
         "instance-closed",
+        "read-completed",
         "read-denied",
         "request-refused",
         "access-alert",

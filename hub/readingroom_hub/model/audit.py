@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from readingroom_hub.model.ids import PersonId, ProjectId, SessionId
 
@@ -37,7 +37,10 @@ class AuditEvent(StrEnum):
     """Durable upper bound, before the first byte of a series: everything in it may have been read."""
     INSTANCE_OPENED = "instance-opened", "110103"
     INSTANCE_CLOSED = "instance-closed", "110103"
-    """Bytes that left the daemon for this open."""
+    """Bytes that left the daemon for one open. In logs of earlier releases only: now `read-completed` says it."""
+    READ_COMPLETED = "read-completed", "110103"
+    """How opens of one series under one intent ended: the exact sum after the intent's upper bound (see `Close`). The
+    last one has `concluded`, the number of all: without it, all that the intent covers may have been read."""
     READ_DENIED = "read-denied", "110113"
     INGEST = "ingest", "110107"
     VERSION_PUBLISHED = "version-published", "110107"
@@ -114,7 +117,7 @@ def uuid7() -> str:
 class AuditRecord:
     """One record before it is stored. `subject` holds only strings, integers, booleans and nested maps or lists of them
     (RFC 8785 needs no float rules then): keys used so far are dataset, version, study, series, instance, instances,
-    bytes, grant, intent, path, count, digest, role."""
+    bytes, grant, intent, path, count, digest, role, closes, concluded."""
 
     event: AuditEvent
     outcome: Outcome = Outcome.SUCCESS
@@ -148,6 +151,29 @@ class AuditRecord:
             "claims": dict(self.claims),
         }
         return row | {k: v for k, v in optional.items() if v}
+
+
+class Close(NamedTuple):
+    """How one open ended. `read-completed` has a list of these under `closes`, each a list of the four values."""
+
+    instance: str
+    """SOP Instance UID."""
+    bytes: int
+    """Left the daemon."""
+    size: int
+    """Of the whole file."""
+    cached: bool
+    """Whether the kernel may have served up to `size` bytes by itself."""
+
+
+def closes_of(event: str, subject: Mapping[str, Any]) -> list[Close]:
+    """What a stored record says of ends: of a `read-completed`, or an `instance-closed` of earlier; else nothing."""
+    if event == AuditEvent.READ_COMPLETED:
+        return [Close(*close[:4]) for close in subject["closes"]]
+    if event == AuditEvent.INSTANCE_CLOSED:
+        cached = bool(subject.get("cached"))
+        return [Close(subject.get("instance", ""), subject.get("bytes", 0), subject.get("size", 0), cached)]
+    return []
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ class AttachedSession:
 
     def settle(self) -> None:
         """Hand over what waits for the audit record repository."""
-        self._reading.refusals.settle()
+        self._reading.settle()
 
     def end(self, keep_folder: bool = False) -> None:
         """Refuse everything, drop cached pages, unmount, record the ends of what was open.
@@ -116,7 +116,7 @@ class AttachedSession:
             forgetting.join(timeout=1)
         self._connection.close()
         self._operations.close_all()
-        self._reading.refusals.settle(last=True)
+        self._reading.settle(last=True)
         if not keep_folder:
             remove_folder(self.folder)
 

@@ -1,6 +1,6 @@
 """What people did, a day at a time, counted from audit records: a pure fold over the log.
 
-Honest where the record is: bytes are summed over `instance-closed` by intent, and an intent whose ends are missing
+Honest where the record is: bytes are summed over the ends of opens by intent, and an intent that is not concluded
 counts as all that it covers. Records name studies, not patients, so studies are counted. Days and hours are UTC."""
 
 from collections.abc import Iterable, Mapping
@@ -10,23 +10,15 @@ from typing import Any
 
 from readingroom_hub.model.audit import AuditEvent, Outcome
 from readingroom_hub.model.ids import PersonId
+from readingroom_hub.policy.tally import PARTS, Tally
 
 REFUSALS = frozenset({AuditEvent.READ_DENIED, AuditEvent.REQUEST_REFUSED, AuditEvent.SESSION_OPENED})
 """Of these, only the ones that were denied."""
 
 
-@dataclass(slots=True)
-class _Intent:
-    covered: int
-    opened: int = 0
-    closed: int = 0
-    least: int = 0
-
-    @property
-    def bytes(self) -> int:
-        """At most so many were read."""
-        is_open_ended = self.closed < self.opened or self.opened == 0
-        return max(self.least, self.covered) if is_open_ended else self.least
+def _bytes(intent: Tally) -> int:
+    """Read at most, but for what the kernel may have served again."""
+    return intent.least if intent.is_exact else max(intent.least, intent.covered)
 
 
 @dataclass(slots=True)
@@ -44,14 +36,14 @@ class PersonDay:
     projects: set[str] = field(default_factory=set)
     denials: int = 0
     sign_ins: int = 0
-    intents: dict[str, _Intent] = field(default_factory=dict)
+    intents: dict[str, Tally] = field(default_factory=dict)
     settled: int = 0
     """Bytes of intents that were summed up and forgotten."""
 
     @property
     def bytes(self) -> int:
         """Read at most."""
-        return self.settled + sum(i.bytes for i in self.intents.values())
+        return self.settled + sum(map(_bytes, self.intents.values()))
 
     @property
     def doubled_hours(self) -> int:
@@ -97,7 +89,7 @@ class Activity:
             return None
         subject = record.get("subject", {})
         denied = record["outcome"] == Outcome.DENIED
-        if event in {AuditEvent.INSTANCE_OPENED, AuditEvent.INSTANCE_CLOSED}:
+        if event in PARTS:
             return self._end(who, event, subject)
         if event == AuditEvent.READ_INTENT:
             self._begin(self._day(who, record), record, subject)
@@ -120,7 +112,8 @@ class Activity:
     def _begin(self, day: PersonDay, record: Mapping[str, Any], subject: Mapping[str, Any]) -> None:
         hour = 1 << _moment(record).hour
         person, dataset = self.people[record["person"]], subject["dataset"]
-        day.intents[record["id"]] = _Intent(int(subject.get("bytes", 0)))
+        intent = day.intents[record["id"]] = Tally()
+        intent.add(record["event"], subject)
         self._places[record["id"]] = day
         day.hours |= hour
         day.datasets.add(dataset)
@@ -137,12 +130,7 @@ class Activity:
         day = self._places.get(subject.get("intent", ""))
         if day is None:  # its intent is older than what was fed
             return None
-        intent = day.intents[subject["intent"]]
-        if event == AuditEvent.INSTANCE_OPENED:
-            intent.opened += 1
-        else:
-            intent.closed += 1
-            intent.least += int(subject.get("bytes", 0))
+        day.intents[subject["intent"]].add(event, subject)
         return who, day.day
 
     def settle(self, before: date) -> None:

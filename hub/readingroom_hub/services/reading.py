@@ -7,18 +7,18 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from readingroom_hub.errors import AuditUnavailable, Denied, StoreUnavailable
-from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
+from readingroom_hub.model.audit import AuditEvent, AuditRecord, Close, Outcome
 from readingroom_hub.model.dataset import DatasetVersion, Instance
-from readingroom_hub.model.ids import UID, GrantId, VersionDigest
+from readingroom_hub.model.ids import UID, VersionDigest
 from readingroom_hub.policy.access import Allow, Deny, Standing, decide
 from readingroom_hub.ports.records import AuditTrail
+from readingroom_hub.services.intents import LIFETIME, Intent, Intents, Place
 from readingroom_hub.services.refusals import Refusals
 
 _log = logging.getLogger(__name__)
-INTENT_LIFETIME = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,6 @@ def _subject(series: Series, allow: Allow) -> dict[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Intent:
-    id: str
-    grant: GrantId
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class _Allowed:
     """What was decided from `standing` at `since`. The same is decided until it ends, so nobody has to ask again:
     neither standing nor time makes a current grant less so. A clock that was set back asks again."""
@@ -70,8 +63,9 @@ class OpenInstance:
     series: Series
     instance: Instance
     allowed: _Allowed
-    intent: str
+    intent: Intent
     served: int = 0
+    """Under this intent."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -90,20 +84,17 @@ class Reading:
         self._audit = audit
         self._clock = clock
         self._before_waiting = before_waiting
-        self._intents: dict[tuple[str, str], _Intent] = {}
         self._decided: dict[VersionDigest, _Allowed] = {}
         self._lock = threading.Lock()
         self.refusals = Refusals(standing.session, audit, clock, before_waiting)
+        self._intents = Intents(lambda subject: self.refusals.post(self._record(AuditEvent.READ_COMPLETED, subject)))
 
     def open(self, series: Series, instance: Instance) -> OpenInstance:
         """Allow one open: after return a durable record covers it.
 
         Raises Denied after recording it; AuditUnavailable, and then not a byte may leave."""
         allowed = self._allowed(series.version, f"{instance.study}/{instance.series}/{instance.instance}")
-        intent = self._intent(series, allowed.allow)
-        more = {"instance": instance.instance, "intent": intent}
-        self._audit.post(self._record(AuditEvent.INSTANCE_OPENED, _subject(series, allowed.allow) | more))
-        return OpenInstance(series, instance, allowed, intent)
+        return OpenInstance(series, instance, allowed, self._enter(series, instance, allowed.allow))
 
     def open_index(self, version: DatasetVersion, table: str, size: int) -> None:
         """Allow a look at `table`, a file of `size` bytes that tells about single instances.
@@ -113,7 +104,9 @@ class Reading:
         Raises Denied, recorded; AuditUnavailable."""
         allow = self._allowed(version, table).allow
         subject = {"dataset": version.dataset, "version": version.digest, "grant": allow.grant.id, "path": table}
-        self._durable((version.digest, table), allow, subject | {"bytes": size})
+        place = (version.digest, table)
+        if self._intents.at(place, allow.grant.id, self._clock()) is None:
+            self._durable(place, allow, subject, {"bytes": size})
 
     def enter(self, version: DatasetVersion) -> None:
         """Allow a look into the version's folders, which releases names but no instance. Raises Denied, recorded."""
@@ -125,25 +118,34 @@ class Reading:
             return
         i = opened.instance
         allowed = self._allowed(opened.series.version, f"{i.study}/{i.series}/{i.instance}")
-        if allowed.allow.grant.id != opened.allowed.allow.grant.id:
-            opened.intent = self._intent(opened.series, allowed.allow)
+        if allowed.allow.grant.id != opened.intent.grant:
+            self._go_on(opened, self._enter(opened.series, i, allowed.allow))
         opened.allowed = allowed
 
+    def _go_on(self, opened: OpenInstance, intent: Intent) -> None:
+        """Read on under another grant: what was read so far belongs to the one before."""
+        with opened.lock:
+            before, served = opened.intent, opened.served
+            if before.grant == intent.grant:  # another thread came first
+                before, served = intent, 0
+            else:
+                opened.intent, opened.served = intent, 0
+        self._leave(before, Close(opened.instance.instance, served, opened.instance.size, cached=served > 0))
+
     def close(self, opened: OpenInstance, cached: bool) -> None:
-        """Record the end of one open. `cached`: the kernel may have served up to `size` bytes by itself.
+        """Note the end of one open. `cached`: the kernel may have served up to `size` bytes by itself. It is recorded
+        with `settle`, or as the hundredth.
 
         Never raises: the intent already covers what was read."""
-        i = opened.instance
-        more: dict[str, object] = {
-            "instance": i.instance,
-            "intent": opened.intent,
-            "bytes": opened.served,
-            "size": i.size,
-            "cached": cached,
-        }
-        self.refusals.post_soon(
-            self._record(AuditEvent.INSTANCE_CLOSED, _subject(opened.series, opened.allowed.allow) | more)
-        )
+        self._leave(opened.intent, Close(opened.instance.instance, opened.served, opened.instance.size, cached))
+
+    def _leave(self, intent: Intent, close: Close | None) -> None:
+        self._intents.leave(intent, self._clock(), close)
+
+    def settle(self, last: bool = False) -> None:
+        """Hand over ends that were noted, and what `Refusals.settle` does. Never raises."""
+        self._intents.settle(self._clock(), last)
+        self.refusals.settle(last)
 
     def _allowed(self, version: DatasetVersion, path: str) -> _Allowed:
         standing, now = self.standing, self._clock()
@@ -158,29 +160,28 @@ class Reading:
         held = self._decided[version.digest] = _Allowed(standing, now, decision)
         return held
 
-    def _intent(self, series: Series, allow: Allow) -> str:
-        """The id of an intent that is durable, younger than a minute and under this grant."""
-        more = {"instances": series.instances, "bytes": series.bytes}
-        return self._durable((series.version.digest, series.series), allow, _subject(series, allow) | more)
+    def _enter(self, series: Series, instance: Instance, allow: Allow) -> Intent:
+        """An intent that is durable, younger than a minute and under this grant, with one more open on record."""
+        place, grant = (series.version.digest, series.series), allow.grant.id
+        while (intent := self._intents.enter(place, grant, self._clock())) is None:
+            covered = {"instances": series.instances, "bytes": series.bytes}
+            self._durable(place, allow, _subject(series, allow), covered)
+        try:
+            self._audit.post(self._record(AuditEvent.INSTANCE_OPENED, {**intent.about, "instance": instance.instance}))
+        except BaseException:
+            self._leave(intent, None)
+            raise
+        return intent
 
-    def _durable(self, place: tuple[str, str], allow: Allow, subject: Mapping[str, object]) -> str:
-        held = self._intent_at(place, allow)
-        if held is not None:
-            return held
+    def _durable(self, place: Place, allow: Allow, subject: Mapping[str, object], covered: Mapping[str, int]) -> None:
+        """There is an intent at `place`, of ours or of another thread."""
         self._before_waiting()
         with self._lock:
-            held = self._intent_at(place, allow)
-            if held is not None:
-                return held
             now = self._clock()
-            record = self._record(AuditEvent.READ_INTENT, subject)
-            self._audit.append([record])
-            self._intents[place] = _Intent(record.id, allow.grant.id, now + INTENT_LIFETIME)
-            return record.id
-
-    def _intent_at(self, place: tuple[str, str], allow: Allow) -> str | None:
-        held = self._intents.get(place)
-        return held.id if held and held.grant == allow.grant.id and self._clock() < held.until else None
+            if self._intents.at(place, allow.grant.id, now) is None:
+                record = self._record(AuditEvent.READ_INTENT, {**subject, **covered})
+                self._audit.append([record])
+                self._intents.hold(place, Intent(allow.grant.id, now + LIFETIME, {**subject, "intent": record.id}))
 
     def _record(self, event: AuditEvent, subject: Mapping[str, object]) -> AuditRecord:
         session = self.standing.session

@@ -15,7 +15,6 @@ from readingroom_hub.ports.records import AuditTrail
 COUNT_EVERY = timedelta(seconds=60)
 _KEYS = 512
 _WAITING = 10_000
-_BATCH = 16
 _NOTES = 12
 
 
@@ -83,11 +82,10 @@ class Refusals:
         except AuditUnavailable:
             self._waiting.append(record)
 
-    def post_soon(self, record: AuditRecord) -> None:
-        """Hand over with some others: each hand-over by itself costs as much as the open that it tells of."""
+    def post(self, record: AuditRecord) -> None:
+        """Hand over what a durable intent covers; never raises."""
         self._waiting.append(record)
-        if len(self._waiting) >= _BATCH:
-            self._hand_over()
+        self._hand_over()
 
     def note(self, sentence: str) -> None:
         """Remember a sentence for the session's user; the same one twice in a row is kept once."""

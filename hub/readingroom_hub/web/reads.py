@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from readingroom_hub.model.audit import AuditEvent, Outcome
+from readingroom_hub.model.audit import AuditEvent, Outcome, closes_of
+from readingroom_hub.policy.tally import Tally
 from readingroom_hub.ports.records import Found
 
 READS = (
     AuditEvent.READ_INTENT,
     AuditEvent.INSTANCE_OPENED,
     AuditEvent.INSTANCE_CLOSED,
+    AuditEvent.READ_COMPLETED,
     AuditEvent.READ_DENIED,
     AuditEvent.INTEGRITY_FAILURE,
 )
@@ -32,6 +34,7 @@ WORDS = {
     AuditEvent.READ_INTENT: "read",
     AuditEvent.INSTANCE_OPENED: "read",
     AuditEvent.INSTANCE_CLOSED: "read",
+    AuditEvent.READ_COMPLETED: "read",
     AuditEvent.READ_DENIED: "read refused",
     AuditEvent.INGEST: "taken in",
     AuditEvent.VERSION_PUBLISHED: "version published",
@@ -90,34 +93,25 @@ class Row:
     reason: str
     dataset: str
     object: str
-    instances: int | None = None
-    """How many the intent covers; None where there is no intent among the records found."""
-    opened: int = 0
-    """How often an instance was opened; `distinct` are the instances themselves."""
+    tally: Tally = field(default_factory=Tally)
     distinct: set[str] = field(default_factory=set)
-    closed: int = 0
-    least: int = 0
-    """Bytes that left the daemon."""
-    most: int = 0
-    """More than `least` where the kernel kept a file in memory and may have served it again."""
-    covered: int = 0
-    """Bytes of everything that the intent covers."""
+    """Instances that were opened."""
     claims: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_read(self) -> bool:
         """Whether bytes may have been given out."""
-        return self.instances is not None or bool(self.opened or self.closed)
+        return self.tally.instances is not None or bool(self.distinct)
+
+    @property
+    def is_cut(self) -> bool:
+        """Its beginning is not among the records found: nobody can say here what it covers."""
+        return self.is_read and self.tally.instances is None
 
     @property
     def is_open_ended(self) -> bool:
-        """An intent or an open without its end: the record proves no less than all of it."""
-        return self.is_read and (self.closed < self.opened or self.opened == 0)
-
-    @property
-    def upper(self) -> int:
-        """Bytes that may have been read, at most."""
-        return max(self.most, self.covered) if self.is_open_ended else self.most
+        """The record proves no less than all that the intent covers."""
+        return self.is_read and not self.tally.is_exact
 
     @property
     def failed(self) -> bool:
@@ -188,15 +182,7 @@ def _object(event: str, subject: Mapping[str, Any]) -> str:
 def _add(row: Row, record: Mapping[str, Any], subject: Mapping[str, Any]) -> None:
     row.time = min(row.time, datetime.fromisoformat(record["time"]))
     row.claims.update(record.get("claims", {}))
-    match record["event"]:
-        case AuditEvent.READ_INTENT:
-            row.instances = subject.get("instances", 0)
-            row.covered = subject.get("bytes", 0)
-        case AuditEvent.INSTANCE_OPENED:
-            row.opened += 1
-            row.distinct.add(subject.get("instance", ""))
-        case AuditEvent.INSTANCE_CLOSED:
-            row.closed += 1
-            served = subject.get("bytes", 0)
-            row.least += served
-            row.most += max(served, subject.get("size", 0)) if subject.get("cached") else served
+    row.tally.add(record["event"], subject)
+    if record["event"] == AuditEvent.INSTANCE_OPENED:
+        row.distinct.add(subject.get("instance", ""))
+    row.distinct.update(close.instance for close in closes_of(record["event"], subject))
