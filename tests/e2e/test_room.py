@@ -14,11 +14,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from tests.support.views import kill_gocryptfs
 
 from readingroom_hub import compose
 from readingroom_hub.demo.browser import Visitor, chromium, until
 from readingroom_hub.demo.room import DemoRoom, demo_settings
 from readingroom_hub.model.ids import ProjectId
+from readingroom_hub.mount import mounting
 from readingroom_hub.ports.records import Filter
 
 REPOSITORY = Path(__file__).parents[2]
@@ -148,6 +150,30 @@ def test_a_killed_mount_daemon_comes_back_in_the_running_server(room, rosa):
     room.supervisor.wait("mount daemon")
     told = rosa.in_terminal("cat $(ls /data/*/*/*/*/*.dcm | head -3) | wc -c", "again.txt")
     assert int(told.split()[0]) > 100_000, told
+
+
+def test_a_killed_gocryptfs_comes_back_in_the_running_server_and_what_is_open_there_can_be_saved(room, rosa, audit):
+    notebook = '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
+    rosa.upload("before.txt", "kept")
+    rosa.upload("open.ipynb", notebook)  # opens the server's database of trusted notebooks, in the home
+    views = [p for p, _ in mounting.mount_points(room.settings.paths.vaults, "fuse.gocryptfs")]
+    assert len(views) == 2
+    for view in views:
+        kill_gocryptfs(view)
+
+    def back() -> bool:
+        of = audit.query(Filter(project=ProjectId("chest-ct"), events=("service-started",)), None)
+        return {f.record["subject"]["vault"] for f in of} == {view.parents[1].name for view in views}
+
+    until(back, "both folders are back")
+    rosa.upload("after.txt", "new")
+    rosa.upload("open.ipynb", notebook)
+    told = rosa.in_terminal("cat ~/before.txt ~/after.txt; ls -d /project/*; cat /data/README.txt", "back.txt")
+    assert told.startswith("keptnew"), told
+    assert told.count("was away for a moment and is back. Files that were open must be opened again") == 2, told
+    rosa.upload("make.py", _NOTEBOOK)
+    run = "cd ~ && python3 make.py && python3 -m nbconvert --to markdown --stdout --execute reads.ipynb"
+    assert "read it" in rosa.in_terminal(run, "reads.txt")
 
 
 def test_without_the_audit_repository_nothing_is_read_and_with_it_again_without_a_new_server(room, rosa):

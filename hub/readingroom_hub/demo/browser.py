@@ -164,7 +164,9 @@ class Visitor:
         return content if isinstance(content, str) else str(content)
 
     def upload(self, path: str, text: str) -> None:
-        """Put a text file into the home, as JupyterLab's upload button does. Raises AssertionError."""
+        """Put a text file or a notebook into the home, as JupyterLab does. Raises AssertionError."""
+        notebook = path.endswith(".ipynb")
+        kind, form = ("notebook", "json") if notebook else ("file", "text")
         xsrf = next(
             c["value"]
             for c in self.page.context.cookies()
@@ -173,7 +175,7 @@ class Visitor:
         answer = self.page.request.put(
             f"{self.server_url}/api/contents/{path}",
             headers={"X-XSRFToken": xsrf, "Content-Type": "application/json", "Referer": self.server_url},
-            data=json.dumps({"type": "file", "format": "text", "content": text}),
+            data=json.dumps({"type": kind, "format": form, "content": json.loads(text) if notebook else text}),
         )
         if not answer.ok:
             raise AssertionError(f"{path} could not be uploaded: {answer.status} {answer.text()[:300]}")
