@@ -1,5 +1,5 @@
 // What the widgets' scripts share: elements of a page and of a drawing, with their attributes, whose keys they get,
-// how a number is written, writes that wait, and whether what is shown may be shown still.
+// how a number is written, writes that wait, words for who waits, and whether what is shown may be shown still.
 
 type Attributes = Record<string, string | number>;
 
@@ -66,4 +66,15 @@ export function keepAsking(ms: number, place: HTMLElement, isShown: () => boolea
     ask().catch(() => {}).finally(() => { asking = false; });
   }, ms);
   return () => clearInterval(timer);
+}
+
+// Says after `ms` that the kernel is waited for, unless what began has ended by then; what begins again waits anew.
+export function makePatience(ms: number, say: (words: string) => void) {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const end = () => clearTimeout(timer);
+  function begin() {
+    end();
+    timer = setTimeout(say, ms, "waiting for the kernel, which may be busy");
+  }
+  return { begin, end };
 }

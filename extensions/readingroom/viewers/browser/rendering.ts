@@ -2,7 +2,7 @@
 
 import type { AnyModel, RenderProps } from "@anywidget/types";
 
-import { element, keepAsking, keepKeys, show } from "./page";
+import { element, keepAsking, keepKeys, makePatience, show } from "./page";
 import type { Scene } from "./volume";
 import { makeWire, type Failure } from "./wire";
 
@@ -143,11 +143,12 @@ function render({ model, el }: RenderProps<Traits>) {
   let frame = 0;
   let size: number[] = [];
   let settled: ReturnType<typeof setTimeout> | undefined;
+  const patience = makePatience(PATIENCE_MS, (words) => { page.status.textContent = words; });
 
   // Nothing that was drawn, and no voxel, stays.
   function end(text: string) {
     ended = true;
-    clearTimeout(patience);
+    patience.end();
     clearTimeout(settled);
     scene?.stop();
     scene = null;
@@ -159,9 +160,7 @@ function render({ model, el }: RenderProps<Traits>) {
     page.status.textContent = "no picture";
   }
   wire.onEnded(end);
-  const patience = setTimeout(() => {
-    page.status.textContent = "waiting for the kernel, which may be busy";
-  }, PATIENCE_MS);
+  patience.begin();
 
   // One picture under way, and what is asked for meanwhile is one more.
   let drawing = false;
@@ -221,7 +220,7 @@ function render({ model, el }: RenderProps<Traits>) {
     const [{ makeScene }, { buffers }] = await Promise.all([load(about.script), wire.ask("voxels", {})]);
     const { shape, affine, reach, slope, intercept } = about;
     const voxels = { shape, affine, reach, slope, intercept, data: await inflated(buffers[0]) };
-    clearTimeout(patience);
+    patience.end();
     if (ended || over.signal.aborted) return;
     scene = makeScene(page.place, voxels);
     page.place.querySelector("canvas")?.addEventListener("webglcontextlost", () => end("The graphics card gave up: run the cell again."), { signal: over.signal });
@@ -256,7 +255,7 @@ function render({ model, el }: RenderProps<Traits>) {
   return () => {
     over.abort();
     stopAsking();
-    clearTimeout(patience);
+    patience.end();
     clearTimeout(settled);
     cancelAnimationFrame(frame);
     resized.disconnect();

@@ -9,7 +9,7 @@ import { hastySource } from "./hasty";
 import { buildPage } from "./layout";
 import { makeLoader } from "./loader";
 import { drawContours, makeMeasure } from "./measure";
-import { element, keepAsking, show, throttled } from "./page";
+import { element, keepAsking, makePatience, show, throttled } from "./page";
 import { makePainter } from "./painter";
 import { makePresented } from "./presented";
 import { commSource } from "./source";
@@ -37,7 +37,9 @@ function render({ model, el }: RenderProps<Traits>) {
     palette: null,
   };
   let frame: Frame | null = null;
-  let waitingTimer: ReturnType<typeof setTimeout> | undefined;
+  const patience = makePatience(WAITING_MS, (words) => {
+    page.status.textContent = `slice ${state.index + 1} of ${about.count}: ${words}`;
+  });
   let ended = false;
   const wash = makeWash(model, page, () => {
     state.wash = wash.wash();
@@ -59,19 +61,19 @@ function render({ model, el }: RenderProps<Traits>) {
   const source = hastySource(commSource(model, end), plain, end);
   const loader = makeLoader(source, about.count, about.held, (arrived) => {
     ended = false;
-    if (arrived.z === state.index) clearTimeout(waitingTimer);
+    if (arrived.z === state.index) patience.end();
     frame = arrived;
     page.error.hidden = true;
     page.stage.removeAttribute("data-empty");
     draw();
   }, blank, (index, text) => {
-    clearTimeout(waitingTimer);
+    patience.end();
     page.status.textContent = `slice ${index + 1} of ${about.count}: ${text}`;
   });
 
   // No picture, and nothing that was drawn of a file over it, stays in the page.
   function blank(index: number, text: string) {
-    clearTimeout(waitingTimer);
+    patience.end();
     frame = null;
     paint = makePainter();
     presented.draw({});
@@ -157,12 +159,10 @@ function render({ model, el }: RenderProps<Traits>) {
     fetchShown();
   }
   function fetchShown() {
-    clearTimeout(waitingTimer);
+    patience.end();
     if (!loader.want(state.index)) {
       tell();
-      waitingTimer = setTimeout(() => {
-        page.status.textContent = `slice ${state.index + 1} of ${about.count}: waiting for the kernel, which may be busy`;
-      }, WAITING_MS);
+      patience.begin();
     }
   }
   // A cine never runs ahead of its pictures: the next one is asked for when this one is on the screen.
@@ -342,7 +342,7 @@ function render({ model, el }: RenderProps<Traits>) {
     presented.stop();
     listening.abort();
     resized.disconnect();
-    clearTimeout(waitingTimer);
+    patience.end();
     stopAsking();
     loader.stop();
   };

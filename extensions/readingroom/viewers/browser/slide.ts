@@ -2,7 +2,7 @@
 
 import type { AnyModel, RenderProps } from "@anywidget/types";
 
-import { element, keepAsking, keepKeys, throttled } from "./page";
+import { element, keepAsking, keepKeys, makePatience, throttled } from "./page";
 import { levelFor, makeTiles, steps, wishesFor, type Field, type Level, type Tile, type TileMessage, type Wish } from "./tiles";
 import { makeWire, type Failure } from "./wire";
 
@@ -86,7 +86,7 @@ function render({ model, el }: RenderProps<Traits>) {
   const state = { centre: [...model.get("centre")] as [number, number], width: model.get("field") };
   let ended = false;
   let frame = 0;
-  let waiting: ReturnType<typeof setTimeout> | undefined;
+  const patience = makePatience(WAITING_MS, (words) => { page.status.textContent = words; });
 
   const wire = makeWire<Questions>(model);
   wire.onEnded(leave);
@@ -105,7 +105,7 @@ function render({ model, el }: RenderProps<Traits>) {
   // No tile stays in the page.
   function leave(text: string) {
     ended = true;
-    clearTimeout(waiting);
+    patience.end();
     tiles.drop();
     page.canvas.width = page.inset.width = 1;
     page.canvas.height = page.inset.height = 1;
@@ -163,8 +163,8 @@ function render({ model, el }: RenderProps<Traits>) {
     page.root.toggleAttribute("aria-busy", missing > 0);
     page.root.dataset.level = String(number);
     tell(number, missing);
-    clearTimeout(waiting);
-    if (missing) waiting = setTimeout(() => { page.status.textContent = "waiting for the kernel, which may be busy"; }, WAITING_MS);
+    if (missing) patience.begin();
+    else patience.end();
   }
   const isShown = (tile: Tile) => tile.path === model.get("path") && tile.plane === model.get("plane");
   function lay(context: CanvasRenderingContext2D, tile: Tile, scale: number, left: number, top: number) {
@@ -273,7 +273,7 @@ function render({ model, el }: RenderProps<Traits>) {
   return () => {
     for (const [event, act] of Object.entries(followed)) model.off(event as "change:centre", act);
     stopAsking();
-    clearTimeout(waiting);
+    patience.end();
     cancelAnimationFrame(frame);
     listening.abort();
     resized.disconnect();
