@@ -13,7 +13,8 @@ from readingroom_hub.deid.table import Option
 _REQUIRED = ("SOPClassUID", "SOPInstanceUID")
 _RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"
 _ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7."
+_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _SCREENS = ("SCREEN", "CAPTURE", "DOSE_INFO", "LABEL", "OVERVIEW")
 
 
@@ -87,7 +88,11 @@ def _check_burned_in(header: Dataset, policy: Policy) -> None:
             "BurnedInAnnotation is YES: text in the pixels is cleaned by the Clean Pixel Data Option"
         )
     kind = "\\".join(str(v) for v in _many(header.get("ImageType"))).upper()
-    captured = str(header.SOPClassUID).startswith(_SECONDARY_CAPTURE) or header.get("ConversionType")
+    sop_class = str(header.SOPClassUID)
+    if sop_class == _SLIDE and str(header.get("SpecimenLabelInImage") or "").strip().upper() != "NO":
+        raise CannotDeidentify("a slide without SpecimenLabelInImage NO: its label may be in it, and name the patient")
+    # With the dot: the visible light classes, slides among them, are 1.2.840.10008.5.1.4.1.1.77.
+    captured = f"{sop_class}.".startswith(_SECONDARY_CAPTURE) or header.get("ConversionType")
     if captured or any(word in kind for word in _SCREENS):
         raise CannotDeidentify("a screen, secondary capture or label image: text may be burnt in")
     modality = str(header.get("Modality") or "").strip()
