@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 import apsw
 import pytest
 from tests.support.audit_process import audit_process
-from tests.support.postgres import postgres
 from typer.testing import CliRunner
 
 from readingroom_hub.adapters.audit_keys import open_signer
@@ -66,19 +65,6 @@ while True:
         break
     sys.stdin.readline()
 """
-
-
-@pytest.fixture(scope="module")
-def server():
-    with postgres() as running:
-        running.make_log()
-        yield running
-
-
-@pytest.fixture
-def database(server):
-    server.empty_log()
-    return server
 
 
 @pytest.fixture(scope="module")

@@ -58,20 +58,6 @@ def findings(folder):
     return [str(f) for f in verify(folder, Policy.of_keys([SIGNER.vkey])).findings]
 
 
-@pytest.fixture(scope="module")
-def server():
-    with postgres() as running:
-        running.make_log()
-        yield running
-
-
-@pytest.fixture
-def database(server):
-    """With an empty log."""
-    server.empty_log()
-    return server
-
-
 @pytest.fixture
 def log(database, tmp_path):
     (tmp_path / "log.url").write_text(database.url)
@@ -242,15 +228,15 @@ def test_a_second_writer_is_refused(log, database, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["fsync", "full_page_writes", "synchronous_commit"])
-def test_a_server_that_may_lose_records_is_refused(server, tmp_path, name):
-    server.stop()
-    server.start("-c", f"{name}=off")
+def test_a_server_that_may_lose_records_is_refused(log_server, tmp_path, name):
+    log_server.stop()
+    log_server.start("-c", f"{name}=off")
     try:
         with pytest.raises(SystemUnfit, match=f"{name}=off and may lose records"):
-            PostgresAuditLog(tmp_path, SIGNER, server.url)
+            PostgresAuditLog(tmp_path, SIGNER, log_server.url)
     finally:
-        server.stop()
-        server.start()
+        log_server.stop()
+        log_server.start()
 
 
 def test_a_role_that_may_change_the_log_is_refused(database, tmp_path):
