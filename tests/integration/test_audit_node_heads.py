@@ -1,5 +1,6 @@
 """What a node's spool held is known at the repository before anybody relies on it: cutting its end off is seen."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,9 +17,13 @@ from tests.support.node_world import node_world
 from tests.support.nodes import Node, a_record, arrived, stored
 from tests.support.receivers import until
 
+from readingroom_hub.adapters.audit_head import Head
+from readingroom_hub.adapters.audit_node_wire import Repository, Wire
 from readingroom_hub.adapters.audit_spool import Spool
 from readingroom_hub.compose.repository import verify_log
+from readingroom_hub.ledger.seal import to_leaf
 from readingroom_hub.ports.records import Filter
+from readingroom_hub.sandbox.fitness import Level, examine
 
 
 @pytest.fixture
@@ -50,7 +55,7 @@ def missing(world):
 
 def cut_to(node, kept):
     """Let the newest file hold its first `kept` entries only: a whole number of them, as a crash may leave it."""
-    (file,) = node.files()
+    file = node.files()[-1]
     data, at = file.read_bytes(), 52
     for _ in range(kept):
         at += 4 + int.from_bytes(data[at : at + 4])
@@ -124,6 +129,24 @@ def test_a_planned_end_is_told_from_a_node_that_is_gone(world, node):
     assert end["subject"] == {"service": "mount-daemon@node-1", "node": "node-1", "awaited": {}, "count": 0}
 
 
+def test_a_record_that_is_dropped_on_its_way_is_missed_without_a_check_of_the_log(world, node):
+    """By the daemon's own hand: it announces three, and hands over the first and the last."""
+    leaves = [
+        to_leaf(a_record().to_wire() | {"source": {"process": "mount-daemon@node-1", "epoch": "e1", "seq": seq}})
+        for seq in range(3)
+    ]
+    for epoch, given in (("e1", leaves[::2]), ("e2", leaves[1:2])):
+        with contextlib.closing(Wire(Repository("localhost", node.port, node.tls))) as wire:
+            head = Head("mount-daemon@node-1", epoch, first=0, next=3 if epoch == "e1" else 0, left=0)
+            wire.ask(head)
+            if epoch == "e1":
+                wire.hand_over(given, 0)
+                continue
+            (found,) = until(lambda wire=wire, head=head: wire.ask(head) or missing(world))
+            assert found["subject"]["missing"] == {"e1": [[1, 1]]}
+            wire.hand_over(given, 0)  # it was there all the time: the finding stays, and the record, too
+
+
 def test_a_machine_that_is_retired_with_records_in_its_spool_leaves_a_finding(world, node):
     ids = node.killed(after=6, gathers=True)
     until(lambda: events(world, "node-disconnected"))
@@ -165,6 +188,8 @@ def test_who_searches_is_told_what_is_not_in_the_answer(world, node):
     assert world.client.status()["nodes"] == (gone,)
     assert metric(world, "awaited") == gone.awaited
     assert metric(world, "silent_seconds") > 0
+    (check,) = (c for c in examine(world.settings) if c.name == "nodes")
+    assert (check.level, check.sentence) == (Level.ADVICE, str(gone))
     said, _ = command(world, "status", "--json")
     assert json.loads(said)["nodes"][0]["awaited"] == gone.awaited
     sentence = f"{gone.awaited} records that it announced by then, and what was read there since, are not in here yet."

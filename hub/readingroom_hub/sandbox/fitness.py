@@ -12,9 +12,9 @@ from typing import NoReturn
 
 from readingroom_hub import compose
 from readingroom_hub.adapters import mountinfo
-from readingroom_hub.compose import monitoring
+from readingroom_hub.compose import monitoring, repository
 from readingroom_hub.config import Settings
-from readingroom_hub.errors import ReadingRoomError, SystemUnfit
+from readingroom_hub.errors import AuditUnavailable, ReadingRoomError, SystemUnfit
 from readingroom_hub.sandbox import bubblewrap, homes, layout, limits, seccomp, stage
 
 DISK_GB = 5
@@ -241,6 +241,20 @@ def _feeds(settings: Settings) -> Check:
     return Check("audit feeds", Level.OK, sentence)
 
 
+def _nodes(settings: Settings) -> Check:
+    if not settings.audit_listen:
+        return Check("nodes", Level.OK, "no other machine records here")
+    try:
+        found = repository.status(settings)["nodes"]
+    except AuditUnavailable:
+        return Check("nodes", Level.OK, "the audit record repository is not running")
+    silent = [str(node) for node in found if node.silent_since]
+    if silent:
+        remedy = "look at that machine and the network; take one that is no longer used out of the list of nodes"
+        return Check("nodes", Level.ADVICE, "; ".join(silent), remedy)
+    return Check("nodes", Level.OK, f"{len(found)} machines record here, and each is heard or was stopped as planned")
+
+
 def _monitor(settings: Settings) -> Check:
     if not settings.monitor_minutes:
         return Check("monitor", Level.OK, "it is switched off")
@@ -286,6 +300,7 @@ CHECKS: tuple[Callable[[Settings], Check], ...] = (
     _state_folder,
     _custody,
     _feeds,
+    _nodes,
     _monitor,
     _propagation,
 )
