@@ -1,4 +1,5 @@
-"""How long a researcher waits for pictures in a notebook: a real JupyterLab, a real Chromium, 300 slices of 512 x 512.
+"""How long a researcher waits for pictures in a notebook: a real JupyterLab, a real Chromium, 300 slices of 512 x 512,
+and a picture of the size of a mammogram.
 
 The slice on the screen is read from the pixels: each slice's border has a level of its own. The peer is matplotlib's
 inline picture of the same array in the same notebook. The slow line is a relay: 40 ms there and back, 50 Mbit/s."""
@@ -39,6 +40,10 @@ CELLS = [
     SETUP,
     "%matplotlib inline\nplt.imshow(A[150], cmap='gray', vmin=-1024, vmax=1024)\nplt.show()",
     f"view = readingroom.view(A, index=100, window={WINDOW})\nview",
+    # After the last cell of a notebook JupyterLab makes another one, and the page does nothing else for that time.
+    """M = np.random.default_rng(2).integers(0, 4096, (5000, 4000)).astype(np.uint16)
+readingroom.view(M, window=(2048, 4096))""",
+    "",
 ]
 # Runs in the page: the clock starts with the cell, and stops at the frame in which the picture is there.
 PAGE = """levels => {
@@ -80,6 +85,34 @@ PAGE = """levels => {
         if (performance.now() - start > 60000) throw new Error('stuck');
       }
       return seen.size;
+    },
+    // Steps of a drag of the window over the n-th view, one in a frame: milliseconds of each, and from frame to frame.
+    async drag(nth, steps) {
+      while (document.querySelectorAll('.rr-stage[data-slice]').length <= nth) await frame();
+      const stage = document.querySelectorAll('.rr-stage')[nth];
+      stage.scrollIntoView({ block: 'center' });
+      for (let i = 0; i < 30; i++) await frame();
+      const { x, y } = stage.getBoundingClientRect();
+      const tell = (kind, i) => stage.dispatchEvent(new PointerEvent(
+        kind, { clientX: x + 100 + i, clientY: y + 100 + i, pointerId: 1, bubbles: true, cancelable: true }));
+      const middle = (all) => all.sort((a, b) => a - b)[all.length >> 1];
+      const took = [], apart = [];
+      tell('pointerdown', 0);
+      let before = await frame();
+      for (let i = 1; i <= steps; i++) {
+        const start = performance.now();
+        tell('pointermove', i);
+        took.push(performance.now() - start);
+        const now = await frame();
+        apart.push(now - before);
+        before = now;
+      }
+      tell('pointerup', steps);
+      return [middle(took), middle(apart)];
+    },
+    run: (cell) => {
+      window.jupyterapp.shell.currentWidget.content.activeCellIndex = cell;
+      window.jupyterapp.commands.execute('notebook:run-cell-and-select-next');
     },
   };
 }"""
@@ -173,10 +206,20 @@ GOALS = {
     "bytes-to-first-image-mb": 0.6,
     "kernel-memory-mb": 5,
     "kernel-cpu-ms-per-slice": 3,
+    "window-drag-step-milliseconds": 1,
+    "window-drag-step-mammogram-milliseconds": 8,
+    "window-drag-frame-mammogram-milliseconds": 16.7,
     "wan-slices-per-second": 20,
 }
 """What the rows without a peer are held against."""
-UNITS = {"per-second": "slices/s", "of-100": "slices", "-mb": "MB", "ms-per-slice": "ms/slice", "": "s"}
+UNITS = {
+    "per-second": "slices/s",
+    "of-100": "slices",
+    "-mb": "MB",
+    "ms-per-slice": "ms/slice",
+    "milliseconds": "ms",
+    "": "s",
+}
 """By the end of a row's name."""
 
 
@@ -205,6 +248,9 @@ def measured(lab: Lab, levels: list[int]) -> dict[str, float]:
         moved = (page.bytes_that_came() - before) / (512 * 512 * 2)
         used = sum(process.cpu_times()[:2]) - cpu
         grown = process.memory_info().rss - memory
+        step, _ = page.evaluate("() => window.bench.drag(0, 60)")
+        page.evaluate("() => window.bench.run(3)")
+        large_step, large_frame = page.evaluate("() => window.bench.drag(1, 60)")
     return {
         INLINE: inline,
         "first-image-seconds": first,
@@ -213,6 +259,9 @@ def measured(lab: Lab, levels: list[int]) -> dict[str, float]:
         "bytes-to-first-image-mb": to_first / 1e6,
         "kernel-memory-mb": grown / 1e6,
         "kernel-cpu-ms-per-slice": 1000 * used / moved,
+        "window-drag-step-milliseconds": step,
+        "window-drag-step-mammogram-milliseconds": large_step,
+        "window-drag-frame-mammogram-milliseconds": large_frame,
     }
 
 

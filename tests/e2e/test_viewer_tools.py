@@ -1,13 +1,19 @@
 """Grey values, measuring and cine in one JupyterLab and Chromium, and the viewer under axe-core."""
 
+import base64
+import io
+
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from tests.support.dicom_series import ct, phantom, write_series
 from tests.support.viewer import Viewer, in_kernel, open_notebook, serious, themes, until_in_kernel
 
+from readingroom.planes import Stored
 from readingroom.viewers import SeriesView
 from readingroom.viewers.colours import PALETTES
+from readingroom.viewers.render import grey_levels
 from readingroom.volume import Frames
 
 pytestmark = pytest.mark.browser
@@ -22,6 +28,15 @@ LINKED = """import ipywidgets
 other = readingroom.dataset('measure').series()[0].view(index=2)
 link = ipywidgets.jslink((view, 'annotations'), (other, 'annotations'))
 other"""
+# A step of a drag, and what it leaves: the canvas, and the place of its left upper corner among the picture's pixels.
+DRAGGED = """(stage, [x, y]) => {
+  const canvas = stage.querySelector('canvas');
+  stage.dispatchEvent(new PointerEvent('pointermove', { clientX: x, clientY: y, bubbles: true }));
+  const [inner, outer] = [canvas, stage.querySelector('.rr-layer')].map((one) => one.getBoundingClientRect());
+  const part = [(inner.top - outer.top) / outer.height, (inner.left - outer.left) / outer.width];
+  const room = stage.clientWidth * stage.clientHeight * devicePixelRatio ** 2;
+  return [canvas.toDataURL(), ...part, inner.height / outer.height, room];
+}"""
 SAMPLE = """stage => { window.seen = []; new MutationObserver(() => {
   const z = Number(stage.dataset.slice), t = performance.now();
   if (window.seen.at(-1)?.[0] !== z) window.seen.push([z, t]);
@@ -31,6 +46,13 @@ SAMPLE = """stage => { window.seen = []; new MutationObserver(() => {
 @pytest.fixture(scope="module")
 def world(lab, screen):
     return lab.data, lab, screen[0]
+
+
+def png(url):
+    """The grey levels (rows, columns) of a canvas's data URL."""
+    colours = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))))[..., :3]
+    assert (colours == colours[..., :1]).all()
+    return colours[..., 0]
 
 
 def opened(world, name, count, index, *cells):
@@ -75,6 +97,59 @@ def test_sigmoid_and_lut_equal_pythons(world, tmp_path):
     here.window = (135, 700)
     np.testing.assert_array_equal(view.pixels(), here.grey())
     until_in_kernel(page, "view.lut is None and view.window == (135, 700)")
+
+
+def test_a_window_dragged_over_a_large_picture_is_drawn_for_the_screen_until_it_rests(world):
+    _data, lab, page = world
+    rows, columns = 901, 1403
+    large = """import numpy as np, readingroom
+big = (np.arange(901)[:, None] * 7 + np.random.default_rng(1).integers(0, 500, (901, 1403))).astype(np.int16)[None]
+view = readingroom.view(big, window=(3000, 6000))
+view"""
+    open_notebook(page, lab, "large.ipynb", large)
+    big = (np.arange(rows)[:, None] * 7 + np.random.default_rng(1).integers(0, 500, (rows, columns))).astype(np.int16)
+    view = Viewer(page, 1, page.locator(f"{PANEL} .rr-view").first)
+    view.root.scroll_into_view_if_needed()
+    view.arrive(0)
+
+    def drawn():
+        return png(view.canvas.evaluate("canvas => canvas.toDataURL()"))
+
+    def dragged_to(x, y):
+        """Of one step of a drag: what is drawn; the picture's part that this is, one mean for each block."""
+        url, top, left, height, room = view.stage.evaluate(DRAGGED, [x, y])
+        draft = png(url)
+        assert draft.size < 4.1 * room
+        step = round(height * rows / len(draft))
+        row, column = (round(v) for v in (top * rows, left * columns))
+        blocks = big[row : row + step * draft.shape[0], column : column + step * draft.shape[1]]
+        blocks = blocks.reshape(draft.shape[0], step, draft.shape[1], step).astype(float)
+        return step, draft, np.floor(blocks.mean((1, 3)) + 0.5)
+
+    np.testing.assert_array_equal(drawn(), grey_levels(Stored(big), (3000, 6000)))
+    box = view.stage.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    for zoom, pan, step in [(1, (0, 0), 2), (3, (200, -100), 1), (1, (900, 0), 2)]:
+        in_kernel(page, f"view.zoom, view.pan, view.window = {zoom}, {pan}, (3000, 6000)")
+        view.says("W 6000 L 3000")
+        page.wait_for_function(
+            "([canvas, text]) => canvas.style.transform.startsWith(text)",
+            arg=[view.canvas.element_handle(), f"scale({zoom}) translate({'0px' if pan == (0, 0) else ''}"],
+        )
+        page.mouse.move(*middle)
+        page.mouse.down()
+        for by in (10, 40):
+            found, draft, means = dragged_to(middle[0] + by, middle[1] - by)
+            assert found == step
+            np.testing.assert_array_equal(draft, grey_levels(Stored(means), view.window()))
+        # Held still, it is the picture itself, and so it is once let go.
+        page.wait_for_function("canvas => canvas.width === 1403", arg=view.canvas.element_handle())
+        np.testing.assert_array_equal(drawn(), grey_levels(Stored(big), view.window()))
+        page.mouse.move(middle[0] - 30, middle[1])
+        page.mouse.up()
+        np.testing.assert_array_equal(drawn(), grey_levels(Stored(big), view.window()))
+        assert view.canvas.evaluate("canvas => canvas.style.width + canvas.style.inset") == ""
+        until_in_kernel(page, f"view.window == {view.window()}")
 
 
 def test_colours_equal_pythons(world, pictures):

@@ -42,7 +42,7 @@ function stampOver(
 
 // `shown()` is the frame on the screen, `draw()` paints it again, `amend(z, labels, weights)` renews one wherever it is kept.
 interface Controls {
-  page: { canvas: HTMLElement; stage: HTMLElement; layer: HTMLElement; tools: HTMLElement; said: HTMLElement };
+  page: { stage: HTMLElement; layer: HTMLElement; tools: HTMLElement; said: HTMLElement };
   state: State;
   about: About;
   model: Model;
@@ -77,7 +77,7 @@ export function makeBrush({ page, state, about, model, measure }: Controls, { sh
     return model.get("brush_radius");
   }
   function at(event: PointerEvent): Point {
-    const box = page.canvas.getBoundingClientRect();
+    const box = page.layer.getBoundingClientRect();
     return [
       ((event.clientY - box.top) / box.height) * about.rows - 0.5,
       ((event.clientX - box.left) / box.width) * about.columns - 0.5,

@@ -74,7 +74,7 @@ export function listenToPointer(c: Controls, signal: AbortSignal) {
     }
     const still = drag && event.type === "pointerup" && event.clientX === drag.x && event.clientY === drag.y;
     if (still && !drag.move) {
-      const box = c.page.canvas.getBoundingClientRect();
+      const box = c.page.layer.getBoundingClientRect();
       c.setCross(
         ((event.clientY - box.top) / box.height) * c.about.rows,
         ((event.clientX - box.left) / box.width) * c.about.columns,

@@ -57,7 +57,7 @@ function sketch(kind: Kind, points: Point[]): Point[][] {
 }
 
 export interface MeasureControls {
-  page: ReturnType<typeof buildTools> & { canvas: HTMLElement; stage: HTMLElement };
+  page: ReturnType<typeof buildTools> & { layer: HTMLElement; stage: HTMLElement };
   state: { index: number };
   about: About;
   model: Model;
@@ -78,7 +78,7 @@ export function makeMeasure({ page, state, about, model, go }: MeasureControls) 
     page.said.textContent = text;
   }
   function at(event: PointerEvent): Point {
-    const box = page.canvas.getBoundingClientRect();
+    const box = page.layer.getBoundingClientRect();
     const kept = (v: number, end: number) => Math.min(Math.max(v, -0.5), end - 0.5);
     return [
       kept(((event.clientY - box.top) / box.height) * about.rows - 0.5, about.rows),

@@ -5,6 +5,7 @@ import type { RenderProps } from "@anywidget/types";
 import { makeBrush } from "./brush";
 import { makeColours } from "./colours";
 import { listenToBar, listenToKeys, listenToPointer, type Controls } from "./controls";
+import { makeDraft } from "./draft";
 import { hastySource } from "./hasty";
 import { buildPage } from "./layout";
 import { makeLoader } from "./loader";
@@ -50,6 +51,7 @@ function render({ model, el }: RenderProps<Traits>) {
     state.palette = palette;
     draw();
   });
+  const draft = makeDraft(about, page.canvas, page.stage, state, draw);
   const save = throttled(50, () => model.save_changes());
 
   const end = (text: string) => {
@@ -75,6 +77,7 @@ function render({ model, el }: RenderProps<Traits>) {
   function blank(index: number, text: string) {
     patience.end();
     frame = null;
+    draft.end();
     paint = makePainter();
     presented.draw({});
     drawContours(page.contours, [], state.overlays);
@@ -90,6 +93,7 @@ function render({ model, el }: RenderProps<Traits>) {
   const stopAsking = keepAsking(STILL_MS, page.root, () => !ended && frame !== null, () => source.still());
 
   function draw() {
+    draft.end();
     if (frame) {
       paint(page.canvas, frame, state);
       page.stage.setAttribute("data-slice", String(frame.z));
@@ -114,6 +118,7 @@ function render({ model, el }: RenderProps<Traits>) {
     }
   }
   function place() {
+    if (draft.shown()) draw();
     const box = page.stage.getBoundingClientRect();
     const x = (state.pan[0] * box.width) / about.columns;
     const y = (state.pan[1] * box.height) / about.rows;
@@ -204,7 +209,8 @@ function render({ model, el }: RenderProps<Traits>) {
     state.window = [centre, Math.max(width, about.function === "LINEAR" ? 1 : 1e-6)];
     state.lut = null;
     if (commit) commitWindow();
-    draw();
+    if (!commit && frame && draft.draw(frame)) tell();
+    else draw();
   }
   function commitWindow() {
     model.set("window", [...state.window]);
@@ -342,6 +348,7 @@ function render({ model, el }: RenderProps<Traits>) {
     presented.stop();
     listening.abort();
     resized.disconnect();
+    draft.end();
     patience.end();
     stopAsking();
     loader.stop();
