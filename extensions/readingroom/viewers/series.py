@@ -89,6 +89,8 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
         self._static = saved.kept(traits.pop("static", None))
         # ipykernel runs comm handlers on other threads than cells; the decoders are not all made for that.
         self._lock = threading.Lock()
+        self._is_sent = False
+        self._at_hand: tuple[int, Stored] | None = None
         unknown = set(traits) - {
             "index",
             "window",
@@ -115,9 +117,11 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
             traits["window"] = self._about.window or render.full_window(self._pictures.stored(middle))
             if not self._about.window and self._about.luts:
                 traits.setdefault("lut", 0)
+        # Set before the browser is told of the view: another message costs its page more than what is in it.
+        self.window = traits.pop("window")
+        self.set_trait("about", self._description())
         super().__init__(**traits)
         self.observe(self._windowed, "window")
-        self.set_trait("about", self._description())
         if isinstance(self._pictures, FramePictures):
             self._show_layers(tuple(overlay_planes.planes_of(self._pictures.frames.planes)))
         elif isinstance(self._pictures, PresentedPictures):
@@ -303,6 +307,9 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
     def _at(self, index: int) -> Stored:
         if not 0 <= index < self._about.count:
             raise BadInput(f"There is no slice {index + 1}: the view has {self._about.count}.")
+        at_hand = self._at_hand
+        if at_hand and at_hand[0] == index:
+            return at_hand[1]
         with self._lock:
             stored = self._pictures.stored(index)
         self._remember(index, stored)
@@ -450,4 +457,18 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live view, and a still picture with its words for wherever no kernel runs: saved pages, nbconvert."""
-        return saved.beside(super()._repr_mimebundle_(**kwargs), self._static, self.snapshot, self._words)
+        return saved.beside(super()._repr_mimebundle_(**kwargs), self._static, self._first_snapshot, self._words)
+
+    # What is read for the still picture goes to the page at once: it is the slice that a view asks for first. It is
+    # read once, and no other one is. The page keeps it until the view is up: see keepFirst in browser/source.ts.
+    def _first_snapshot(self) -> bytes:
+        if self._is_sent:
+            return self.snapshot()
+        self._is_sent = True
+        index = self.index
+        self._at_hand = (index, self._at(index))
+        try:
+            self._answer_slices([index], "first", deflate=True)
+            return self.snapshot()
+        finally:
+            self._at_hand = None

@@ -23,6 +23,7 @@ import readingroom
 from readingroom.errors import BadInput
 from readingroom.planes import Stored
 from readingroom.viewers import SeriesView, render, wire
+from readingroom.viewers.pictures import pictures_of
 from readingroom.volume import Frames
 
 
@@ -392,6 +393,40 @@ def test_the_widgets_stay_small_and_name_no_address():
 def test_only_what_is_in_memory_is_fetched_whole(view):
     assert view.about["held"] is False
     assert readingroom.view(np.zeros((2, 2))).about["held"] is True
+
+
+class Counted:
+    """Pictures that tell how often each was read."""
+
+    def __init__(self, pictures):
+        self.pictures, self.read = pictures, []
+        self.about, self.place = pictures.about, pictures.place
+
+    def stored(self, index):
+        self.read.append(index)
+        return self.pictures.stored(index)
+
+
+def test_what_is_read_for_the_still_picture_is_sent_along_once():
+    pictures = Counted(pictures_of(phantom(4)))
+    view = Spy(pictures, index=2, window=(0, 2048))
+    assert pictures.read == []
+    data, _ = view._repr_mimebundle_()
+    assert "image/png" in data
+    assert pictures.read == [2]
+    answer, buffers = view.sent
+    assert (answer["n"], [one["z"] for one in answer["slices"]]) == ("first", [2])
+    assert len(buffers) == 1
+    # Another view of the same pictures asks for itself.
+    del view.sent
+    view._repr_mimebundle_()
+    assert not hasattr(view, "sent")
+    # Without a still picture nothing is read before it is asked for.
+    kept = Counted(pictures_of(phantom(4)))
+    without = Spy(kept, window=(0, 2048), static="none")
+    without._repr_mimebundle_()
+    assert kept.read == []
+    assert not hasattr(without, "sent")
 
 
 def test_an_array_leaves_the_kernel_without_a_copy():

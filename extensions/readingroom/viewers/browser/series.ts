@@ -1,6 +1,6 @@
 // The series viewer in the browser: what is on the screen, and how it follows its traits.
 
-import type { RenderProps } from "@anywidget/types";
+import type { InitializeProps, RenderProps } from "@anywidget/types";
 
 import { makeBrush } from "./brush";
 import { makeColours } from "./colours";
@@ -13,14 +13,14 @@ import { drawContours, makeMeasure } from "./measure";
 import { element, keepAsking, makePatience, show, throttled } from "./page";
 import { makePainter } from "./painter";
 import { makePresented } from "./presented";
-import { commSource } from "./source";
+import { commSource, keepFirst, type Slices } from "./source";
 import type { Frame, Overlay, State, Traits } from "./traits";
 import { makeWash } from "./wash";
 
 const WAITING_MS = 1500;
 const STILL_MS = 1000;
 
-function render({ model, el }: RenderProps<Traits>) {
+function render({ model, el }: RenderProps<Traits>, first: () => Promise<Slices | null>) {
   const about = model.get("about");
   const page = buildPage(about);
   let paint = makePainter();
@@ -60,7 +60,7 @@ function render({ model, el }: RenderProps<Traits>) {
     blank(state.index, text);
   };
   const plain = () => about.notes === null && state.overlays.length === 0 && !state.wash;
-  const source = hastySource(commSource(model, end), plain, end);
+  const source = hastySource(commSource(model, end, first), plain, end);
   const loader = makeLoader(source, about.count, about.held, (arrived) => {
     ended = false;
     if (arrived.z === state.index) patience.end();
@@ -355,4 +355,10 @@ function render({ model, el }: RenderProps<Traits>) {
   };
 }
 
-export default { render };
+export default () => {
+  let first: () => Promise<Slices | null> = async () => null;
+  return {
+    initialize({ model }: InitializeProps<Traits>) { first = keepFirst(model); },
+    render: (props: RenderProps<Traits>) => render(props, first),
+  };
+};

@@ -4,6 +4,8 @@ import { ARRAYS, type Answer, type Fault, type Frame, type FrameMessage, type Mo
 import { GONE } from "./wire";
 
 const UNANSWERED_MS = 30_000;
+// A slice that came along with its view may be shown for so long without a question whether it may be read still.
+const FRESH_MS = 3000;
 // 60 Mbit/s.
 const SLOW_BYTES_PER_MS = 7_500;
 
@@ -42,11 +44,38 @@ interface Waiting {
   lost(text: string): void;
 }
 
-export function commSource(model: Model, onEnded: (text: string) => void): KernelSource {
+// What the kernel read for the still picture it sends along with the view, unasked: see SeriesView._send_first. To be called
+// before the model gets its first message; what it answers gives the slice to the first view that asks.
+export function keepFirst(model: Model): () => Promise<Slices | null> {
+  let kept: Promise<Slices> | null = null;
+  let isOver = false;
+  function hear(message: Answer, buffers: DataView<ArrayBuffer>[]) {
+    if (message.k === "slices" && message.n === "first") {
+      kept = slicesOf(message, buffers);
+      setTimeout(end, FRESH_MS);
+    } else if (message.k === "error" && message.ended) end();
+  }
+  function end() {
+    isOver = true;
+    kept = null;
+    model.off("msg:custom", hear);
+  }
+  model.on("msg:custom", hear);
+  return async () => {
+    // Where the view was up before its script, the messages that wait for the script are about to come.
+    if (!isOver && !kept) await new Promise((resolve) => setTimeout(resolve));
+    const found = kept;
+    end();
+    return found;
+  };
+}
+
+export function commSource(model: Model, onEnded: (text: string) => void, first: () => Promise<Slices | null>): KernelSource {
   const waiting = new Map<string, Waiting>();
   // Every view of a model hears every answer: a view's own requests carry its own random number.
   const own = Math.random().toString(36).slice(2);
   let serial = 0;
+  let isFirst = true;
   const line = makeLine();
   function hear(message: Answer, buffers: DataView<ArrayBuffer>[]) {
     if (message.k === "error" && message.ended) onEnded(message.text);
@@ -87,7 +116,14 @@ export function commSource(model: Model, onEnded: (text: string) => void): Kerne
   }
   model.on("msg:custom", hear);
   return {
-    get(indices) {
+    async get(indices) {
+      const came = isFirst ? await first() : null;
+      isFirst = false;
+      const [told] = came ? [...came.frames, ...came.faults] : [];
+      if (came && told.z === indices[0]) {
+        line.received(0, 0);
+        return came;
+      }
       line.asked();
       return ask<Slices>({ k: "get", z: indices, deflate: line.slow });
     },
