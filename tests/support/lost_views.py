@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.support.fakes import MemoryAuditRepository
 from tests.support.mount_process import soon
+from tests.support.planted import holds
 from tests.support.sandbox_runner import close_all, log_of, order, settings, vaults_of
 from tests.support.views import kill_gocryptfs
 
@@ -100,7 +101,7 @@ class Case:
         """Files of the disk with planted bytes or names, those of open views left out."""
         found = []
         for path in self.settings.paths.vaults.glob("*/cipher/**/*"):
-            found += [str(path)] if path.is_file() and PLANTED.encode() in path.read_bytes() else []
+            found += [str(path)] if path.is_file() and holds(path, PLANTED.encode()) else []
         for vault in self.both:
             outer = self.vaults.outer(vault)
             points = [p for p, _ in mounting.mount_points(outer)]
