@@ -1,6 +1,7 @@
 """An IPython extension: a read below /data that is refused ends its cell with one sentence, not with a page of frames.
 
-The cell still fails, so notebooks that run unattended stop there; `%tb` shows the frames."""
+So does the use of a home or project folder that was lost. The cell still fails, so notebooks that run unattended stop
+there; `%tb` shows the frames."""
 
 import errno
 import sys
@@ -16,6 +17,10 @@ DATA = Path("/data")
 _OPEN_BEFORE = frozenset({errno.EACCES, errno.EIO, errno.ETIMEDOUT})
 """What a read of a file that was open before may end with."""
 _OURS = _OPEN_BEFORE | {errno.EPERM, errno.EAGAIN, errno.ENOTCONN, errno.EMFILE, errno.EDQUOT}
+_LOST = frozenset({errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.EROFS})
+"""What a file in the home or the project's folder may end with whose view was lost."""
+_FOLDERS = ("Your home folder ", "The project's folder ")
+"""How the mount's notice begins to tell of it."""
 _MORE = "%tb shows where in the code."
 
 
@@ -40,27 +45,37 @@ def _show(
 
 
 def sentence(error: BaseException, data: Path = DATA) -> str | None:
-    """What to tell instead of the frames; None where the error is none of a read below /data."""
+    """What to tell instead of the frames; None where the error is none of a read below /data or of a lost folder."""
     if isinstance(error, ReadingRoomError):
         return str(error)
-    if not isinstance(error, OSError) or error.errno not in _OURS:
+    if not isinstance(error, OSError) or error.errno not in _OURS | _LOST:
         return None
     if error.filename is None:  # of a file that was open before
-        return str(explained(error, data, "a dataset that was open")) if error.errno in _OPEN_BEFORE else None
+        open_before = error.errno in _OPEN_BEFORE
+        return _lost(error, data) or (str(explained(error, data, "a dataset that was open")) if open_before else None)
     try:
         path = Path(error.filename).absolute()
         below = path.resolve().relative_to(data.resolve())
     except (OSError, TypeError, ValueError, RuntimeError):
-        return None
+        return _lost(error, data)
     dataset = below.parts[0] if below.parts else "/data"
     return f"{explained(error, path, dataset)}{_reason(data, dataset)}"
 
 
+def _lost(error: OSError, data: Path) -> str | None:
+    told = [line for line in _notice(data) if any(f in line for f in _FOLDERS)] if error.errno in _LOST else []
+    what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{what}. Open the file again; where that does not help, restart this kernel.\n{told[-1]}" if told else None
+
+
 def _reason(data: Path, dataset: str) -> str:
     """The last thing that the mount's own notice says of it."""
-    try:
-        lines = (data / "README.txt").read_text("utf-8").splitlines()
-    except (OSError, ValueError):
-        return ""
-    told = [line.strip() for line in lines if dataset in line and not line.startswith(f"/data/{dataset} ")]
+    told = [line for line in _notice(data) if dataset in line and not line.startswith(f"/data/{dataset} ")]
     return f"\n{told[-1]}" if told else ""
+
+
+def _notice(data: Path) -> list[str]:
+    try:
+        return [line.strip() for line in (data / "README.txt").read_text("utf-8").splitlines()]
+    except (OSError, ValueError):
+        return []

@@ -36,6 +36,30 @@ def test_names_by_way_of_links_are_understood(data, tmp_path):
     assert "readable until" not in said
 
 
+LOST = "2026-11-25 10:01 UTC  Your home folder was away for a moment and is back. Files must be opened again."
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOTCONN, "not connected", "/project/x"), "/project/x: not connected. Open the file again;"),
+        (OSError(errno.EIO, "I/O error", "/home/researcher/x"), "/home/researcher/x: I/O error. Open the file again;"),
+        (OSError(errno.EROFS, "read-only", "x"), "x: read-only. Open the file again;"),
+        (OSError(errno.EIO, "I/O error"), "I/O error. Open the file again;"),
+        (OSError(errno.ECONNABORTED, "aborted"), "aborted. Open the file again;"),
+    ],
+)
+def test_a_folder_that_was_lost_is_what_the_mount_says_of_it(data, error, words):
+    before = plain_errors.sentence(error, data)
+    assert before is None or "a dataset that was open" in before
+    with (data / "README.txt").open("a") as file:
+        file.write(f"{LOST}\n")
+    said = plain_errors.sentence(error, data)
+    assert said.startswith(words)
+    assert said.endswith(f"restart this kernel.\n{LOST}")
+    assert plain_errors.sentence(OSError(errno.EIO, "x", str(data / "chest" / "1.dcm")), data).startswith("1.dcm of")
+
+
 @pytest.mark.parametrize(
     "error",
     [
