@@ -102,7 +102,7 @@ def test_the_newest_end_of_a_killed_node_s_spool_cannot_be_cut_off_unseen(world,
     assert found["subject"]["node"] == "node-1"
     assert found["subject"]["missing"] == {epoch: [[left, last]]}
     assert found["subject"]["count"] == last + 1 - left
-    assert f"numbers {left} to {last} of its epoch {epoch}" in found["reason"]
+    assert f"mount-daemon@node-1 recorded as {left} to {last} of its epoch {epoch} was durable" in found["reason"]
     assert found["source"]["process"] == "audit-repository"
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import signal
 import urllib.request
 from collections.abc import Iterator
@@ -41,6 +42,10 @@ class Room(MountProcess):
             audit_spool_seconds=2,
             mount_metrics_port=free_ports(1),
         )
+
+    def has_all(self) -> bool:
+        """Whether the node is heard, and nothing of it is awaited."""
+        return not any(node.is_behind for node in self.client.status()["nodes"])
 
     def metric(self, name: str) -> float:
         with urllib.request.urlopen(
@@ -106,6 +111,29 @@ def test_reads_go_on_without_the_repository_up_to_the_limit_and_all_of_them_come
     assert room.records("service-stopped")[-1]["source"]["process"] == "mount-daemon@node-1"
     room.audit_server.stop()
     assert verify_log(room.audit_server.paths, None, None, []).findings == []
+
+
+def test_a_read_whose_record_is_cut_out_of_a_killed_daemon_s_spool_is_missed(room: Room, lung: Published) -> None:
+    """The real thing: image bytes are out, the daemon is killed, the newest end of its spool is cut off."""
+    session, robbed = room.session(lung.version.project).id, 0
+    for path, plain in lung.plain.items():
+        folder = room.mounts.attach(session)
+        soon(room.has_all, 10)
+        before, spool = len(room.records("read-intent")), room.settings.paths.audit_spool
+        newest = max(p for p in spool.iterdir() if p.name.isdigit())
+        size = newest.stat().st_size
+        assert read(folder / "data/lung-ct" / path) == plain
+        room.stop(signal.SIGKILL)
+        assert newest.stat().st_size > size
+        os.truncate(newest, size)
+        mounting.unmount(folder)
+        room.start()
+        soon(room.has_all, 10)
+        if len(room.records("read-intent")) == before:  # else it was sent before the kill came
+            robbed += 1
+            assert len(room.records("integrity-failure")) == robbed
+    assert robbed
+    assert all(r["reason"].startswith("records-missing") for r in room.records("integrity-failure"))
 
 
 def test_a_node_that_is_set_up_by_half_is_told_what_is_missing(tmp_path: Path) -> None:

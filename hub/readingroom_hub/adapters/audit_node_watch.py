@@ -146,7 +146,7 @@ class NodeWatch:
             if not owed.count:
                 del process.owed[epoch]
             else:
-                process.lost.setdefault(epoch, f"they are not in its spool any more, says epoch {head.epoch}")
+                process.lost.setdefault(epoch, f"it is not in that spool any more, says epoch {head.epoch}")
 
     def stored(self, sources: Iterable[Source]) -> None:
         """Records of these are in the log."""
@@ -209,7 +209,7 @@ class NodeWatch:
             owed = process.owed.get(epoch, Owed())
             if count := owed.count:
                 self._record(_missing(process, epoch, owed, why))
-                sys.stderr.write(f"audit record repository: {count} records of {process.name} are missing: {why}\n")
+                sys.stderr.write(f"audit record repository: records of {process.name} are missing ({count}): {why}\n")
                 self.missing[process.node] = self.missing.get(process.node, 0) + count
             del process.lost[epoch]
             process.owed.pop(epoch, None)
@@ -253,8 +253,8 @@ def _ranges(owed: Owed) -> list[list[int]]:
 def _missing(process: _Process, epoch: str, owed: Owed, why: str) -> AuditRecord:
     numbers = spelled(owed.ranges[:_MOST_RANGES])
     reason = (
-        f"records-missing: {owed.count} records of {process.name}, numbers {numbers} of its epoch {epoch}, were "
-        f"durable in its spool, and images may have been read on their strength; {why}"
+        f"records-missing: what {process.name} recorded as {numbers} of its epoch {epoch} was durable in its spool, "
+        f"and images may have been read on its strength; {why}"
     )
     subject = _subject(process) | {"missing": {epoch: _ranges(owed)}, "count": owed.count}
     return AuditRecord(AuditEvent.INTEGRITY_FAILURE, Outcome.FAILURE, reason=reason[:4000], subject=subject)

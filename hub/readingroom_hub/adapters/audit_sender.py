@@ -4,7 +4,6 @@ The head is what the repository will have to see. It goes out when the disk has 
 of it, so that what somebody takes out of the spool afterwards is missed. Nobody waits for an answer to it: a node
 without a network goes on, as far as it may."""
 
-import contextlib
 import sys
 import threading
 import time
@@ -148,6 +147,5 @@ class Sender:
         """After `stop`, and when nothing calls `tell` any more: the repository hears that this is a planned end."""
         self._thread.join()
         if self._wire:
-            with contextlib.suppress(OSError, ReadingRoomError):
-                self._wire.ask(self._head(ended=True))
+            self._wire.say(self._head(ended=True))
         self._hang_up()
