@@ -219,4 +219,8 @@ class MprView(ipywidgets.HBox):  # type: ignore[misc,unused-ignore]
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live view, and a still picture with its words for wherever no kernel runs."""
-        return saved.beside(super()._repr_mimebundle_(**kwargs), self._static, self.snapshot, self.describe)
+
+        def still() -> bytes:
+            return render.side_by_side([view.first_snapshot() for view in self.views.values()])
+
+        return saved.beside(super()._repr_mimebundle_(**kwargs), self._static, still, self.describe)

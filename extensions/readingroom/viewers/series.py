@@ -457,11 +457,12 @@ class SeriesView(Annotated, Washed, Brushed, Coloured, Charted, anywidget.AnyWid
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live view, and a still picture with its words for wherever no kernel runs: saved pages, nbconvert."""
-        return saved.beside(super()._repr_mimebundle_(**kwargs), self._static, self._first_snapshot, self._words)
+        return saved.beside(super()._repr_mimebundle_(**kwargs), self._static, self.first_snapshot, self._words)
 
-    # What is read for the still picture goes to the page at once: it is the slice that a view asks for first. It is
-    # read once, and no other one is. The page keeps it until the view is up: see keepFirst in browser/source.ts.
-    def _first_snapshot(self) -> bytes:
+    def first_snapshot(self) -> bytes:
+        """The snapshot for a page where the view is about to be. The first time, what is read for it goes there, too:
+        it is the slice that the view would ask for. It is read once, and no other one is. See keepFirst in
+        browser/source.ts."""
         if self._is_sent:
             return self.snapshot()
         self._is_sent = True

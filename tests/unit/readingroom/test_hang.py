@@ -8,6 +8,7 @@ from tests.support.dicom_series import ct, phantom, write_series
 from readingroom import hang, settings
 from readingroom.data import dataset
 from readingroom.errors import BadInput
+from readingroom.viewers import SeriesView
 from readingroom.viewers.linking import difference
 from readingroom.volume import Volume
 
@@ -106,6 +107,14 @@ def test_a_saved_page_keeps_all_pictures_where_it_may(tmp_path, monkeypatch):
     assert "image/png" not in hang([ARRAY, ARRAY], static="none")._repr_mimebundle_()[0]
     monkeypatch.setattr(settings, "pictures", lambda: "none")
     assert "image/png" not in hang([ARRAY, ARRAY])._repr_mimebundle_()[0]
+
+
+def test_what_is_read_for_the_saved_picture_goes_to_the_views(tmp_path, monkeypatch):
+    sent = []
+    monkeypatch.setattr(SeriesView, "send", lambda view, content, buffers=None: sent.append((view, content["n"])))
+    shown = hang([series(tmp_path, "a"), series(tmp_path, "b")])
+    shown._repr_mimebundle_()
+    assert sent == [(view, "first") for view in shown.views]
 
 
 def test_differences_are_exact_on_one_grid_and_interpolated_on_another():

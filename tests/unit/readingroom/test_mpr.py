@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from readingroom.errors import BadInput
-from readingroom.viewers import MprView
+from readingroom.viewers import MprView, SeriesView
 from readingroom.viewers.mpr import cut, pictures_of_plane
 from readingroom.volume import Volume
 
@@ -114,9 +114,13 @@ def test_the_crosshair_links_the_planes():
         shown.crosshair = (0, 0, float("nan"))
 
 
-def test_the_saved_page_keeps_all_three():
+def test_the_saved_page_keeps_all_three(monkeypatch):
+    sent = []
+    monkeypatch.setattr(SeriesView, "send", lambda view, content, buffers=None: sent.append((view, content["n"])))
     shown = MprView(volume(axial()))
     data, metadata = shown._repr_mimebundle_()
+    # What is cut for it goes to the views.
+    assert sent == [(view, "first") for view in shown.views.values()]
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data["image/png"]))))
     assert picture.shape[1] == 3 * 512 + 16 or picture.shape[1] > 512
     assert data["text/plain"].count("slice") == 3
