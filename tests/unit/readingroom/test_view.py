@@ -154,7 +154,7 @@ def test_an_answer_holds_what_fits_and_reads_no_more(monkeypatch):
     view = Spy(NOISY, window=(0.0, 2048.0))
     read, at = [], view._at
     monkeypatch.setattr(view, "_at", lambda index: read.append(index) or at(index))
-    monkeypatch.setattr("readingroom.viewers.series._ANSWER_SECONDS", 1e9)
+    monkeypatch.setattr("readingroom.viewers.answering._ANSWER_SECONDS", 1e9)
     answer, slices = asked(view, *range(7, 17))
     # 512 KiB each, of 2 MiB.
     assert [head["z"] for head, _ in slices] == read == [7, 8, 9, 10]
@@ -162,7 +162,7 @@ def test_an_answer_holds_what_fits_and_reads_no_more(monkeypatch):
     # A slow line is done with one at a time, and so is a slow decoder.
     answer, slices = asked(view, 7, 8, deflate=True)
     assert (len(slices), answer["fits"]) == (1, 1)
-    monkeypatch.setattr("readingroom.viewers.series._ANSWER_SECONDS", 1e-9)
+    monkeypatch.setattr("readingroom.viewers.answering._ANSWER_SECONDS", 1e-9)
     answer, slices = asked(view, 7, 8)
     assert (len(slices), answer["fits"]) == (1, 1)
 
