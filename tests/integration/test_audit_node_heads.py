@@ -193,7 +193,7 @@ def test_who_searches_is_told_what_is_not_in_the_answer(world, node):
     said, _ = command(world, "status", "--json")
     assert json.loads(said)["nodes"][0]["awaited"] == gone.awaited
     sentence = f"{gone.awaited} records that it announced by then, and what was read there since, are not in here yet."
-    for argv in (("query",), ("export", str(node.folder / "out"))):
+    for argv in (("query",), ("export", str(node.folder / "out")), ("bundle", str(node.folder / "all"))):
         _, complaint = command(world, *argv)
         assert f"node-1 has not been heard since {gone.silent_since:%Y-%m-%d %H:%M} UTC: {sentence}" in complaint
     cut_to(node, 3)

@@ -1,6 +1,7 @@
 """`readingroom audit`: run the audit record repository, search it, verify it, export it."""
 
 import json
+from collections.abc import Iterable
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
@@ -22,7 +23,7 @@ from readingroom_hub.ledger.sheet import COLUMNS, line, sheet_row
 from readingroom_hub.ledger.verify import keys
 from readingroom_hub.model.audit import AuditEvent, AuditRecord
 from readingroom_hub.model.ids import UID, DatasetName, ProjectId, SessionId
-from readingroom_hub.ports.records import Answer, AuditRepository, Filter, Found
+from readingroom_hub.ports.records import AuditRepository, Filter, Found, NodeState
 
 app = typer.Typer(no_args_is_help=True, help="The audit record: who read what, and proof that nobody changed it.")
 
@@ -86,12 +87,12 @@ def query(
     show(rows, as_json, "No record matches.")
     newer = f"; {answer.newer} newer ones came in the {answer.seconds:.1f} s that it took" if answer.newer else ""
     typer.echo(f"Complete for the first {answer.size} records{newer}.", err=True)
-    _tell_of(answer)
+    _tell_of(answer.nodes)
 
 
-def _tell_of(answer: Answer) -> None:
+def _tell_of(nodes: Iterable[NodeState]) -> None:
     """What the log itself does not have yet."""
-    for node in answer.nodes:
+    for node in nodes:
         typer.echo(f"{node}.", err=True)
 
 
@@ -207,8 +208,10 @@ def bundle(
     kind, values = given[0] if given else ("", ())
     wanted = Wanted(kind, values, start(from_) if from_ else None, moment(to) if to else None)
     _exported(audit, out, {kind or "all": list(values)})
+    behind = [node for node in repository.status(settings)["nodes"] if node.is_behind]
     shown, size = repository.write_bundle(settings, wanted, out)
     typer.echo(f"{out} shows {shown} of {size} records, and proves that no other one belongs to them", err=True)
+    _tell_of(behind)
 
 
 def _exported(audit: AuditRepository, out: Path, about: dict[str, Any]) -> None:
@@ -296,7 +299,7 @@ def export(
     with whole_file(out) as file:
         file.writelines(chain(head, (_line(format, found, settings.site) for found in rows)))
     typer.echo(f"{len(rows)} of the first {answer.size} records written to {out}", err=True)
-    _tell_of(answer)
+    _tell_of(answer.nodes)
 
 
 @app.command()
