@@ -210,6 +210,26 @@ def test_a_connection_that_is_cut_in_the_middle_loses_nothing_and_stores_nothing
     assert [r["id"] for r in rows] == [r.id for r in records]
 
 
+def test_a_network_that_takes_nothing_holds_up_nobody(world, node):
+    """Not the big frame that is half out, nor the words that say what must still come, which queue up behind it."""
+    with closing(Cutter(world.port, 1 << 30)) as network:
+        node.port = network.port
+        with node.running() as trail:
+            first, big = a_record(), [a_record(subject={"filler": "x" * 60_000}) for _ in range(100)]
+            trail.append([first])
+            arrived(world, [first.id])
+            network.flows.clear()
+            trail.append(big)
+            wire = trail._sender._wire
+            until(lambda: wire._unsent)  # the kernel has no room for more
+            more = [a_record() for _ in range(50)]
+            for record in more:
+                trail.append([record])  # within a second each, or this raises
+            network.flows.set()
+            rows = arrived(world, [r.id for r in [*big, *more]])
+    assert [r["id"] for r in rows] == [r.id for r in [*big, *more]]
+
+
 def test_kill_9_between_spool_and_sending_loses_nothing_that_was_confirmed(world, node):
     """Killed four times, every other time while there is no way; then one process hands all of it over."""
     confirmed = []

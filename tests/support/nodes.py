@@ -98,10 +98,12 @@ def arrived(world, ids):
 
 
 class Cutter:
-    """A network in between that lets so many bytes of each connection through, and then breaks it."""
+    """A network in between that lets so many bytes of each connection through, and then breaks it. While `flows` is not
+    set, it takes nothing."""
 
     def __init__(self, port: int, most: int) -> None:
-        self._to, self.most, self.cuts = port, most, 0
+        self._to, self.most, self.cuts, self.flows = port, most, 0, threading.Event()
+        self.flows.set()
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -117,7 +119,7 @@ class Cutter:
     def _copy(self, one, other):
         left = self.most
         with contextlib.suppress(OSError):
-            while left and (data := one.recv(min(left, 4096))):
+            while left and self.flows.wait() and (data := one.recv(min(left, 4096))):
                 other.sendall(data)
                 left -= len(data)
         self.cuts += 1

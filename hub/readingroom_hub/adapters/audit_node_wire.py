@@ -41,7 +41,7 @@ class Wire:
         """Raises OSError, BadInput. The files are read anew each time: certificates are renewed."""
         self._seconds = to.seconds
         self._lock = threading.Lock()
-        self._in, self._out, self._unsent = ssl.MemoryBIO(), ssl.MemoryBIO(), b""
+        self._in, self._out, self._unsent = ssl.MemoryBIO(), ssl.MemoryBIO(), bytearray()
         self._frames, self._n = Frames(), 0
         self._socket = socket.create_connection((to.host, to.port), to.seconds)
         try:
@@ -146,7 +146,7 @@ class Wire:
         self._unsent += self._out.read()
         with contextlib.suppress(BlockingIOError):
             while self._unsent:
-                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+                del self._unsent[: self._socket.send(self._unsent)]
         return not self._unsent
 
     def _ready(self, event: int) -> None:
