@@ -202,3 +202,26 @@ def read(path: Path | str) -> bytes:
         return b"".join(parts)
     finally:
         os.close(fd)
+
+
+def listed(published: Published) -> dict[str, int]:
+    """Path below the dataset's folder -> bytes, as listing and index name them, of one series."""
+    folder = "P-1%2C%20%22the%20first%22"
+    found = sorted(published.manifest.instances, key=lambda i: i.number)
+    return {f"{folder}/{i.study}/{i.series}/{n:04}.dcm": i.size for n, i in enumerate(found, 1)}
+
+
+def refused(path: Path | str, number: int) -> bool:
+    try:
+        read(path)
+    except OSError as error:
+        return error.errno == number
+    return False
+
+
+def withheld(fd: int) -> bool:
+    try:
+        os.pread(fd, 10, 0)
+    except PermissionError:
+        return True
+    return False
