@@ -94,8 +94,9 @@ def test_overlay_planes_lie_on_their_pixels(room):
     expected = greys(2)
     expected[20:50, 10:50][BITS] = COLOURS[0]
     np.testing.assert_array_equal(view.colours(), expected)
-    # Each read of a file is on the record: the slice on the screen comes first, and only those ahead of it follow.
-    in_kernel(page, "assert asked[0] == 2 and min(asked) == 2, asked")
+    # Each read of a file is on the record: the slice on the screen comes along with the view, or is asked for first;
+    # only those ahead of it follow.
+    in_kernel(page, "assert asked and min(asked) >= 2 and 2 not in asked[1:], asked")
     view.stage.focus()
     page.keyboard.press("ArrowDown")
     view.arrive(3)
