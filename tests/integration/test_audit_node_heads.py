@@ -66,8 +66,9 @@ def cut_to(node, kept):
 def in_spool(node):
     """What the next process would find there, and say of it. In a copy, since to look at it seals its length."""
     with tempfile.TemporaryDirectory(dir=node.folder) as folder:
-        shutil.copytree(node.spool, copy := Path(folder) / "spool")
-        spool = Spool(copy, node.folder / "keys", "node-1")
+        for part in ("spool", "keys"):
+            shutil.copytree(node.folder / part, Path(folder) / part)
+        spool = Spool(Path(folder) / "spool", Path(folder) / "keys", "node-1")
         spool.close()
         return sum(len(p.leaves) for p in spool.left), spool.damage
 
@@ -104,6 +105,31 @@ def test_the_newest_end_of_a_killed_node_s_spool_cannot_be_cut_off_unseen(world,
     assert found["subject"]["count"] == last + 1 - left
     assert f"mount-daemon@node-1 recorded as {left} to {last} of its epoch {epoch} was durable" in found["reason"]
     assert found["source"]["process"] == "audit-repository"
+
+
+@pytest.mark.parametrize("how", ["an older copy of the spool is restored", "spool and keys are removed"])
+def test_a_spool_that_is_exchanged_with_all_that_belongs_to_it_is_missed(world, node, how):
+    with node.running() as trail:
+        trail.append([a_record()])
+        until(lambda: trail.behind()[0] == 0)
+    shutil.copytree(node.spool, older := node.folder / "older")
+    ids = node.killed(after=6, gathers=True)
+    until(lambda: events(world, "node-disconnected")[-1]["subject"]["awaited"])
+    (epoch,) = events(world, "node-disconnected")[-1]["subject"]["awaited"]
+    shutil.rmtree(node.spool)
+    if how == "spool and keys are removed":
+        shutil.rmtree(node.folder / "keys")
+        (node.folder / "keys").mkdir()
+        node.spool.mkdir(mode=0o700)
+    else:
+        older.rename(node.spool)
+    _, damage = in_spool(node)
+    assert damage == []  # the attack works on the spool
+    with node.running():
+        (found,) = until(lambda: missing(world))
+    assert found["subject"]["count"] >= len(ids)
+    assert list(found["subject"]["missing"]) == [epoch]
+    assert not set(ids) & stored(world).keys()
 
 
 def test_a_node_that_was_killed_and_not_robbed_is_found_to_be_whole(world, node):
