@@ -1,5 +1,6 @@
 """Builders of the sandbox: what bwrap is told, the filter's table, limits as files, the layout, what doctor finds."""
 
+import errno
 import os
 import platform
 import re
@@ -233,6 +234,15 @@ def test_used_space_counts_blocks_and_not_links(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 100_000)
     (tmp_path / "b").symlink_to("/usr/bin/python3")
     assert 100_000 <= homes.used_bytes(tmp_path) < 200_000
+
+
+def test_a_home_whose_view_is_lost_while_it_is_measured_stops_no_server(tmp_path, monkeypatch):
+    def lost(path):
+        raise OSError(errno.ENOTCONN, "not connected", path)
+
+    (tmp_path / "a").write_bytes(b"x" * 100_000)
+    monkeypatch.setattr(homes.os, "lstat", lost)
+    assert homes.used_bytes(tmp_path) == 0
 
 
 def test_doctor_names_what_is_missing_and_what_to_do(tmp_path, monkeypatch):
