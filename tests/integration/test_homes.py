@@ -4,92 +4,30 @@ import json
 import os
 import secrets
 import shutil
-import sys
-import tempfile
-import threading
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import psutil
 import pytest
-from tests.support.fakes import MemoryAuditRepository
+from tests.support.house import LUNG, OMAR, ROSA, open_house
 from tests.support.mount_process import soon
 from tests.support.planted import holds
-from tests.support.sandbox_runner import close_all, homes_of, log_of, order, run, settings
-from tests.support.views import kill_gocryptfs
+from tests.support.sandbox_runner import log_of
 
-from readingroom_hub import compose
-from readingroom_hub.adapters.keys_file import FileKeyCustody
-from readingroom_hub.errors import AuditUnavailable, IntegrityError, KeyUnavailable, StoreUnavailable
-from readingroom_hub.model.ids import PersonId, ProjectId, SessionId, VaultId
-from readingroom_hub.model.session import Session
+from readingroom_hub.errors import AuditUnavailable, IntegrityError, StoreUnavailable
+from readingroom_hub.model.ids import SessionId, VaultId
 from readingroom_hub.mount import mounting
-from readingroom_hub.mount.homes import Homes
-from readingroom_hub.mount.vaults import FSTYPE
-from readingroom_hub.ports.mounts import CONTENT
 from readingroom_hub.sandbox.servers import Running, Servers
 
 pytestmark = [
     pytest.mark.sandbox,
     pytest.mark.filterwarnings("ignore::readingroom_hub.adapters.keys_file.DevelopmentCustodyWarning"),
 ]
-LUNG = ProjectId("lung")
-ROSA, OMAR = PersonId("p-" + "a" * 64), PersonId("p-" + "b" * 64)
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives each server an account and an image")
-
-
-class House:
-    """Vaults below one state folder, and servers that use them."""
-
-    def __init__(self, state: Path) -> None:
-        self.settings = settings(state)
-        self.audit = MemoryAuditRepository()
-        self.homes = self.again()
-        self.homes.start([])
-
-    def again(self) -> Homes:
-        """What a restarted mount daemon has."""
-        return homes_of(self.settings, self.audit)
-
-    def content(self, vault: VaultId) -> Path:
-        """What is in an open vault."""
-        return self.settings.paths.vaults / vault / "outer" / CONTENT
-
-    def session(self, person: PersonId, project: ProjectId = LUNG) -> Session:
-        now = datetime.now(UTC)
-        return Session(SessionId.new(), person, project, now, now + timedelta(hours=1))
-
-    def order(self, session: Session, script: str):
-        return order(
-            self.settings, [sys.executable, "-I", "-c", script], user=session.person.hub_name, session=session.id,
-            project=session.project, person=session.person, homes=self.homes,
-        )  # fmt: skip
-
-    def run(self, person: PersonId, script: str) -> str:
-        """What the script says in a server of its own; everything is closed again."""
-        session = self.session(person)
-        try:
-            return run(
-                self.settings, [sys.executable, "-I", "-c", script], user=person.hub_name, session=session.id,
-                person=person, homes=self.homes,
-            )  # fmt: skip
-        finally:
-            self.homes.close(session.id)
-
-    @property
-    def open_views(self) -> list[str]:
-        points = mounting.mount_points(self.settings.paths.vaults, FSTYPE)
-        return sorted(point.parents[1].name for point, _ in points)
 
 
 @pytest.fixture
 def house():
-    with tempfile.TemporaryDirectory(prefix="readingroom-homes-") as folder:
-        house = House(Path(folder))
-        yield house
-        close_all(house.settings)
-        assert house.open_views == []
-        assert folder not in Path("/proc/mounts").read_text()
+    with open_house() as made:
+        yield made
 
 
 WRITE = """
@@ -153,164 +91,10 @@ def test_views_stay_for_running_servers_when_the_daemon_is_replaced_and_go_with_
     assert house.open_views == []
 
 
-def lose(house, vault):
-    kill_gocryptfs(house.content(vault).parent)
-
-
-def events(house, vault):
-    """What happened to a vault's view, by the record."""
-    told = ("service-stopped", "service-started", "integrity-failure")
-    rows = [r for r in house.audit.records if r["event"] in told and r["subject"]["vault"] == vault]
-    return [(r["event"], r["outcome"], r.get("reason", "").partition(":")[0]) for r in rows]
-
-
-LOST, BACK = ("service-stopped", "failure", "view-lost"), ("service-started", "success", "")
-SHARED = VaultId.shared(LUNG)
-
-
-def test_a_lost_view_is_told_once_to_each_session_that_uses_it(house):
-    rosa, omar = house.session(ROSA), house.session(OMAR)
-    for session in (rosa, omar):
-        house.homes.open(session)
-    lose(house, SHARED)
-    house.homes.look()
-    soon(lambda: events(house, SHARED) == [LOST, LOST, BACK, BACK])
-    house.homes.look()
-    assert sorted({r["session"] for r in house.audit.records if r["event"] == "service-stopped"}) == sorted(
-        [rosa.id, omar.id]
-    )
-    told = house.homes.news()
-    assert [said for session, said in told if session == rosa.id] == [said for s, said in told if s == omar.id]
-    assert len(told) == 4
-    assert house.homes.news() == []
-    for session in (rosa, omar):
-        house.homes.close(session.id)
-    assert events(house, SHARED) == [LOST, LOST, BACK, BACK]
-
-
-def test_a_start_brings_a_lost_view_back_and_tells_those_who_lost_it(house):
-    rosa, omar = house.session(ROSA), house.session(OMAR)
-    house.homes.open(rosa)
-    lose(house, SHARED)
-    house.homes.open(omar)
-    assert events(house, SHARED) == [LOST, BACK]
-    assert {session for session, _ in house.homes.news()} == {rosa.id}
-    for session in (rosa, omar):
-        house.homes.close(session.id)
-
-
-def test_a_vault_that_hangs_holds_up_no_other(house, monkeypatch):
-    rosa, again, home = house.session(ROSA), house.session(ROSA), VaultId.home(ROSA, LUNG)
-    house.homes.open(rosa)
-    monkeypatch.setattr("readingroom_hub.mount.homes.LEAVE_SECONDS", 0.1)
-    go_on, waited, unwrap = threading.Event(), [], FileKeyCustody.unwrap
-
-    def slow(custody, key):
-        if key.id == hanging:
-            waited.append(go_on.wait(20))
-        return unwrap(custody, key)
-
-    hanging = compose.vault_keys(house.settings).get(home).id
-    monkeypatch.setattr(FileKeyCustody, "unwrap", slow)
-    lose(house, home)
-    opening = threading.Thread(target=house.homes.open, args=(again,))
-    opening.start()
-    soon(lambda: events(house, home) == [LOST])
-    lose(house, SHARED)
-    house.homes.look()
-    soon(lambda: events(house, SHARED) == [LOST, LOST, BACK, BACK])
-    house.homes.close(rosa.id)
-    assert (events(house, home), waited) == ([LOST], [])
-    go_on.set()
-    opening.join()
-    assert events(house, home) == [LOST, BACK]
-    house.homes.close(again.id)
-
-
-def test_a_view_that_ends_again_and_again_is_given_up_once_and_a_start_tries_anew(house):
-    house.homes._pauses = (0, 0)
-    session = house.session(ROSA)
-    house.homes.open(session)
-    for times in (1, 2):
-        lose(house, SHARED)
-        house.homes.look()
-        soon(lambda: events(house, SHARED) == [LOST, BACK] * times)  # noqa: B023  # waited for here
-    house.homes.news()
-    lose(house, SHARED)
-    for _ in range(3):
-        house.homes.look()
-        soon(lambda: not house.homes._returning)
-    assert events(house, SHARED)[4:] == [LOST, ("service-started", "failure", "vault-closed")]
-    assert "ends again and again): ask the operator, or start your server again" in house.homes.news()[-1][1]
-    house.homes.open(house.session(OMAR))
-    assert events(house, SHARED)[6:] == [BACK]
-    assert "is back" in house.homes.news()[-1][1]
-    house.homes.close(session.id)
-
-
-def test_what_does_not_open_is_tried_again_and_comes_back_with_its_reason_gone(house, monkeypatch):
-    house.homes._pauses = (0, 0, 0, 0)
-    session = house.session(ROSA)
-    house.homes.open(session)
-    failures, unwrap = iter("ab"), FileKeyCustody.unwrap
-
-    def away(custody, key):
-        if next(failures, None):
-            raise KeyUnavailable("key custody does not answer")
-        return unwrap(custody, key)
-
-    monkeypatch.setattr(FileKeyCustody, "unwrap", away)
-    lose(house, SHARED)
-    house.homes.look()
-    soon(lambda: events(house, SHARED) == [LOST, BACK])
-    assert next(failures, None) is None
-    house.homes.close(session.id)
-
-
-def test_a_lost_view_whose_key_is_damaged_is_on_the_record_and_no_key_is_made(house):
-    session = house.session(ROSA)
-    house.homes.open(session)
-    key = house.settings.paths.vaults / SHARED / "key.json"
-    kept = key.read_bytes()
-    for damage, word in ((lambda: key.write_text("{}"), "damaged"), (lambda: _empty(key.parent), "nothing is left")):
-        made = len(house.audit.records)
-        damage()
-        lose(house, SHARED)
-        house.homes.look()
-        soon(lambda: not house.homes._returning)
-        assert events(house, SHARED)[-2:] == [LOST, ("integrity-failure", "failure", "damaged")]
-        assert word in house.audit.records[-1]["reason"]
-        assert "key-created" not in [r["event"] for r in house.audit.records[made:]]
-        if word == "damaged":
-            key.write_bytes(kept)
-            house.run(OMAR, "print('works')")
-    house.homes.close(session.id)
-
-
-def _empty(vault: Path) -> None:
-    (vault / "key.json").unlink()
-    shutil.rmtree(vault / "cipher")
-
-
-def test_no_record_no_return(house):
-    session = house.session(ROSA)
-    house.homes.open(session)
-    house.audit.available = False
-    lose(house, SHARED)
-    house.homes.look()
-    soon(lambda: not house.homes._returning)
-    assert house.homes._vaults.ended(SHARED)
-    assert house.homes.news() == []
-    house.audit.available = True
-    house.homes.look()
-    soon(lambda: events(house, SHARED) == [LOST, BACK])
-    house.homes.close(session.id)
-
-
 def test_a_vault_that_a_program_made_lead_elsewhere_is_refused(house, tmp_path):
     session = house.session(ROSA)
     house.homes.open(session)
-    content = house.content(SHARED)
+    content = house.content(VaultId.shared(LUNG))
     (tmp_path / "elsewhere").mkdir()
     content.rmdir()
     content.symlink_to(tmp_path / "elsewhere")

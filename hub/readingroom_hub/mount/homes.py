@@ -70,8 +70,11 @@ class Homes:
     def show_home(self, session: Session) -> None:
         """See `Mounts`."""
         vault = VaultId.home(session.person, session.project)
-        with self._guard(vault):
-            self._show(vault)
+        try:
+            with self._guard(vault):
+                self._show(vault)
+        except OSError as error:  # its view was lost in this very moment
+            raise StoreUnavailable(f"the vault {vault} cannot be read: {error.strerror}; try again") from error
 
     def close(self, session: SessionId) -> None:
         """Close what no other session uses; what is still in use is tried again by `tidy`."""

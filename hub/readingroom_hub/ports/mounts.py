@@ -46,7 +46,8 @@ class Mounts(ABC):
         """Mount the image of the home that `open_folders` opened, where its server sees it; done there already, or no
         image, is no error. As long as the folders are open, whatever of them is lost is mounted again.
 
-        Raises NotFound where the session is not attached, SystemUnfit where the image cannot be mounted."""
+        Raises NotFound where the session is not attached, SystemUnfit where the image cannot be mounted,
+        StoreUnavailable where it cannot be read now."""
 
     @abstractmethod
     def detach(self, session: SessionId) -> None:
