@@ -15,6 +15,7 @@ from readingroom_hub.adapters.keys_file import FileKeyCustody
 from readingroom_hub.adapters.vault_keys_dir import DirectoryVaultKeys
 from readingroom_hub.errors import BadInput, Conflict, IntegrityError, KeyUnavailable, StoreUnavailable
 from readingroom_hub.model.ids import PersonId, ProjectId, VaultId
+from readingroom_hub.mount import mounting
 from readingroom_hub.mount.mounting import mount_points
 from readingroom_hub.mount.vaults import FSTYPE, Vaults
 
@@ -87,6 +88,49 @@ def test_a_killed_gocryptfs_is_replaced(keeper):
     with pytest.raises(OSError, match="not connected"):
         (view / "a").read_text()
     assert (keeper.vaults.open(HOME) / "a").read_text() == "kept"
+
+
+def _instead(keeper, tmp_path, script):
+    """Have a shell script run in place of gocryptfs; `$real` is gocryptfs."""
+    program = tmp_path / "gocryptfs"
+    program.write_text(f"#!/bin/sh\nreal={keeper.vaults._program}\n{script}\n")
+    program.chmod(0o755)
+    keeper.vaults._program = str(program)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only as root does gocryptfs take on the identity of who makes a file")
+def test_nobody_reaches_a_view_before_gocryptfs_is_ready(keeper, tmp_path):
+    """It would hang for ever, and so would who makes a file there."""
+    seen = tmp_path / "seen"
+    _instead(keeper, tmp_path, f'"$real" "$@"; code=$?; grep gocryptfs /proc/self/mountinfo >> {seen}; exit $code')
+    view = keeper.vaults.open(HOME)
+    assert f"/{HOME}/view " in seen.read_text()
+    assert str(view) not in seen.read_text()
+    assert [point for point, _ in mount_points(keeper.folder, FSTYPE)] == [view]
+    # A daemon that was killed in between left it at the first place: the next one goes on.
+    (view / "a").write_text("kept")
+    mounting.bind(view, keeper.folder / HOME / "view")
+    mounting.leave(view)
+    assert (keeper.again().open(HOME) / "a").read_text() == "kept"
+    assert [point for point, _ in mount_points(keeper.folder, FSTYPE)] == [view]
+
+
+def test_a_gocryptfs_that_does_not_get_ready_is_ended_with_all_that_it_started(keeper, tmp_path, monkeypatch):
+    keeper.vaults.open(HOME)
+    keeper.vaults.close(HOME)
+    real = keeper.vaults._program
+    monkeypatch.setattr("readingroom_hub.mount.vaults.SECONDS", 2)
+    _instead(keeper, tmp_path, f'"$real" "$@"; sleep 3600 & echo $! > {tmp_path}/child; wait')
+    with pytest.raises(StoreUnavailable, match="did not open in 2 s"):
+        keeper.vaults.open(HOME)
+    assert not psutil.pid_exists(int((tmp_path / "child").read_text())) or _ended(tmp_path)
+    assert keeper.vaults.open_ones() == []
+    keeper.vaults._program = real
+    keeper.vaults.open(HOME)
+
+
+def _ended(tmp_path):
+    return psutil.Process(int((tmp_path / "child").read_text())).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_vault_in_use_is_left_without_loss(keeper):

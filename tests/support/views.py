@@ -9,8 +9,9 @@ import psutil
 
 
 def _serving(view: Path) -> list[psutil.Process]:
+    (cipher,) = [str(p / "cipher") for p in view.parents if (p / "outer").is_dir()]
     found = psutil.process_iter(["name", "cmdline"])
-    return [p for p in found if p.info["name"] == "gocryptfs" and str(view) in (p.info["cmdline"] or ())]
+    return [p for p in found if p.info["name"] == "gocryptfs" and cipher in (p.info["cmdline"] or ())]
 
 
 def kill_gocryptfs(view: Path) -> None:

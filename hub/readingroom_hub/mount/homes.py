@@ -214,7 +214,8 @@ class Homes:
         if content.is_symlink():  # an ordinary user's servers may change all of their vaults
             raise IntegrityError(f"{content} is a link where a folder was: remove it, or bring the folder back")
         if others:
-            content.chmod(0o711)
+            for folder in (content.parent, content):
+                folder.chmod(0o711)
         if vault.is_home:
             self._show(vault)
 

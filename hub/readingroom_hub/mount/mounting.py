@@ -77,6 +77,11 @@ def _fusermount(target: Path) -> int:
     return fds[0]
 
 
+def bind(source: Path, target: Path) -> None:
+    """Show `source` at `target`, too. Root only. Raises SystemUnfit."""
+    _mount(str(source), target, "none", _MS_BIND, "")
+
+
 def mount_image(image: Path, target: Path) -> None:
     """Mount a home's file system. Root only. Raises SystemUnfit."""
     # util-linux finds a loop device, lets it go with the mount, and uses the one that a dying server still holds again:

@@ -7,6 +7,7 @@ import base64
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,7 +27,7 @@ from readingroom_hub.ports.vaults import VaultKeys
 
 FSTYPE = "fuse.gocryptfs"
 SECONDS = 30
-"""For gocryptfs to make or open a vault; it needs a hundredth of a second."""
+"""For gocryptfs to make or open a vault; it needs a tenth of one."""
 LEAVE_SECONDS = 3
 """For it to end once nothing is in use; a home's loop device is let go a little after its server."""
 _INFO = b"readingroom/vault/1\0"
@@ -62,22 +63,22 @@ class Vaults:
             lock = self._take(vault, LEAVE_SECONDS, or_mounted=True)
         except OSError as error:
             raise StoreUnavailable(f"the vault {vault} cannot be made: {error.strerror}") from error
-        if lock is None:
-            return view
         try:
-            passphrase = self._passphrase(vault, made)
-            if self._mounted(view):  # a killed gocryptfs leaves a mount that answers nothing
-                self._away(vault).touch()  # for who comes after us, if we are killed in between
-                self._leave(vault)
-            view.mkdir(mode=0o700, exist_ok=True)
-            self._run(vault, lock, passphrase, others)
+            if lock is not None:
+                passphrase = self._passphrase(vault, made)
+                if self._mounted(vault):  # a killed gocryptfs leaves a mount that answers nothing
+                    self._away(vault).touch()  # for who comes after us, if we are killed in between
+                    self._leave(vault)
+                for point in (self._first(vault), view):
+                    point.mkdir(mode=0o700, exist_ok=True)
+                self._run(vault, lock, passphrase, others)
+            self._show(vault)
             self._away(vault).unlink(missing_ok=True)
-            if others:
-                view.chmod(0o711)
         except OSError as error:
             raise StoreUnavailable(f"the vault {vault} cannot be opened: {error.strerror}") from error
         finally:
-            os.close(lock)
+            if lock is not None:
+                os.close(lock)
         return view
 
     def close(self, vault: VaultId, seconds: float = LEAVE_SECONDS) -> None:
@@ -95,8 +96,8 @@ class Vaults:
 
     def open_ones(self) -> list[VaultId]:
         """Those that are seen in clear now, whoever opened them."""
-        points = {point for point, _ in mounting.mount_points(self._folder, FSTYPE)}
-        return [VaultId(point.parents[1].name) for point in sorted(points)]
+        points = mounting.mount_points(self._folder, FSTYPE)
+        return [VaultId(name) for name in sorted({point.relative_to(self._folder).parts[0] for point, _ in points})]
 
     def runs(self, vault: VaultId) -> bool:
         """Whether its gocryptfs runs, whoever started it. Not to be called beside an `open` or `close` of the vault."""
@@ -111,7 +112,7 @@ class Vaults:
     def ended(self, vault: VaultId) -> bool:
         """Whether its gocryptfs ended although nobody closed the vault: who uses the view gets ENOTCONN from then on.
         Asks the view itself nothing. Not to be called beside an `open` or `close` of the same vault."""
-        return not self.runs(vault) and (self._away(vault).exists() or self._mounted(self.outer(vault) / "view"))
+        return not self.runs(vault) and (self._away(vault).exists() or self._mounted(vault))
 
     def log(self, vault: VaultId) -> Path:
         """Where its gocryptfs said what it had to say."""
@@ -130,18 +131,34 @@ class Vaults:
         while True:
             with suppress(Conflict):
                 return locks.take(self._folder / vault / "lock", "taken")
-            if or_mounted and self._mounted(self.outer(vault) / "view"):
+            if or_mounted and self._mounted(vault):
                 return None
             if monotonic() >= deadline:
                 raise Conflict(f"files of the vault {vault} are still in use: end its server, then try again")
             sleep(0.005)
 
+    def _first(self, vault: VaultId) -> Path:
+        """Where gocryptfs mounts. As root not yet where servers see it: it looks at its own mount before it is ready,
+        and hangs for ever where an account makes a file there meanwhile, since it takes on that account's identity with
+        all its threads at once (gocryptfs 2.3; go-fuse's poll hack)."""
+        return self._folder / vault / "view" if os.geteuid() == 0 else self.outer(vault) / "view"
+
+    def _show(self, vault: VaultId) -> None:
+        first, view = self._first(vault), self.outer(vault) / "view"
+        if first != view and self._at(first):
+            if not self._at(view):
+                mounting.bind(first, view)
+            mounting.leave(first)
+
     @staticmethod
-    def _mounted(view: Path) -> bool:
-        return any(point == view for point, _ in mounting.mount_points(view, FSTYPE))
+    def _at(point: Path) -> bool:
+        return any(p == point for p, _ in mounting.mount_points(point, FSTYPE))
+
+    def _mounted(self, vault: VaultId) -> bool:
+        return any(mounting.mount_points(self._folder / vault, FSTYPE))
 
     def _leave(self, vault: VaultId) -> None:
-        for point, _ in reversed(list(mounting.mount_points(self.outer(vault)))):  # an image of the view before it
+        for point, _ in reversed(list(mounting.mount_points(self._folder / vault))):  # an image of the view before it
             mounting.leave(point)
 
     def _passphrase(self, vault: VaultId, made: Callable[[WrappedKey], None]) -> bytes:
@@ -157,7 +174,7 @@ class Vaults:
         return base64.b64encode(secret) + b"\n"
 
     def _run(self, vault: VaultId, lock: int, passphrase: bytes, others: bool) -> None:
-        cipher, view = self._folder / vault / "cipher", self.outer(vault) / "view"
+        cipher, view = self._folder / vault / "cipher", self._first(vault)
         if not cipher.exists():
             fresh = cipher.with_name("cipher.new")  # made under another name: a killed one is no vault
             shutil.rmtree(fresh, ignore_errors=True)
@@ -174,21 +191,23 @@ class Vaults:
         """Run it; one that mounts stays behind with `lock`, and with the log, since a pipe would be waited for."""
         log = self.log(vault)
         with log.open("wb") as said:
+            process = subprocess.Popen(
+                [self._program, "-q", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=said,
+                stderr=said,
+                pass_fds=[] if lock is None else [lock],
+                start_new_session=True,  # a Ctrl-C in the daemon's terminal is not for the views
+            )
             try:
-                done = subprocess.run(
-                    [self._program, "-q", *arguments],
-                    input=passphrase,
-                    stdout=said,
-                    stderr=said,
-                    pass_fds=[] if lock is None else [lock],
-                    timeout=SECONDS,
-                    check=False,
-                    start_new_session=True,  # a Ctrl-C in the daemon's terminal is not for the views
-                )
+                process.communicate(passphrase, timeout=SECONDS)
             except subprocess.TimeoutExpired as error:
+                os.killpg(process.pid, signal.SIGKILL)  # the one that stays behind, too
+                mounting.unmount(self._first(vault))  # it may wait for itself, and only this ends it
+                process.wait()
                 raise StoreUnavailable(f"the vault {vault} did not open in {SECONDS} s; see {log}") from error
-        if done.returncode == _WRONG_PASSWORD:
+        if process.returncode == _WRONG_PASSWORD:
             raise IntegrityError(f"the key in {log.parent}/key.json is not the key of the vault {vault}; restore it")
-        if done.returncode:
+        if process.returncode:
             detail = " ".join(log.read_text(errors="replace").split())[-300:]
-            raise StoreUnavailable(f"the vault {vault} cannot be opened: {detail or done.returncode}")
+            raise StoreUnavailable(f"the vault {vault} cannot be opened: {detail or process.returncode}")
