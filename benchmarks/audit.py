@@ -3,9 +3,10 @@
     python benchmarks/audit.py [--json FILE] [--records N] [--seconds S] [--rounds R] [--only PART]
 
 Appends: the real process and its socket; a client is a thread that waits until its record is durable, hashed and
-signed; all clients share one process, whose work counts too. Beside it, in the same run and in turn, bare SQLite: the
-same bytes, write-ahead log, synchronous=FULL, as many rows a commit as there are clients, no socket and no threads: it
-has no clients at all, so `-vs-bare-sqlite` compares a service with a loop. `-vs-bare-sqlite-behind-sockets` is the same
+signed; all clients share one process, whose work counts too. `-in-4-processes-` has them in four processes with a
+connection each, as hub, portals and mount daemon are. Beside it, in the same run and in turn, bare SQLite: the same
+bytes, write-ahead log, synchronous=FULL, as many rows a commit as there are clients, no socket and no threads: it has
+no clients at all, so `-vs-bare-sqlite` compares a service with a loop. `-vs-bare-sqlite-behind-sockets` is the same
 SQLite behind a process of its own, whose clients are threads of one process too, each with a socket: they send ready
 bytes, it commits all that has come, and answers each with one byte. Nothing is parsed, hashed, numbered or signed.
 With a log in PostgreSQL: bare COPY statements of as many rows, into a table of the same columns.
@@ -15,6 +16,7 @@ were. Figures of a machine at load 1.5 or more do not count, and say so."""
 import argparse
 import contextlib
 import json
+import multiprocessing
 import os
 import socket
 import statistics
@@ -24,6 +26,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,6 +41,7 @@ from tests.support.postgres import Postgres, postgres
 from tests.support.receivers import until
 
 from readingroom_hub.adapters.audit_bundle import write_bundle
+from readingroom_hub.adapters.audit_client import SocketAuditRepository
 from readingroom_hub.adapters.audit_index import AuditIndex, IndexReader, wire_moment
 from readingroom_hub.adapters.audit_log import AuditLog, LogReader
 from readingroom_hub.adapters.audit_offline import verify
@@ -185,6 +189,17 @@ def bare_copy(database: Postgres, clients: int, seconds: float) -> float:
         return done / (time.perf_counter() - start)
 
 
+def _appended(client: SocketAuditRepository, number: int, end: float) -> list[float]:
+    """One client appends until `end`: how long it waited each time."""
+    waits = []
+    while time.perf_counter() < end:
+        made = record(number)
+        start = time.perf_counter()
+        client.append([made])
+        waits.append(time.perf_counter() - start)
+    return waits
+
+
 def ours(folder: Path, clients: int, seconds: float, log_url: str = "") -> tuple[float, float]:
     """Records a second, and the 99th percentile of a client's wait in milliseconds."""
     waits: list[float] = []
@@ -192,16 +207,49 @@ def ours(folder: Path, clients: int, seconds: float, log_url: str = "") -> tuple
         end = time.perf_counter() + seconds
 
         def work(number: int) -> None:
-            mine = []
-            while time.perf_counter() < end:
-                made = record(number)
-                start = time.perf_counter()
-                client.append([made])
-                mine.append(time.perf_counter() - start)
-            waits.extend(mine)
+            waits.extend(_appended(client, number, end))
 
         spent = together(work, clients)
     return len(waits) / spent, statistics.quantiles(waits, n=100)[98] * 1000
+
+
+_START: Any = None
+"""In a process of clients: where all of them wait for each other."""
+
+
+def _meet(start: Any) -> None:
+    global _START  # noqa: PLW0603  # a barrier can only be inherited
+    _START = start
+
+
+def _clients(path: Path, first: int, count: int, seconds: float) -> tuple[float, list[float]]:
+    """So many clients in this process, with numbers from `first` on: how long they took, and each one's waits."""
+    client = SocketAuditRepository(path, f"clients-{first}", 5000)
+    client.status()
+    _START.wait()
+    waits: list[float] = []
+    end = time.perf_counter() + seconds
+
+    def work(number: int) -> None:
+        waits.extend(_appended(client, first + number, end))
+
+    spent = together(work, count)
+    client.close()
+    return spent, waits
+
+
+def in_processes(folder: Path, processes: int, each: int, seconds: float) -> tuple[float, float]:
+    """As `ours`, with the clients in several processes."""
+    context = multiprocessing.get_context("spawn")
+    with (
+        audit_process(folder) as (server, _),
+        ProcessPoolExecutor(processes, context, _meet, (context.Barrier(processes),)) as pool,
+    ):
+        path = server.paths.audit_socket
+        done = [pool.submit(_clients, path, n * each, each, seconds) for n in range(processes)]
+        results = [d.result() for d in done]
+    waits = [w for _, some in results for w in some]
+    return len(waits) / max(spent for spent, _ in results), statistics.quantiles(waits, n=100)[98] * 1000
 
 
 def appends(seconds: float, rounds: int) -> list[dict[str, Any]]:
@@ -223,7 +271,20 @@ def appends(seconds: float, rounds: int) -> list[dict[str, Any]]:
             rows.append(row | {"ours_per_s": rate, "bare_per_s": round(statistics.median(r[place] for r in runs))})
         if clients == 32:
             rows.append({"name": "append-32-clients-p99-ms", "value": round(statistics.median(p99), 2)})
+    rows.append(_in_processes(seconds, rounds))
     return rows
+
+
+def _in_processes(seconds: float, rounds: int) -> dict[str, Any]:
+    runs = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(prefix="rr-") as folder:
+            base = bare(Path(folder), 32, seconds)
+            runs.append((*in_processes(Path(folder) / "s", 4, 8, seconds), base))
+    rate, p99, base = (statistics.median(r[i] for r in runs) for i in range(3))
+    row: dict[str, Any] = {"name": "append-32-clients-in-4-processes-vs-bare-sqlite"}
+    row["ratio"] = round(statistics.median(r[0] / r[2] for r in runs), 3)
+    return row | {"ours_per_s": round(rate), "bare_per_s": round(base), "p99_ms": round(p99, 2)}
 
 
 def appends_postgresql(seconds: float, rounds: int) -> list[dict[str, Any]]:
