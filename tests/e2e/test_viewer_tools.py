@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from tests.support.dicom_series import ct, phantom, write_series
+from tests.support.dicom_series import ct, instance, phantom, write_series
 from tests.support.viewer import (
     Viewer,
     in_kernel,
@@ -132,6 +132,23 @@ def test_sigmoid_and_lut_equal_pythons(world, tmp_path):
     here.window = (135, 700)
     np.testing.assert_array_equal(view.pixels(), here.grey())
     until_in_kernel(page, "view.lut is None and view.window == (135, 700)")
+
+
+@pytest.mark.parametrize(("kind", "slope"), [("uint16", 0.75), ("uint16", -2.0), ("int16", 1.0)])
+def test_every_stored_value_is_shown_as_python_shows_it(world, kind, slope):
+    every = np.arange(1 << 16).astype(kind).reshape(256, 256)
+    name = f"every-{kind}-{'down' if slope < 0 else 'up'}"
+    more = {"RescaleSlope": str(slope), "RescaleIntercept": "-1000", "WindowCenter": 0, "WindowWidth": 100}
+    folder = write_series(world[0], name, [instance(every, position=(0.0, 0.0, 0.0), number=1, **more)])
+    here = SeriesView(Frames.of_files(sorted(folder.iterdir()), name))
+    page, view = opened(world, name, 1, 0)
+    np.testing.assert_array_equal(view.wait(0), here.grey())
+    # Within the values, at their ends, over all of them and beyond.
+    for window in [(40, 400), (5000.3, 1), (-20000, 3), (32767, 4096), (-1000, 70000), (0, 300000), (500000, 10)]:
+        in_kernel(page, f"view.window = {window}")
+        here.window = window
+        view.says(f"W {window[1]} L {window[0]}")
+        np.testing.assert_array_equal(view.pixels(), here.grey())
 
 
 def test_a_window_dragged_over_a_large_picture_is_drawn_for_the_screen_until_it_rests(world):

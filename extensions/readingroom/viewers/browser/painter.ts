@@ -1,6 +1,6 @@
 // Draws a picture on a canvas: stored values to grey levels, washes and overlays on top. What it draws equals viewers/render.py.
 
-import { ARRAYS, type About, type Frame, type Lut, type Overlay, type State } from "./traits";
+import type { About, Frame, Lut, Overlay, State } from "./traits";
 import { washOver } from "./wash";
 
 // Grey levels: PS3.3 C.11.2.1.2.1, C.11.2.1.3.1 and .2, the same operations in the same order as render.py.
@@ -43,9 +43,25 @@ function fill(out: Uint32Array, stored: Float32Array, frame: Frame, state: State
   } else for (let i = 0; i < out.length; i++) out[i] = colours[greyOf(stored[i] * slope + intercept, centre, width, kind)];
 }
 
+// Which of all stored values, from `least` on, are not beyond the ends of a linear window: those below look like the first of
+// these, those above like the last, since no operation and no rounding changes the order of values. All where that is not seen.
+function within(frame: Frame, state: State, least: number, length: number): [from: number, to: number] {
+  const { slope, intercept } = frame;
+  const { kind, window: [centre, width] } = state;
+  const [low, high] = [-1, 1].map((side) => (centre + (side * width) / 2 - intercept) / slope - least).sort((a, b) => a - b);
+  const from = Math.max(Math.floor(low) - 2, 0);
+  const to = Math.min(Math.ceil(high) + 3, length);
+  if (kind === "SIGMOID" || !(from < to)) return [0, length];
+  const ends = new Uint32Array(2);
+  fill(ends, Float32Array.of(least + from, least + to - 1), frame, { ...state, lut: null, inverted: slope < 0, palette: null });
+  return (from === 0 || ends[0] === 0xff000000) && (to === length || ends[1] === 0xffffffff) ? [from, to] : [0, length];
+}
+
 export function makePainter() {
   let key = "";
   let table = new Uint32Array(0);
+  // The same from the least value to the highest.
+  let ordered = new Uint32Array(0);
   let lut: Lut | null = null;
   let palette: Uint32Array | null = null;
   // One entry for every bit pattern of a stored value: 65536 divisions a window, not one a pixel.
@@ -55,11 +71,18 @@ export function makePainter() {
     if (wanted === key && chosen === lut && palette === state.palette) return table;
     lut = chosen;
     palette = state.palette;
-    const patterns = frame.data.BYTES_PER_ELEMENT === 1 ? new Uint8Array(256) : new Uint16Array(65536);
-    for (let i = 0; i < patterns.length; i++) patterns[i] = i;
-    if (table.length !== patterns.length) table = new Uint32Array(patterns.length);
+    const length = 256 ** frame.data.BYTES_PER_ELEMENT;
+    if (table.length !== length) [table, ordered] = [new Uint32Array(length), new Uint32Array(length)];
+    const least = frame.dtype.startsWith("u") ? 0 : -length / 2;
+    const [from, to] = lut ? [0, length] : within(frame, state, least, length);
     // As float32, which holds each of them: a loop that meets one kind of array is several times as fast as one for all.
-    fill(table, new Float32Array(new ARRAYS[frame.dtype](patterns.buffer)), frame, state);
+    const values = new Float32Array(to - from);
+    for (let i = 0; i < values.length; i++) values[i] = least + from + i;
+    fill(ordered.subarray(from, to), values, frame, state);
+    ordered.fill(ordered[from], 0, from).fill(ordered[to - 1], to);
+    // As bit patterns, negative values follow the highest.
+    table.set(ordered.subarray(-least));
+    table.set(ordered.subarray(0, -least), length + least);
     key = wanted;
     return table;
   }
