@@ -8,6 +8,7 @@ from readingroom_hub.errors import IntegrityError, NotFound
 from readingroom_hub.model.dataset import Instance
 from readingroom_hub.mount.ahead import Piece, ReadAhead
 from readingroom_hub.mount.door import Turn
+from readingroom_hub.mount.early import Early, Make, Where
 from readingroom_hub.mount.library import Shelf
 from readingroom_hub.mount.tree import File
 
@@ -19,13 +20,14 @@ AHEAD = 2
 
 
 class SmallContent:
-    """An instance that is decrypted whole at its first read."""
+    """An instance that is decrypted whole at its first read, or early."""
 
-    def __init__(self, shelf: Shelf, place: int, file: File, store: ReadAhead) -> None:
+    def __init__(self, shelf: Shelf, place: int, file: File, store: ReadAhead, early: Early) -> None:
         self._shelf = shelf
         self._place = place
         self._instance = file.instance
         self._store = store
+        self._early = early
         self._data: bytes | None = None
         self._lock = Turn(store.before_waiting)
 
@@ -36,12 +38,24 @@ class SmallContent:
             with self._lock:
                 data = self._data
                 if data is None:
-                    data = self._data = self._open()
+                    data = self._data = self._early.open(self._where, self._decrypt, self._next)
         if offset + size >= len(data):
             self._data = None  # the last byte is in the kernel's cache now: asking again is rare
         return memoryview(data)[offset : offset + size]
 
-    def _open(self) -> bytes:
+    @property
+    def _where(self) -> Where:
+        return self._shelf.version.digest, self._place
+
+    def _next(self) -> tuple[Where, Make] | None:
+        """The next instance in the order of the folder."""
+        for file in self._shelf.tree.following(self._place, 1):
+            if file.instance.size <= WHOLE:
+                content = SmallContent(self._shelf, self._place + 1, file, self._store, self._early)
+                return content._where, content._decrypt
+        return None
+
+    def _decrypt(self) -> bytes:
         version, instance = self._shelf.version, self._instance
         sealed = _stored(self._store, (f"{version.key}/{instance.object_name}", 0, None), self._following)
         data = open_whole(self._shelf.key.secret(), version.key, instance.instance, sealed)
@@ -139,10 +153,10 @@ class LargeContent:
 Content = SmallContent | LargeContent
 
 
-def content_of(shelf: Shelf, place: int, file: File, store: ReadAhead) -> Content:
-    """The way to read one instance. Nothing is fetched before its first read."""
+def content_of(shelf: Shelf, place: int, file: File, store: ReadAhead, early: Early) -> Content:
+    """The way to read one instance. Nothing is fetched for it before its first read, unless it was expected."""
     if file.instance.size <= WHOLE:
-        return SmallContent(shelf, place, file, store)
+        return SmallContent(shelf, place, file, store, early)
     return LargeContent(shelf, file, store)
 
 

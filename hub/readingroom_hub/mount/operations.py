@@ -14,6 +14,7 @@ from readingroom_hub.mount import protocol as p
 from readingroom_hub.mount.ahead import ReadAhead
 from readingroom_hub.mount.budget import Budget
 from readingroom_hub.mount.content import Content, content_of
+from readingroom_hub.mount.early import Early
 from readingroom_hub.mount.kernel import Payload
 from readingroom_hub.mount.library import Library, Shelf
 from readingroom_hub.mount.limits import Allowance, Limits, OverLimit
@@ -80,6 +81,7 @@ class Operations:
         self._handles: dict[int, _Handle] = {}
         self._numbers = count(1)
         self._budget = Budget(library.memory)
+        self.early = Early(self._budget, before_waiting)
         self._ahead = ReadAhead(library.objects, before_waiting)
         self._opened: dict[int, set[int]] = {}
         self._lock = threading.Lock()
@@ -127,6 +129,7 @@ class Operations:
             if handle.content is not None and handle.ino >> PLACE_BITS == volume:
                 handle.content.drop()
                 self._budget.note(handle.content)
+        self.early.drop()
         with self._lock:
             return self._opened.pop(volume, set())
 
@@ -134,6 +137,7 @@ class Operations:
         """Record the end of every open that is left: the mount goes away."""
         for number in list(self._handles):
             self._end(number)
+        self.early.end()
         self._budget.end()
 
     @property
@@ -176,7 +180,7 @@ class Operations:
             self.reading.unavailable(f"{shelf.version.dataset}/.../{file.instance.instance}", error)
             raise
         self.opens += 1
-        return _Handle(ino, opened, content_of(shelf, place, file, self._ahead))
+        return _Handle(ino, opened, content_of(shelf, place, file, self._ahead, self.early))
 
     def _read(self, _ino: int, body: bytes) -> Payload:
         asked = p.READ_IN.unpack(body)
@@ -219,6 +223,7 @@ class Operations:
 
     def _release(self, _ino: int, body: bytes) -> Payload:
         self._end(p.RELEASE_IN.unpack(body).fh)
+        self.early.closed()
         return ()
 
     def _end(self, number: int) -> None:

@@ -104,6 +104,7 @@ class AttachedSession:
     def settle(self) -> None:
         """Hand over what waits for the audit record repository."""
         self._reading.settle()
+        self._operations.early.tidy()
 
     def end(self, keep_folder: bool = False) -> None:
         """Refuse everything, drop cached pages, unmount, record the ends of what was open.
