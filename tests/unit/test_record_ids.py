@@ -20,6 +20,15 @@ def test_an_id_is_a_uuid_of_version_7_of_its_moment():
         assert 300 < sum(d >> bit & 1 for d in drawn) < 700
 
 
+def test_the_kernel_is_seldom_asked(monkeypatch):
+    """Each time, the interpreter's lock goes to another thread."""
+    asked: list[int] = []
+    urandom = os.urandom
+    monkeypatch.setattr(os, "urandom", lambda length: asked.append(length) or urandom(length))
+    assert len({uuid7() for _ in range(1000)}) == 1000
+    assert len(asked) <= 4
+
+
 def test_threads_and_a_forked_process_never_make_the_same_id():
     made: list[str] = [uuid7()]  # so that what was drawn ahead would be shared
     reading, writing = os.pipe()
