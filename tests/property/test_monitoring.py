@@ -11,7 +11,7 @@ from readingroom_hub.ledger.seal import to_leaf
 from readingroom_hub.model.alert import Alert
 from readingroom_hub.model.audit import AuditEvent, AuditRecord, Outcome
 from readingroom_hub.model.ids import PersonId
-from readingroom_hub.policy.activity import Activity
+from readingroom_hub.policy.activity import UNDER_WAY, Activity
 from readingroom_hub.policy.alerts import alert_of, words
 from readingroom_hub.policy.opinion import Opinion
 from readingroom_hub.policy.trend import forecasts, kendall
@@ -54,6 +54,7 @@ def counted(records):
     activity = Activity()
     for record in records:
         activity.add(record)
+    activity.advance(DAY + timedelta(days=2))
     return activity.people[ROSA]
 
 
@@ -86,6 +87,22 @@ def test_an_end_after_midnight_belongs_to_the_day_of_its_intent():
     person = counted([intent, opened, closed | {"time": "2027-04-01T00:10:00.000000Z"}])
     assert list(person.days) == [DAY.date()]
     assert person.days[DAY.date()].bytes == 1000
+
+
+def test_a_read_that_goes_on_counts_so_far_and_one_that_should_be_over_as_all_of_it():
+    activity = Activity()
+    intent, opened, closed = a_read("1", 1000)
+    closed["subject"] |= {"bytes": 30, "closes": [["1.2.0", 30, 1000, False]]}
+    del closed["subject"]["concluded"]
+    for record in (intent, opened, closed):
+        activity.add(record)
+    day = activity.people[ROSA].days[DAY.date()]
+    assert day.bytes == 30
+    later = AuditRecord(AuditEvent.SERVICE_STARTED, time=DAY + UNDER_WAY + timedelta(seconds=1))
+    activity.add(later.to_wire())
+    assert day.bytes == 1000
+    activity.add(closed | {"subject": closed["subject"] | {"bytes": 0, "closes": [], "concluded": 1}})
+    assert day.bytes == 30
 
 
 def test_settling_keeps_the_sum_and_repeated_denials_are_added_up():

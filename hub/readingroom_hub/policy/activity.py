@@ -1,8 +1,10 @@
 """What people did, a day at a time, counted from audit records: a pure fold over the log.
 
 Honest where the record is: bytes are summed over the ends of opens by intent, and an intent that is not concluded
-counts as all that it covers. Records name studies, not patients, so studies are counted. Days and hours are UTC."""
+counts as all that it covers, as soon as it should have been concluded: else whoever looks into many series would seem
+to read them. Records name studies, not patients, so studies are counted. Days and hours are UTC."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -14,11 +16,19 @@ from readingroom_hub.policy.tally import PARTS, Tally
 
 REFUSALS = frozenset({AuditEvent.READ_DENIED, AuditEvent.REQUEST_REFUSED, AuditEvent.SESSION_OPENED})
 """Of these, only the ones that were denied."""
+UNDER_WAY = timedelta(minutes=2)
+"""So long after it began, an intent may not be concluded yet because its reader goes on."""
 
 
-def _bytes(intent: Tally) -> int:
-    """Read at most, but for what the kernel may have served again."""
-    return intent.least if intent.is_exact else max(intent.least, intent.covered)
+@dataclass(slots=True)
+class _Intent(Tally):
+    began: datetime = field(kw_only=True)
+    is_under_way: bool = True
+
+    @property
+    def bytes(self) -> int:
+        """Read at most, but for what the kernel may have served again; so far, where it is under way."""
+        return self.least if self.is_exact or self.is_under_way else max(self.least, self.covered)
 
 
 @dataclass(slots=True)
@@ -36,14 +46,14 @@ class PersonDay:
     projects: set[str] = field(default_factory=set)
     denials: int = 0
     sign_ins: int = 0
-    intents: dict[str, Tally] = field(default_factory=dict)
+    intents: dict[str, _Intent] = field(default_factory=dict)
     settled: int = 0
     """Bytes of intents that were summed up and forgotten."""
 
     @property
     def bytes(self) -> int:
         """Read at most."""
-        return self.settled + sum(map(_bytes, self.intents.values()))
+        return self.settled + sum(i.bytes for i in self.intents.values())
 
     @property
     def doubled_hours(self) -> int:
@@ -81,10 +91,12 @@ class Activity:
         self.people: dict[PersonId, Person] = {}
         self._places: dict[str, PersonDay] = {}
         """The day that an intent belongs to: its ends may come after midnight."""
+        self._under_way: deque[_Intent] = deque()
 
     def add(self, record: Mapping[str, Any]) -> tuple[PersonId, date] | None:
         """Count one record; says whose day changed, None where nobody's did."""
         event, who = record["event"], record.get("person")
+        self.advance(_moment(record))
         if who is None:
             return None
         subject = record.get("subject", {})
@@ -101,6 +113,11 @@ class Activity:
             return None
         return who, _moment(record).date()
 
+    def advance(self, now: datetime) -> None:
+        """It is later than that: what began long enough before should be concluded."""
+        while self._under_way and self._under_way[0].began < now - UNDER_WAY:
+            self._under_way.popleft().is_under_way = False
+
     def _day(self, who: PersonId, record: Mapping[str, Any]) -> PersonDay:
         day = _moment(record).date()
         days = self.people.setdefault(who, Person()).days
@@ -112,8 +129,9 @@ class Activity:
     def _begin(self, day: PersonDay, record: Mapping[str, Any], subject: Mapping[str, Any]) -> None:
         hour = 1 << _moment(record).hour
         person, dataset = self.people[record["person"]], subject["dataset"]
-        intent = day.intents[record["id"]] = Tally()
+        intent = day.intents[record["id"]] = _Intent(began=_moment(record))
         intent.add(record["event"], subject)
+        self._under_way.append(intent)
         self._places[record["id"]] = day
         day.hours |= hour
         day.datasets.add(dataset)

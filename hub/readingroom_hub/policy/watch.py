@@ -2,11 +2,11 @@
 
 from collections import deque
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from readingroom_hub.model.ids import PersonId
-from readingroom_hub.policy.activity import Activity, PersonDay
+from readingroom_hub.policy.activity import UNDER_WAY, Activity, PersonDay
 from readingroom_hub.policy.opinion import MOST, Forest, Opinion
 from readingroom_hub.policy.unusual import OWN_DAYS, PEER_DAYS, Judgement, Past, count, judge, usual_hours
 
@@ -35,6 +35,7 @@ class Watch:
 
     def finish(self, before: date) -> list[tuple[Judgement, Opinion | None]]:
         """Judge every day before this one that is not finished, then let it be usual for later ones. Oldest first."""
+        self.activity.advance(datetime.combine(before, time(), UTC) + UNDER_WAY)
         found: dict[date, list[PersonId]] = {}
         for who, person in self.activity.people.items():
             for day in person.days.values():
