@@ -43,7 +43,8 @@ class Losses:
             return
         self._record(AuditEvent.SERVICE_STARTED, Outcome.SUCCESS, vault, sessions, None)
         self.over(vault)
-        _log.warning("the vault %s is open again", vault)
+        but = "" if reaches else ", but servers that run do not see it: stop theirs and start them again"
+        _log.warning("the vault %s is open again%s", vault, but)
         if reaches:
             sentence = (
                 "was away for a moment and is back. Files that were open must be opened again: restart kernels that "
