@@ -285,6 +285,10 @@ def test_a_hanging_repository_does_not_hold_up_a_revocation(room: MountProcess, 
         os.close(fd)
 
 
+def completed(room: MountProcess) -> list[dict]:
+    return [r["subject"] for r in room.records("read-completed")]
+
+
 def test_every_served_byte_is_on_the_record(room: MountProcess, lung: Published) -> None:
     session = room.session(lung.version.project)
     folder = room.mounts.attach(session.id)
@@ -299,6 +303,11 @@ def test_every_served_byte_is_on_the_record(room: MountProcess, lung: Published)
     intents = {r["id"]: r["subject"] for r in room.records("read-intent")}
     assert all(intents[e["intent"]]["series"] == e["series"] for e in ends)
     assert not room.records("instance-closed")
+    room.mounts.detach(session.id)
+    soon(lambda: {s["intent"] for s in completed(room) if "concluded" in s} == intents.keys())
+    assert {s["intent"]: s["concluded"] for s in completed(room) if "concluded" in s} == Counter(
+        e["intent"] for e in room.ends()
+    )
     assert sum(s["instances"] for s in intents.values()) == len(lung.plain)
     assert len(room.records("key-unwrapped")) == 1
 
