@@ -30,7 +30,7 @@ folder, port, *tls = sys.argv[1:]
 spool = Spool(Path(folder) / "spool", Path(folder) / "keys", "node-1")
 to = Repository("localhost", int(port), TlsFiles(*map(Path, tls)))
 trail = NodeAuditTrail(spool, to, "mount-daemon@node-1", Ahead(10**6, 1 << 30, 3600), 5000)
-while port != "1" and not trail._sender._wire:
+while port != "1" and not trail._sender._heads:
     time.sleep(0.01)
 while True:
     record = AuditRecord(AuditEvent.READ_INTENT)

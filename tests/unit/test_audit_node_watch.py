@@ -98,6 +98,18 @@ def test_a_machine_without_power_does_not_say_that_it_is_gone():
     assert desk.rows[-1]["subject"]["awaited"] == {"e1": [[0, 1]]}
 
 
+def test_a_node_that_hands_over_without_a_pause_is_heard():
+    desk = Desk()
+    node = desk.connection()
+    desk.hear(node)
+    for _ in range(5):
+        desk.now += 15
+        desk.watch.heard(node)
+        desk.watch.watch()
+    assert desk.events == ["node-connected"]
+    assert desk.watch.states()[0].silent_since is None
+
+
 def test_only_a_process_that_has_handed_everything_over_tells_what_is_missing():
     desk = Desk()
     node = desk.connection()

@@ -74,7 +74,7 @@ class NodeWatch:
         self._record, self._listed, self._now = record, listed, now
         self._processes: dict[str, _Process] = {}
         self._last: dict[Connection, float] = {}
-        """When each that told a head was heard."""
+        """When each that told a head was heard last."""
         self._stops = False
         self._began, self._began_at = datetime.now(UTC), now()
         self.missing: dict[str, int] = {}
@@ -147,6 +147,11 @@ class NodeWatch:
                 del process.owed[epoch]
             else:
                 process.lost.setdefault(epoch, f"it is not in that spool any more, says epoch {head.epoch}")
+
+    def heard(self, connection: Connection) -> None:
+        """It handed records over."""
+        if connection in self._last:
+            self._last[connection] = self._now()
 
     def stored(self, sources: Iterable[Source]) -> None:
         """Records of these are in the log."""

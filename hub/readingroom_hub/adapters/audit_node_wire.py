@@ -32,22 +32,23 @@ class Repository:
 
 
 class Wire:
-    """One connection: one request at a time, and words that need no answer, from any thread, in between.
+    """One connection: one request at a time, or words that need no answer, from any thread.
 
-    A word must not wait for a request's answer, nor for a peer that takes nothing. `ssl` lets one thread at a time use
-    a connection, so that this is done in memory, under a lock that nobody holds while they wait."""
+    A word must not wait for a peer that takes nothing. `ssl` lets one thread at a time use a connection, so that this
+    is done in memory, under a lock that nobody holds while they wait."""
 
     def __init__(self, to: Repository) -> None:
         """Raises OSError, BadInput. The files are read anew each time: certificates are renewed."""
         self._seconds = to.seconds
+        self.broken = ""
+        """Why words do not get through."""
         self._lock = threading.Lock()
         self._in, self._out, self._unsent = ssl.MemoryBIO(), ssl.MemoryBIO(), bytearray()
         self._frames, self._n = Frames(), 0
         self._socket = socket.create_connection((to.host, to.port), to.seconds)
         try:
-            self._socket.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-            )  # a word goes out before its caller goes on
+            for option, value in ((socket.TCP_NODELAY, 1), (socket.TCP_USER_TIMEOUT, int(to.seconds * 1000))):
+                self._socket.setsockopt(socket.IPPROTO_TCP, option, value)  # a word goes out at once, or is missed soon
             self._socket.setblocking(False)
             self._tls = client_context(to.tls).wrap_bio(self._in, self._out, server_hostname=to.host)
             self._shake_hands()
@@ -72,10 +73,13 @@ class Wire:
     def say(self, head: Head) -> None:
         """Tell it without waiting. When this returns, the kernel has it, unless the network takes nothing more.
 
-        What goes wrong is told to who asks next."""
-        with self._lock, contextlib.suppress(OSError):
-            self._seal(message(0, op="head", **head.to_wire()))
-            self._flush()
+        What goes wrong is in `broken`."""
+        with self._lock:
+            try:
+                self._seal(message(0, op="head", **head.to_wire()))
+                self._flush()
+            except OSError as error:
+                self.broken = self.broken or str(error)
 
     def ask(self, head: Head) -> None:
         """Tell it, and return when the repository has heard it. Raises OSError, or what it answers."""

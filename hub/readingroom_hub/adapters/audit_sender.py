@@ -2,7 +2,8 @@
 
 The head is what the repository will have to see. It goes out when the disk has the records and before a caller hears
 of it, so that what somebody takes out of the spool afterwards is missed. Nobody waits for an answer to it: a node
-without a network goes on, as far as it may."""
+without a network goes on, as far as it may. It has a connection of its own, on which nothing ever comes back: where a
+process is killed with something unread, the kernel throws away what it had still to send on that connection."""
 
 import sys
 import threading
@@ -42,6 +43,9 @@ class Sender:
         self.urgent = False
         """Whether somebody waits until the repository has it."""
         self._wire: Wire | None = None
+        self._heads: Wire | None = None
+        self._beat = 0.0
+        """When the connection for heads is to be heard again (monotonic)."""
         self._first = self._next = self._left = 0
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="audit-sender", daemon=True)
@@ -55,9 +59,9 @@ class Sender:
         """Every number before `end` is durable in the spool."""
         if end <= self._next:
             return
-        self._next, wire = end, self._wire
-        if wire:
-            wire.say(self._head())
+        self._next, heads = end, self._heads
+        if heads:
+            heads.say(self._head())
 
     def _head(self, *, ended: bool = False) -> Head:
         first = self._first  # before `next`, which only grows
@@ -95,21 +99,23 @@ class Sender:
             self._changed.wait_for(lambda: self._stopped or len(self.out) >= _FRAME_RECORDS, _GATHER_SECONDS)
 
     def _turn(self, batch: list[Held]) -> None:
-        if not self._wire:
-            wire = Wire(self._to)
-            try:
-                wire.ask(self._head())
-            except BaseException:
-                wire.close()
-                raise
-            self._wire = wire
+        if not self._wire or not self._heads:
+            self._wire = Wire(self._to)
+            self._wire.ask(self._head())
+            self._heads = Wire(self._to)
+            self._beat = 0.0
             with self._changed:
                 self.trouble = ""
+        elif self._heads.broken:
+            raise ConnectionError(self._heads.broken)
         elif batch:
             self._wire.hand_over([leaf for h in batch for leaf in h.to_send()], self._clock() // 1_000_000)
             self._settle(batch)
         else:
             self._wire.ask(self._head())
+        if time.monotonic() >= self._beat:  # also while records come that nobody waits for
+            self._heads.say(self._head())
+            self._beat = time.monotonic() + BEAT_SECONDS
 
     def _batch(self) -> list[Held]:
         """What goes into one frame. With the lock held."""
@@ -134,9 +140,10 @@ class Sender:
             self._wire.ask(self._head())
 
     def _hang_up(self) -> None:
-        wire, self._wire = self._wire, None
-        if wire:
-            wire.close()
+        wires, self._wire, self._heads = (self._wire, self._heads), None, None
+        for wire in wires:
+            if wire:
+                wire.close()
 
     def stop(self) -> None:
         """With the lock held."""
@@ -146,6 +153,6 @@ class Sender:
     def end(self) -> None:
         """After `stop`, and when nothing calls `tell` any more: the repository hears that this is a planned end."""
         self._thread.join()
-        if self._wire:
-            self._wire.say(self._head(ended=True))
+        if self._heads:
+            self._heads.say(self._head(ended=True))
         self._hang_up()

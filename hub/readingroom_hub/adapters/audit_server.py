@@ -83,6 +83,7 @@ class AuditServer:
             rows = connection.peer.check(request.get("records"), request.get("sent"))
             if connection.peer.node:
                 sources += map(source_of, rows)
+                self.nodes.heard(connection)
             self._service.submit(rows, done)
         except (BadInput, Denied) as error:
             done(error)
