@@ -28,21 +28,22 @@ function sideOf(length: number, room: number, zoom: number, pan: number): Side {
 
 // One pixel for each block: the mean of its stored values, and what lies over its middle.
 function shrunk(frame: Frame, down: Side, across: Side): Frame {
-  const { columns, samples, data } = frame;
-  const width = across.blocks * samples;
-  const out = new (data.constructor as { new (length: number): Pixels })(down.blocks * width);
+  const { columns, data } = frame;
+  const out = new (data.constructor as { new (length: number): Pixels })(down.blocks * across.blocks);
   const whole = !(data instanceof Float32Array);
-  const sums = new Float64Array(width);
+  const sums = new Float64Array(across.blocks);
   const count = down.step * across.step;
-  for (let row = 0; row < down.blocks; row++) {
+  for (let row = 0, to = 0; row < down.blocks; row++) {
     sums.fill(0);
     for (let y = 0; y < down.step; y++) {
-      let i = ((down.start + row * down.step + y) * columns + across.start) * samples;
-      for (let to = 0; to < width; to += samples) {
-        for (let x = 0; x < across.step; x++) for (let k = 0; k < samples; k++) sums[to + k] += data[i++];
+      let i = (down.start + row * down.step + y) * columns + across.start;
+      for (let column = 0; column < across.blocks; column++) {
+        let sum = 0;
+        for (let x = 0; x < across.step; x++) sum += data[i++];
+        sums[column] += sum;
       }
     }
-    for (let to = 0; to < width; to++) out[row * width + to] = whole ? Math.round(sums[to] / count) : sums[to] / count;
+    for (const sum of sums) out[to++] = whole ? Math.round(sum / count) : sum / count;
   }
   function picked<T extends Uint8Array | Uint16Array>(over: T | null): T | null {
     if (!over) return null;
@@ -82,8 +83,10 @@ export function makeDraft(about: About, canvas: HTMLCanvasElement, stage: HTMLEl
     style.transformOrigin = `${origin(across, frame.columns)} ${origin(down, frame.rows)}`;
   }
   return {
-    // Whether it was drawn: a picture that is not large is for the caller.
+    // Whether nothing is left to draw: a picture that is not large is for the caller.
     draw(frame: Frame): boolean {
+      // Colours have no window.
+      if (frame.samples === 3) return true;
       if (frame.rows * frame.columns < LARGE) return false;
       if (frame !== of) begin(frame);
       paint(canvas, small!, state);
