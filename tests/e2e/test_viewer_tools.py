@@ -134,6 +134,21 @@ def test_sigmoid_and_lut_equal_pythons(world, tmp_path):
     until_in_kernel(page, "view.lut is None and view.window == (135, 700)")
 
 
+def test_a_slice_that_came_along_before_something_was_laid_over_it_is_asked_for_anew(world):
+    _data, lab, page = world
+    write_series(world[0], "laid", list(ct(RAMP)))
+    load = """import readingroom
+view = readingroom.dataset('laid').series()[0].view(index=5)
+output = view._repr_mimebundle_()
+view.overlay(view._pictures.stored(5).pixels[None].repeat(12, 0) > 900, 'high')"""
+    open_notebook(page, lab, "laid.ipynb", load + "\ndisplay(output[0], raw=True)")
+    view = Viewer(page, len(RAMP), page.locator(f"{PANEL} .rr-view").first)
+    page.wait_for_function("stage => stage.hasAttribute('data-overlaid')", arg=view.stage.element_handle())
+    here = SeriesView(Frames.of_files(sorted((world[0] / "laid").rglob("*.dcm")), "laid"), index=5)
+    here.overlay(here._pictures.stored(5).pixels[None].repeat(12, 0) > 900, "high")
+    np.testing.assert_array_equal(view.colours(), here.grey())
+
+
 @pytest.mark.parametrize(("kind", "slope"), [("uint16", 0.75), ("uint16", -2.0), ("int16", 1.0)])
 def test_every_stored_value_is_shown_as_python_shows_it(world, kind, slope):
     every = np.arange(1 << 16).astype(kind).reshape(256, 256)

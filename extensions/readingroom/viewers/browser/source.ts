@@ -6,6 +6,7 @@ import { GONE } from "./wire";
 const UNANSWERED_MS = 30_000;
 // A slice that came along with its view may be shown for so long without a question whether it may be read still.
 const FRESH_MS = 3000;
+const LAID = ["change:overlays", "change:wash"] as const;
 // 60 Mbit/s.
 const SLOW_BYTES_PER_MS = 7_500;
 
@@ -53,14 +54,20 @@ export function keepFirst(model: Model): () => Promise<Slices | null> {
     if (message.k === "slices" && message.n === "first") {
       kept = slicesOf(message, buffers);
       setTimeout(end, FRESH_MS);
-    } else if (message.k === "error" && message.ended) end();
+    } else if (message.k === "labels" || (message.k === "error" && message.ended)) drop();
+  }
+  function drop() {
+    kept = null;
   }
   function end() {
     isOver = true;
-    kept = null;
+    drop();
     model.off("msg:custom", hear);
+    for (const event of LAID) model.off(event, drop);
   }
   model.on("msg:custom", hear);
+  // What was laid over the pictures since is not in the slice.
+  for (const event of LAID) model.on(event, drop);
   return async () => {
     // Where the view was up before its script, the messages that wait for the script are about to come.
     if (!isOver && !kept) await new Promise((resolve) => setTimeout(resolve));
