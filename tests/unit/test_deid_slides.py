@@ -7,6 +7,7 @@ from tests.support.dicom_objects import as_file, ct_image, deidentifier, read
 from tests.support.slides import jpeg, place_coded, slide_instance, swapped_primaries
 
 from readingroom_hub.deid.part10 import CannotDeidentify
+from readingroom_hub.deid.table import Option
 
 SAID = b"DOE^JOHN"
 
@@ -35,6 +36,11 @@ def test_a_slide_is_taken_in_with_its_colours_and_without_what_its_tiles_say():
     found = read(made)
     assert bytes(found.OpticalPathSequence[0].ICCProfile) == swapped_primaries()
     assert found.NumberOfFrames == 4
+
+
+def test_a_slide_of_a_brain_shows_no_face():
+    cleaner = deidentifier(options=frozenset({Option.CLEAN_FACES}), text_free=frozenset({"SM"}))
+    assert read(cleaner(written(BodyPartExamined="BRAIN")).data).NumberOfFrames == 4
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import get_expected_length
-from pydicom.uid import UID, MediaStorageDirectoryStorage
+from pydicom.uid import UID, MediaStorageDirectoryStorage, VLWholeSlideMicroscopyImageStorage
 
 from readingroom_hub.deid import documents
 from readingroom_hub.deid.faces import risk
@@ -14,7 +14,6 @@ _REQUIRED = ("SOPClassUID", "SOPInstanceUID")
 _RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"
 _ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7."
-_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _SCREENS = ("SCREEN", "CAPTURE", "DOSE_INFO", "LABEL", "OVERVIEW")
 
 
@@ -89,7 +88,10 @@ def _check_burned_in(header: Dataset, policy: Policy) -> None:
         )
     kind = "\\".join(str(v) for v in _many(header.get("ImageType"))).upper()
     sop_class = str(header.SOPClassUID)
-    if sop_class == _SLIDE and str(header.get("SpecimenLabelInImage") or "").strip().upper() != "NO":
+    if (
+        sop_class == VLWholeSlideMicroscopyImageStorage
+        and str(header.get("SpecimenLabelInImage") or "").strip().upper() != "NO"
+    ):
         raise CannotDeidentify("a slide without SpecimenLabelInImage NO: its label may be in it, and name the patient")
     # With the dot: the visible light classes, slides among them, are 1.2.840.10008.5.1.4.1.1.77.
     captured = f"{sop_class}.".startswith(_SECONDARY_CAPTURE) or header.get("ConversionType")

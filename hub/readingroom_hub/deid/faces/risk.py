@@ -3,6 +3,7 @@
 import re
 
 import pydicom
+from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
 from readingroom_hub.deid.part10 import CannotDeidentify
 
@@ -24,6 +25,7 @@ _RENDERED = re.compile(
 )
 _SECTIONS = frozenset({"", "NONE", "MPR"})
 _CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+"""Visible light photographs, which begin with the same digits, may show a face as well."""
 
 
 def to_cut(header: pydicom.Dataset) -> bool:
@@ -34,7 +36,8 @@ def to_cut(header: pydicom.Dataset) -> bool:
     if modality in _PHOTOGRAPHS:
         raise CannotDeidentify("a photograph: it may show a face, and nobody can cut that out")
     declared = str(header.get("RecognizableVisualFeatures") or "").strip().upper() == "YES"
-    captured = str(header.get("SOPClassUID") or "").startswith(_CAPTURE)
+    sop_class = str(header.get("SOPClassUID") or "")
+    captured = sop_class.startswith(_CAPTURE) and sop_class != VLWholeSlideMicroscopyImageStorage
     if modality not in _VOLUMES:
         if declared or (captured and _says_head(header)):
             raise CannotDeidentify("a picture that may show a face, and nobody can cut that out")
