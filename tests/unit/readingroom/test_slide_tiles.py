@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from tests.support.dicom_series import write_series
+from tests.support.slide_spy import Spy, asked
 from tests.support.slides import jpeg, place_coded, slide_instance, swapped_primaries, tissue, unmarked_rgb
 
 from readingroom.errors import Damaged
@@ -15,7 +16,6 @@ from readingroom.slide_files import Wrong
 from readingroom.slide_jpeg import Jpeg, plain
 from readingroom.slide_optics import MOST_PROFILE
 from readingroom.slides import Slide
-from readingroom.viewers.slide import SlideView
 
 PICTURE = tissue(300, 200)
 JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
@@ -116,18 +116,6 @@ def test_no_bytes_break_the_reading_of_a_header(data):
     if sent is not None:
         assert sent.startswith(b"\xff\xd8\xff\xee")
         assert SAID not in sent[: sent.index(b"\xff\xda")]
-
-
-class Spy(SlideView):
-    """What the browser would get."""
-
-    def send(self, content, buffers=None):
-        self.sent = content, buffers
-
-
-def asked(view, **content):
-    view._answer(view, {"n": "a-1", **content}, [])
-    return view.sent
 
 
 TILE = {"k": "tile", "level": 0, "x": 1, "y": 1, "path": 0, "plane": 0}

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from tests.support.dicom_series import write_index, write_series
+from tests.support.slide_spy import Spy, asked
 from tests.support.slides import BASE_SPACING, place_coded, pyramid, slide_instance, tiles_of
 
 from readingroom import dataset
@@ -220,18 +221,6 @@ def test_a_concatenation_is_one_level(tmp_path):
     np.testing.assert_array_equal(found.region(0, 0, 128, 128), place_coded(128, 128, 0))
     with pytest.raises(Damaged, match="it has 2 frames of 64 x 64, but"):
         slide(tmp_path, parts[:1], "half")
-
-
-class Spy(SlideView):
-    """What the browser would get."""
-
-    def send(self, content, buffers=None):
-        self.sent = content, buffers
-
-
-def asked(view, **content):
-    view._answer(view, {"n": "a-1", **content}, [])
-    return view.sent
 
 
 def test_the_browser_gets_tiles_and_refusals(tmp_path):
