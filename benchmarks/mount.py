@@ -186,8 +186,10 @@ def _opens(paths: Sequence[Path]) -> float:
     return statistics.median(found)
 
 
-def volume_row(room: MountProcess, project: ProjectId, plain: Path, rounds: int) -> dict[str, Any]:
+def volume_rows(room: MountProcess, project: ProjectId, folder: Path, rounds: int) -> list[dict[str, Any]]:
     """pydicom.dcmread of 300 CT slices of 512 by 512 into one array, cold; slices per second."""
+    plain = folder / "plain"
+    folder.mkdir()
     rng = np.random.default_rng(5)
     slices = list(ct(rng.integers(-1000, 1500, (300, 512, 512)).astype(np.int16)))
     series = write_series(plain, "volume", slices)
@@ -199,10 +201,23 @@ def volume_row(room: MountProcess, project: ProjectId, plain: Path, rounds: int)
     published = room.publish_made(project, "volume", made)
     room.grant(project, published.version)
     ours = room.mounts.attach(room.session(project).id) / "data" / "volume"
-    sides = {"ours": [ours / p for p in published.plain], "plain": [series / Path(p).name for p in published.plain]}
-    seconds = compare(_volume, sides, rounds, cold=True)
+    names = [Path(p).name for p in published.plain]
+    sides = {"ours": [ours / p for p in published.plain], "plain": [series / n for n in names]}
+    with contextlib.ExitStack() as stack:
+        if shutil.which("bindfs"):
+            shown = stack.enter_context(bindfs(folder, series))
+            sides["bindfs"] = [shown / n for n in names]
+        if shutil.which("gocryptfs"):
+            sealed = stack.enter_context(gocryptfs(folder))
+            shutil.copytree(series, sealed, dirs_exist_ok=True)
+            sides["gocryptfs"] = [sealed / n for n in names]
+        seconds = compare(_volume, sides, rounds, cold=True)
     speed = {name: 300 / s for name, s in seconds.items()}
-    return row("volume-300-cold-vs-plain", "slices/s", speed["ours"], speed["plain"], "plain", "more")
+    return [
+        row(f"volume-300-cold-vs-{peer}", "slices/s", speed["ours"], speed[peer], peer, "more")
+        for peer in speed
+        if peer != "ours"
+    ]
 
 
 def _volume(paths: Sequence[Path]) -> float:
@@ -267,7 +282,7 @@ def measure(folder: Path, rounds: int, instances: int, only: frozenset[str]) -> 
         if "audit" in only:
             rows.append(audit_row(room, [data / "series" / p for p in names], rounds))
         if "volume" in only:
-            rows.append(volume_row(room, project, folder / "volume", rounds))
+            rows += volume_rows(room, project, folder / "volume", rounds)
         if "open" in only:
             rows.append(open_row(room, project, instances, rounds))
     return rows
