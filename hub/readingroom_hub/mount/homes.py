@@ -153,8 +153,12 @@ class Homes:
             self._attempts.setdefault(vault, deque(maxlen=len(self._pauses))).append(monotonic())
             if self._of(vault) and (self._vaults.ended(vault) or self._vaults.runs(vault)):
                 self._ready(vault, _never)
-                self._losses.back(vault, mountinfo.above(self._folder)[1])
+                self._back(vault)
             self._unsure.discard(vault)
+
+    def _back(self, vault: VaultId) -> None:
+        if self._losses.waits(vault):
+            self._losses.back(vault, reaches=mountinfo.above(self._folder)[1])
 
     def _of(self, vault: VaultId) -> dict[SessionId, Session]:
         with self._lock:
@@ -192,7 +196,7 @@ class Homes:
                     self._losses.lost(vault, losers, self._vaults.log(vault))
                 self._ready(vault, made)
                 self._attempts.pop(vault, None)
-                self._losses.back(vault, mountinfo.above(self._folder)[1])
+                self._back(vault)
         except AuditUnavailable:
             raise
         except ReadingRoomError as error:

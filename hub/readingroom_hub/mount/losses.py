@@ -36,11 +36,9 @@ class Losses:
         )  # fmt: skip
         self._tell(vault, sessions, "is away for a moment: reading and writing there fails until it is back.")
 
-    def back(self, vault: VaultId, reaches: bool) -> None:
-        """It is open again. `reaches`: servers that run see it; where not, they have to be started again."""
-        sessions = self._lost.get(vault)
-        if not sessions:
-            return
+    def back(self, vault: VaultId, *, reaches: bool) -> None:
+        """What was lost is open again. `reaches`: servers that run see it; where not, they have to be started again."""
+        sessions = self._lost[vault]
         self._record(AuditEvent.SERVICE_STARTED, Outcome.SUCCESS, vault, sessions, None)
         self.over(vault)
         but = "" if reaches else ", but servers that run do not see it: stop theirs and start them again"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from readingroom_hub.adapters import mountinfo
 from readingroom_hub.errors import SystemUnfit
 
 FSTYPE = "fuse.readingroom"
@@ -122,15 +123,11 @@ def set_readahead(target_device: int, kibibytes: int) -> None:
 
 
 def mount_points(below: Path, fstype: str | None = None) -> Iterator[tuple[Path, int]]:
-    """(mount point, device) of every mount at or below `below`, from /proc/self/mountinfo (proc(5)); touches none."""
+    """(mount point, device) of every mount at or below `below`; touches none."""
     top = str(below)
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields, _, tail = line.partition(" - ")
-        _, _, device, _, point, *_ = fields.split(" ")
-        path = point.encode().decode("unicode_escape")
-        if (path == top or path.startswith(top + "/")) and fstype in {None, tail.split(" ")[0]}:
-            major, minor = device.split(":")
-            yield Path(path), os.makedev(int(major), int(minor))
+    for mount in mountinfo.mounts():
+        if (mount.point == top or mount.point.startswith(top + "/")) and fstype in {None, mount.fstype}:
+            yield Path(mount.point), mount.device
 
 
 def share(folder: Path) -> None:
@@ -146,21 +143,17 @@ def followed(folder: Path) -> bool:
 
     Its mounts name ours as their master: `master:N` for our `shared:N` in mountinfo, see proc(5). It bound a session's
     folder; who only got a copy of the whole, as every new namespace does, waits for nothing."""
-    mine = _tags(Path("/proc/self/mountinfo"))
-    top, ours = next(((root, tags) for root, point, tags in mine if point == str(folder)), ("", []))
-    masters = {t.replace("shared:", "master:") for t in ours if t.startswith("shared:")}
+    ours = next((m for m in mountinfo.mounts() if m.point == str(folder)), None)
+    masters = {t.replace("shared:", "master:") for t in ours.tags if t.startswith("shared:")} if ours else set()
+    if not ours or not masters:
+        return False
     tables = Path("/proc").glob("[0-9]*/mountinfo")
-    return bool(masters) and any(
-        masters & set(tags) and root != top for table in tables for root, _, tags in _tags(table)
-    )
+    return any(masters & set(m.tags) and m.root != ours.root for table in tables for m in _if_it_runs(table))
 
 
-def _tags(table: Path) -> Iterator[tuple[str, str, list[str]]]:
-    """(root in its file system, mount point, optional fields) of each mount; nothing where the process has ended."""
+def _if_it_runs(table: Path) -> Iterator[mountinfo.Mount]:
     with suppress(OSError):
-        for line in table.read_text().splitlines():
-            fields = line.partition(" - ")[0].split(" ")
-            yield fields[3], fields[4].encode().decode("unicode_escape"), fields[6:]
+        yield from mountinfo.mounts(table)
 
 
 def unshare(folder: Path) -> None:
