@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.support.dicom_series import ct, described, phantom, write_series
 from tests.support.mount_world import mounted_world
+from tests.support.receivers import until
 from tests.support.viewer import Viewer, in_kernel, kernel_held, open_notebook
 
 from readingroom.planes import Stored
@@ -26,6 +27,19 @@ def refused(path, *rest, **named):
     return kept(path, *rest, **named)
 os.open = refused
 """
+# The next refusal takes as long as a file is missing, and is the last one.
+REFUSE_LATE = """
+import pathlib, time
+def late(path, *rest, **named):
+    if "ends" in str(path) and os.open is late:
+        os.open = kept
+        pathlib.Path(GO).with_suffix(".asked").touch()
+        while not pathlib.Path(GO).exists():
+            time.sleep(0.01)
+        raise PermissionError(errno.EACCES, "withdrawn")
+    return kept(path, *rest, **named)
+os.open = late
+"""
 BLANK = "canvas => [canvas.width, canvas.height].join() === '1,1'"
 
 
@@ -35,7 +49,7 @@ def ended(view, text):
     assert view.canvas.is_hidden()
 
 
-def test_every_view_goes_blank_when_access_ends_while_nothing_is_read(lab, screen):
+def test_every_view_goes_blank_when_access_ends_while_nothing_is_read(lab, screen, tmp_path):
     write_series(lab.data, "ends", list(ct(ARRAY, WindowCenter=0, WindowWidth=2048)))
     page, _guard = screen
     open_notebook(
@@ -65,6 +79,16 @@ def test_every_view_goes_blank_when_access_ends_while_nothing_is_read(lab, scree
     # What nobody asked for again stays away.
     assert views[2].canvas.evaluate(BLANK)
     assert first.root.locator(".rr-error").is_hidden()
+
+    # What is asked for while an earlier refusal is under way is not lost with it.
+    in_kernel(page, REFUSE)
+    ended(first, "Access to ends was withdrawn or has ended")
+    in_kernel(page, REFUSE_LATE.replace("GO", repr(str(tmp_path / "go"))))
+    page.keyboard.press("End")
+    until((tmp_path / "go.asked").exists)
+    page.keyboard.press("ArrowUp")
+    (tmp_path / "go").touch()
+    first.wait(SLICES - 2)
 
     # A cell that runs for long holds up no picture.
     kernel = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"

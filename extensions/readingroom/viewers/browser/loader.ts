@@ -28,6 +28,8 @@ export function makeLoader(
   let direction = 1;
   let stopped = false;
   let generation = 0;
+  let wishes = 0;
+  let repeated = 0;
 
   function keep(index: number, frame: Frame) {
     const luts = frame.luts.map((lut) => lut.levels);
@@ -85,13 +87,24 @@ export function makeLoader(
     for (const index of batch) underWay.add(index);
     requests += 1;
     const asked = generation;
+    const made = wishes;
     const done = () => {
       if (asked !== generation) return false;
       for (const index of batch) underWay.delete(index);
       requests -= 1;
       return !stopped;
     };
-    source.get(batch).then((told) => { if (done()) take(told); }, ({ text, lost }: Failure) => {
+    // The end of access drops wishes that nothing refused: access may have been granted anew. Each is asked for once more.
+    const again = () => {
+      if (asked === generation || repeated === wishes) return;
+      repeated = wishes;
+      ask();
+    };
+    source.get(batch).then((told) => {
+      if (done()) take(told);
+      else again();
+    }, ({ text, lost, ended }: Failure) => {
+      if (ended && made < wishes) again();
       if (!done()) return;
       const [index] = batch;
       // Nothing is wrong with the picture: it may be asked for again, but only when it is wished for.
@@ -129,6 +142,7 @@ export function makeLoader(
     want(index: number) {
       if (index !== wish) direction = index > wish ? 1 : -1;
       wish = index;
+      wishes += 1;
       failed.delete(index);
       const frame = cache.get(index);
       if (frame) {
