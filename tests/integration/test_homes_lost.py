@@ -53,6 +53,7 @@ def test_a_lost_view_is_told_once_to_each_session_that_uses_it(house):
     assert sorted({r["session"] for r in house.audit.records if r["event"] == "service-stopped"}) == sorted(
         [rosa.id, omar.id]
     )
+    soon(lambda: not house.homes._returning)
     told = house.homes.news()
     assert [said for session, said in told if session == rosa.id] == [said for s, said in told if s == omar.id]
     assert len(told) == 4
