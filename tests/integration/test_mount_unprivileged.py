@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.ordinary import LET_GO
 
 _AS_NOBODY = """
 import os, sys
@@ -46,7 +47,8 @@ with mount_process() as room:
     print("detached:", home.exists(), project.exists())
     print("stopped:", room.stop(), [x for x in open("/proc/mounts") if str(folder.parents[1]) in x])
 """
-_NAMESPACE = """
+_NAMESPACE = f"""
+{LET_GO}
 mknod -m 666 "$1/fuse" c 10 229 && mount --bind "$1/fuse" /dev/fuse && exec "$2" -W ignore -c "$3" "$4"
 """
 

@@ -144,6 +144,7 @@ s.stop()
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a process namespace")
 def test_a_containers_first_process_lets_go_of_orphans_and_still_sees_its_own(tmp_path):
-    argv = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", FIRST, tmp_path / "flag"]
+    namespace = ["unshare", "--propagation", "slave", "--pid", "--fork", "--mount-proc"]
+    argv = [*namespace, sys.executable, "-c", FIRST, tmp_path / "flag"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines() == ["1 left: 0", "server ended (exit -9) and is started again"]

@@ -40,9 +40,12 @@ class Keeper:
 @pytest.fixture
 def keeper(tmp_path):
     keeper = Keeper(tmp_path / "state")
+    keeper.folder.mkdir(parents=True)
+    mounting.share(keeper.folder)  # as the daemon does: no copy in a namespace made meanwhile keeps a view from ending
     yield keeper
     for vault in keeper.keys.all():
         keeper.vaults.close(vault)
+    mounting.unshare(keeper.folder)
     assert not list(mount_points(tmp_path))
     assert not servers(keeper)
 
