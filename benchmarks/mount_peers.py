@@ -21,6 +21,7 @@ from readingroom_hub.mount.service import serve
 class Nothing:
     def append(self, records): return [Receipt(0, b"")] * len(records)
     def post(self, record): pass
+    def check(self): pass
     def flush(self): pass
 compose.audit = lambda settings, process: Nothing()
 serve(load())

@@ -69,6 +69,7 @@ class AuditRepositoryContract:
         session = SessionId.new()
         posted = [a_record(session=session, subject={"count": i}) for i in range(700)]
         for record in posted:
+            audit.check()
             audit.post(record)
         audit.flush()
         found = audit.query(Filter(session=session), None)
@@ -180,6 +181,7 @@ class AuditRepositoryContract:
             lambda: audit.people(""),
             lambda: audit.query(Filter(), None),
             audit.checkpoint,
+            audit.check,
         ]
         for call in calls:
             with pytest.raises(AuditUnavailable):

@@ -128,7 +128,7 @@ def test_a_revoked_grant_takes_the_picture_away_on_a_real_mount_and_a_new_one_br
         view = Viewer(page, SLICES)
         view.root.scroll_into_view_if_needed()
         view.arrive(3)
-        assert room.subjects("instance-opened")
+        assert room.subjects("read-intent")
 
         room.revoke(grant)
         room.daemon.refresh()

@@ -147,6 +147,7 @@ def test_a_dose_lies_on_its_pixels_with_a_legend(room, pictures):
     np.testing.assert_array_equal(view.colours(), here.grey())
     view.stage.focus()
     themes(page, view.root, pictures, "dose")
+    view.stage.focus()
     page.keyboard.press("ArrowDown")
     view.arrive(2)
     here.clear_overlays()

@@ -99,7 +99,8 @@ def test_reads_go_on_without_the_repository_up_to_the_limit_and_all_of_them_come
     room.audit_server.start()
     room.start()
     soon(lambda: opens(fourth), 10)
-    soon(lambda: len(room.records("instance-opened")) >= 3)
+    soon(lambda: Path(fourth).stem in {end["instance"] for end in room.ends()})
+    assert {Path(first).stem, Path(second).stem} < {end["instance"] for end in room.ends()}
     intents = room.records("read-intent")
     read_series = {i.series for i in lung.manifest.instances[:2]}
     assert read_series <= {r["subject"]["series"] for r in intents}

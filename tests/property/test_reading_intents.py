@@ -74,7 +74,7 @@ class CrashingAudit(MemoryAuditRepository):
         self.posted.clear()
 
     def post(self, record: AuditRecord) -> None:
-        self._check()
+        self.check()
         self.posted.append(record)
 
 
@@ -150,7 +150,7 @@ class Reads(RuleBasedStateMachine):
             return
         self.given.append((handle.instance.series, self.now, self.current()))
         handle.served += 1
-        self.read_under[str(handle.intent.about["intent"])] += 1
+        self.read_under[str(handle.opening.intent.about["intent"])] += 1
 
     @rule(handle=consumes(handles), cached=st.booleans())
     def close(self, handle: OpenInstance, cached: bool) -> None:
@@ -290,6 +290,33 @@ def test_an_intent_is_not_concluded_while_an_image_is_open() -> None:
     intents = [r.id for r in world.audit.durable if r.event is AuditEvent.READ_INTENT]
     ends = {s["intent"]: (len(s["closes"]), s.get("concluded")) for s in world.after(IDLE)}
     assert ends == dict(zip(intents, [(1, 2), (1, 1)], strict=True))
+
+
+def test_what_stays_open_is_recorded_once_and_what_was_closed_by_then_only_with_its_end() -> None:
+    world = World()
+    kept = world.reading.open(SERIES[0], instance(SERIES[0], 1))
+    world.read(2)
+    world.after(GATHER / 2)
+    assert world.audit.posted == []
+    world.after(GATHER)
+    (opened,) = [r for r in world.audit.posted if r.event is AuditEvent.INSTANCE_OPENED]
+    (intent,) = world.audit.durable
+    assert opened.subject == {
+        "dataset": "ct", "version": VERSION.digest, "study": "1.1", "series": "1.1.0", "grant": world.grants[0].id,
+        "intent": intent.id, "instance": "1.1.0.1",
+    }  # fmt: skip
+    world.after(IDLE)
+    world.reading.close(kept, cached=True)
+    (last,) = world.after(IDLE)
+    assert (last["closes"], last["concluded"]) == ([["1.1.0.1", 0, 100, True]], 2)
+    assert [r.event for r in world.audit.posted].count(AuditEvent.INSTANCE_OPENED) == 1
+
+
+def test_a_clock_that_was_set_back_holds_up_no_record() -> None:
+    world = World()
+    kept = world.reading.open(SERIES[0], instance(SERIES[0], 1))
+    world.after(-timedelta(hours=1))
+    assert [r.subject["instance"] for r in world.audit.posted] == [kept.instance.instance]
 
 
 def test_after_a_pause_reading_has_an_intent_of_its_own() -> None:

@@ -27,13 +27,13 @@ class MemoryAuditRepository(AuditRepository):
         self._people: dict[tuple[str, str], Identity] = {}
         self._lock = threading.RLock()
 
-    def _check(self) -> None:
+    def check(self) -> None:
         if not self.available:
             raise AuditUnavailable("the audit record repository does not answer (switched off by the test)")
 
     def append(self, records: Sequence[AuditRecord]) -> list[Receipt]:
         with self._lock:
-            self._check()
+            self.check()
             leaves = [(r.id, r.to_wire(), leaf_hash(to_leaf(r.to_wire()))) for r in records]
             return [self._store(*leaf) for leaf in leaves]
 
@@ -49,11 +49,11 @@ class MemoryAuditRepository(AuditRepository):
         self.append([record])
 
     def flush(self) -> None:
-        self._check()
+        self.check()
 
     def identify(self, issuer: str, subject: str, name: str) -> PersonId:
         with self._lock:
-            self._check()
+            self.check()
             known = self._people.get((issuer, subject))
             salt = secrets.token_bytes(32)
             person = known.person if known else PersonId("p-" + hashlib.sha256(salt).hexdigest())
@@ -62,7 +62,7 @@ class MemoryAuditRepository(AuditRepository):
 
     def people(self, text: str) -> list[Identity]:
         with self._lock:
-            self._check()
+            self.check()
             wanted = text.casefold()
             return [
                 p
@@ -72,7 +72,7 @@ class MemoryAuditRepository(AuditRepository):
 
     def search(self, wanted: Filter, asked_by: PersonId | None) -> Answer:
         with self._lock:
-            self._check()
+            self.check()
             names = {p.person: p.name for p in self._people.values()}
             found = [
                 Found(i, row, names.get(row.get("person", "")))
@@ -86,7 +86,7 @@ class MemoryAuditRepository(AuditRepository):
     def checkpoint(self) -> str:
         """Unsigned: body only, with an empty signature block."""
         with self._lock:
-            self._check()
+            self.check()
             return f"memory\n{len(self.records)}\n{root_of(self._hashes).hex()}\n\n"
 
     def events(self) -> list[str]:

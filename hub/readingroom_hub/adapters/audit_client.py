@@ -102,10 +102,20 @@ class SocketAuditRepository(AuditRepository):
         with self._lock:
             self._enqueue(self._link or self._reconnected(), [row])
 
+    def check(self) -> None:
+        """See the port."""
+        with self._lock:
+            self._fits(1)
+            if self._link is None:
+                self._reconnected()
+
+    def _fits(self, more: int) -> None:
+        if self._in_flight + more > _IN_FLIGHT:
+            raise AuditUnavailable(f"{self._in_flight} audit records wait for the repository: try again in a moment")
+
     def _enqueue(self, link: Link, rows: list[dict[str, Any]], waiter: Waiter | None = None) -> Group:
         """Number the records and hand them to the link. With the lock held. Raises BadInput, AuditUnavailable."""
-        if self._in_flight + len(rows) > _IN_FLIGHT:
-            raise AuditUnavailable(f"{self._in_flight} audit records wait for the repository: try again in a moment")
+        self._fits(len(rows))
         leaves = []
         for seq, row in enumerate(rows, self._seq):
             row["source"] = {"process": self._process, "epoch": self._epoch, "seq": seq}

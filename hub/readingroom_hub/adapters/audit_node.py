@@ -96,7 +96,7 @@ class NodeAuditTrail(AuditTrail):
             if fresh:
                 # While the repository takes what is left of an outage, that is worth a moment; in one it is not.
                 self._changed.wait_for(lambda: self._sender.trouble or not self._too_far(len(fresh)), self._seconds)
-                self._check(len(fresh))
+                self._fits(len(fresh))
                 held = self._take(fresh)
                 known[id(held)] = held
                 self._remember(held, fresh)
@@ -125,9 +125,14 @@ class NodeAuditTrail(AuditTrail):
         """See the port."""
         row = record.to_wire()
         with self._changed:
-            self._check(1)
+            self._fits(1)
             self._take([row])
             self._changed.notify_all()
+
+    def check(self) -> None:
+        """See the port."""
+        with self._changed:
+            self._fits(1)
 
     def _take(self, rows: list[dict[str, object]]) -> Held:
         """Number the records and queue them. With the lock held. Raises BadInput."""
@@ -165,7 +170,7 @@ class NodeAuditTrail(AuditTrail):
             return f"{self._spool.size} bytes of audit records wait for the repository"
         return f"audit records wait for the repository for {age:.0f} s" if age > self._ahead.seconds else ""
 
-    def _check(self, more: int) -> None:
+    def _fits(self, more: int) -> None:
         """Raises AuditUnavailable where the node may run no further ahead. With the lock held."""
         why = self._too_far(more)
         if why:

@@ -37,6 +37,7 @@ class AuditEvent(StrEnum):
     READ_INTENT = "read-intent", "110103"
     """Durable upper bound, before the first byte of a series: everything in it may have been read."""
     INSTANCE_OPENED = "instance-opened", "110103"
+    """An image that stays open. What was closed again a moment later is in `read-completed` alone."""
     INSTANCE_CLOSED = "instance-closed", "110103"
     """Bytes that left the daemon for one open. In logs of earlier releases only: now `read-completed` says it."""
     READ_COMPLETED = "read-completed", "110103"

@@ -46,8 +46,9 @@ _WRITES = (
 @dataclass(slots=True)
 class _Handle:
     ino: int
-    opened: OpenInstance | None
-    content: Content | None
+    opened: OpenInstance | None = None
+    content: Content | None = None
+    """From the first read on: the kernel asks for nothing that it has in its cache."""
     text: bytes = b""
 
 
@@ -158,7 +159,7 @@ class Operations:
             raise OSError(errno.EROFS, "read only")
         number = next(self._numbers)
         if ino == README_INO:
-            self._handles[number] = _Handle(ino, None, None, self.names.readme())
+            self._handles[number] = _Handle(ino, text=self.names.readme())
             return [p.OPEN_OUT.pack(number, p.FOPEN_DIRECT_IO, 0)]
         self._allowance.open(len(self._handles))
         self._handles[number] = self._opened_handle(ino, self.names.shelf(ino))
@@ -170,7 +171,7 @@ class Operations:
         if text is not None:
             if text.table:
                 self.reading.open_index(shelf.version, text.table, len(text.data))
-            return _Handle(ino, None, None, text.data)
+            return _Handle(ino, text=text.data)
         file = shelf.tree.file(place)
         if file is None:
             raise OSError(errno.EISDIR, "no file")
@@ -180,26 +181,27 @@ class Operations:
             self.reading.unavailable(f"{shelf.version.dataset}/.../{file.instance.instance}", error)
             raise
         self.opens += 1
-        return _Handle(ino, opened, content_of(shelf, place, file, self._ahead, self.early))
+        return _Handle(ino, opened)
 
     def _read(self, _ino: int, body: bytes) -> Payload:
         asked = p.READ_IN.unpack(body)
         handle = self._handles.get(asked.fh)
         if handle is None:
             raise OSError(errno.EBADF, "no such handle")
-        if handle.opened is None or handle.content is None:
+        if handle.opened is None:
             if handle.ino != README_INO:
                 self.names.version(handle.ino)
                 self._note_pages(handle.ino)
             return [memoryview(handle.text)[asked.offset : asked.offset + asked.size]]
         if time.monotonic() > self.names.trusted_until:
             self.names.version(handle.ino)
-        return [self._instance_bytes(handle, handle.opened, handle.content, asked)]
+        return [self._instance_bytes(handle, handle.opened, asked)]
 
-    def _instance_bytes(self, handle: _Handle, opened: OpenInstance, content: Content, asked: p.ReadIn) -> memoryview:
+    def _instance_bytes(self, handle: _Handle, opened: OpenInstance, asked: p.ReadIn) -> memoryview:
         self.reading.check(opened)
         self._allowance.take(asked.size)
         self._note_pages(handle.ino)
+        content = handle.content or self._content(handle)
         version = opened.series.version
         try:
             data = content.read(asked.offset, asked.size)
@@ -221,16 +223,28 @@ class Operations:
         with self._lock:
             self._opened.setdefault(ino >> PLACE_BITS, set()).add(ino)
 
+    def _content(self, handle: _Handle) -> Content:
+        """One for all who read through this handle at once."""
+        shelf, place = self.names.shelf(handle.ino), handle.ino & PLACE_MASK
+        file = shelf.tree.file(place)
+        if file is None:
+            raise OSError(errno.EBADF, "no such file")
+        made = content_of(shelf, place, file, self._ahead, self.early)
+        with self._lock:
+            handle.content = handle.content or made
+            return handle.content
+
     def _release(self, _ino: int, body: bytes) -> Payload:
         self._end(p.RELEASE_IN.unpack(body).fh)
-        self.early.closed()
         return ()
 
     def _end(self, number: int) -> None:
         handle = self._handles.pop(number, None)
-        if handle is None or handle.opened is None or handle.content is None:
+        if handle is None or handle.opened is None:
             return
-        handle.content.drop()
-        self._budget.note(handle.content)
+        if handle.content is not None:
+            handle.content.drop()
+            self._budget.note(handle.content)
+            self.early.closed()
         cached = handle.ino in self._opened.get(handle.ino >> PLACE_BITS, ())
         self.reading.close(handle.opened, cached)

@@ -101,6 +101,10 @@ class AuditTrail(ABC):
         Raises AuditUnavailable where the connection is known to be broken or too much is under way."""
 
     @abstractmethod
+    def check(self) -> None:
+        """Raise what `post` would raise now. For what a durable read-intent covers and is recorded a little later."""
+
+    @abstractmethod
     def flush(self) -> None:
         """Return once everything posted before is durable."""
 

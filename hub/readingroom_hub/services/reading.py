@@ -1,6 +1,6 @@
 """One session's reads: decide, record durably, then allow. No audit, no bytes.
 
-The first open in a series appends a durable `read-intent` for the whole series; what follows is posted without waiting.
+The first open in a series appends a durable `read-intent` for the whole series; what follows is posted a little later.
 A crash can only leave more on the record than was read, never less (45 CFR 164.312(b))."""
 
 import logging
@@ -15,7 +15,7 @@ from readingroom_hub.model.dataset import DatasetVersion, Instance
 from readingroom_hub.model.ids import UID, VersionDigest
 from readingroom_hub.policy.access import Allow, Deny, Standing, decide
 from readingroom_hub.ports.records import AuditTrail
-from readingroom_hub.services.intents import LIFETIME, Intent, Intents, Place
+from readingroom_hub.services.intents import LIFETIME, Intent, Intents, Opening, Place
 from readingroom_hub.services.refusals import Refusals
 
 _log = logging.getLogger(__name__)
@@ -63,10 +63,14 @@ class OpenInstance:
     series: Series
     instance: Instance
     allowed: _Allowed
-    intent: Intent
+    opening: Opening
     served: int = 0
-    """Under this intent."""
+    """Under this opening's intent."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def end(self, cached: bool) -> Close:
+        """How it ended, if it did now."""
+        return Close(self.instance.instance, self.served, self.instance.size, cached)
 
 
 class Reading:
@@ -87,13 +91,13 @@ class Reading:
         self._decided: dict[VersionDigest, _Allowed] = {}
         self._lock = threading.Lock()
         self.refusals = Refusals(standing.session, audit, clock, before_waiting)
-        self._intents = Intents(lambda subject: self.refusals.post(self._record(AuditEvent.READ_COMPLETED, subject)))
+        self._intents = Intents(lambda *what: self.refusals.post(self._record(*what)))
 
     def open(self, series: Series, instance: Instance) -> OpenInstance:
         """Allow one open: after return a durable record covers it.
 
         Raises Denied after recording it; AuditUnavailable, and then not a byte may leave."""
-        allowed = self._allowed(series.version, f"{instance.study}/{instance.series}/{instance.instance}")
+        allowed = self._allowed(series.version, instance.study, instance.series, instance.instance)
         return OpenInstance(series, instance, allowed, self._enter(series, instance, allowed.allow))
 
     def open_index(self, version: DatasetVersion, table: str, size: int) -> None:
@@ -110,44 +114,41 @@ class Reading:
 
     def enter(self, version: DatasetVersion) -> None:
         """Allow a look into the version's folders, which releases names but no instance. Raises Denied, recorded."""
-        self._allowed(version, "")
+        self._allowed(version)
 
     def check(self, opened: OpenInstance) -> None:
         """Allow one more read through an open instance. Raises Denied, AuditUnavailable."""
         if opened.allowed.holds(self.standing, self._clock()):
             return
         i = opened.instance
-        allowed = self._allowed(opened.series.version, f"{i.study}/{i.series}/{i.instance}")
-        if allowed.allow.grant.id != opened.intent.grant:
+        allowed = self._allowed(opened.series.version, i.study, i.series, i.instance)
+        if allowed.allow.grant.id != opened.opening.intent.grant:
             self._go_on(opened, self._enter(opened.series, i, allowed.allow))
         opened.allowed = allowed
 
-    def _go_on(self, opened: OpenInstance, intent: Intent) -> None:
+    def _go_on(self, opened: OpenInstance, opening: Opening) -> None:
         """Read on under another grant: what was read so far belongs to the one before."""
         with opened.lock:
-            before, served = opened.intent, opened.served
-            if before.grant == intent.grant:  # another thread came first
-                before, served = intent, 0
+            before, close = opened.opening, opened.end(cached=opened.served > 0)
+            if before.intent.grant == opening.intent.grant:  # another thread came first
+                before, close = opening, Close(opened.instance.instance, 0, opened.instance.size, cached=False)
             else:
-                opened.intent, opened.served = intent, 0
-        self._leave(before, Close(opened.instance.instance, served, opened.instance.size, cached=served > 0))
+                opened.opening, opened.served = opening, 0
+        self._intents.leave(before, self._clock(), close)
 
     def close(self, opened: OpenInstance, cached: bool) -> None:
         """Note the end of one open. `cached`: the kernel may have served up to `size` bytes by itself. It is recorded
         with `settle`, or as the hundredth.
 
         Never raises: the intent already covers what was read."""
-        self._leave(opened.intent, Close(opened.instance.instance, opened.served, opened.instance.size, cached))
-
-    def _leave(self, intent: Intent, close: Close | None) -> None:
-        self._intents.leave(intent, self._clock(), close)
+        self._intents.leave(opened.opening, self._clock(), opened.end(cached))
 
     def settle(self, last: bool = False) -> None:
-        """Hand over ends that were noted, and what `Refusals.settle` does. Never raises."""
+        """Hand over what was noted of opens and their ends, and what `Refusals.settle` does. Never raises."""
         self._intents.settle(self._clock(), last)
         self.refusals.settle(last)
 
-    def _allowed(self, version: DatasetVersion, path: str) -> _Allowed:
+    def _allowed(self, version: DatasetVersion, *path: str) -> _Allowed:
         standing, now = self.standing, self._clock()
         held = self._decided.get(version.digest)
         if held is not None and held.holds(standing, now):
@@ -155,23 +156,19 @@ class Reading:
         decision = decide(standing, version.digest, now)
         if isinstance(decision, Deny):
             subject = {"dataset": version.dataset, "version": version.digest}
-            self.refusals.deny(decision, f"{version.dataset}/{path}".rstrip("/"), subject)
+            self.refusals.deny(decision, "/".join((version.dataset, *path)), subject)
             raise Denied(decision.sentence)
         held = self._decided[version.digest] = _Allowed(standing, now, decision)
         return held
 
-    def _enter(self, series: Series, instance: Instance, allow: Allow) -> Intent:
-        """An intent that is durable, younger than a minute and under this grant, with one more open on record."""
+    def _enter(self, series: Series, instance: Instance, allow: Allow) -> Opening:
+        """An open under an intent that is durable, younger than a minute and of this grant."""
         place, grant = (series.version.digest, series.series), allow.grant.id
-        while (intent := self._intents.enter(place, grant, self._clock())) is None:
+        self._audit.check()
+        while (opening := self._intents.enter(place, grant, instance.instance, self._clock())) is None:
             covered = {"instances": series.instances, "bytes": series.bytes}
             self._durable(place, allow, _subject(series, allow), covered)
-        try:
-            self._audit.post(self._record(AuditEvent.INSTANCE_OPENED, {**intent.about, "instance": instance.instance}))
-        except BaseException:
-            self._leave(intent, None)
-            raise
-        return intent
+        return opening
 
     def _durable(self, place: Place, allow: Allow, subject: Mapping[str, object], covered: Mapping[str, int]) -> None:
         """There is an intent at `place`, of ours or of another thread."""
@@ -179,11 +176,11 @@ class Reading:
         with self._lock:
             now = self._clock()
             if self._intents.at(place, allow.grant.id, now) is None:
-                record = self._record(AuditEvent.READ_INTENT, {**subject, **covered})
+                record = self._record(AuditEvent.READ_INTENT, {**subject, **covered}, now)
                 self._audit.append([record])
                 self._intents.hold(place, Intent(allow.grant.id, now + LIFETIME, {**subject, "intent": record.id}))
 
-    def _record(self, event: AuditEvent, subject: Mapping[str, object]) -> AuditRecord:
+    def _record(self, event: AuditEvent, subject: Mapping[str, object], time: datetime) -> AuditRecord:
         session = self.standing.session
         return AuditRecord(
             event,
@@ -191,7 +188,7 @@ class Reading:
             project=session.project,
             session=session.id,
             subject=subject,
-            time=self._clock(),
+            time=time,
         )
 
     def damaged(self, version: DatasetVersion, path: str, why: str) -> None:
