@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
-from readingroom_hub.deid import identifiers, residual, safe_private, structured
+from readingroom_hub.deid import colour_profiles, identifiers, residual, safe_private, structured
 from readingroom_hub.deid.actions import Action, action, vr_of
 from readingroom_hub.deid.cleaner import Cleaner
 from readingroom_hub.deid.dummies import WORD, dummy
@@ -98,6 +98,8 @@ class Case:
         if todo is Action.REMOVE:
             del ds[tag]
             return todo
+        if tag == colour_profiles.ICC_PROFILE:
+            return self._profile(ds, tag)
         vr = _vr(tag, ds.get_item(tag))
         if todo in {Action.KEEP, Action.CLEAN}:
             if vr == "UN" and tag.is_private:
@@ -132,6 +134,15 @@ class Case:
         for item in element.value or ():
             self.apply(item, tag, private=private or tag.is_private)
         return Action.KEEP
+
+    def _profile(self, ds: Dataset, tag: BaseTag) -> Action:
+        value = ds[tag].value
+        new = colour_profiles.without_texts(value) if isinstance(value, bytes) else None
+        if new is None:
+            del ds[tag]
+            return Action.REMOVE
+        ds[tag] = DataElement(tag, "OB", new + b"\0" * (len(new) % 2))
+        return Action.CLEAN
 
     def _texts(self, text: str, vr: str, *, prose: bool) -> list[str]:
         contacts = vr in _PROSE

@@ -5,6 +5,7 @@ import re
 from pydicom.datadict import tag_for_keyword
 
 from readingroom_hub.deid.actions import Action
+from readingroom_hub.deid.colour_profiles import ICC_PROFILE
 from readingroom_hub.deid.policy import Policy
 from readingroom_hub.deid.table import Option, Rule, table
 
@@ -15,6 +16,8 @@ def reason(policy: Policy, keyword: str, action: Action) -> str:
     """One line for the report: `keyword` (or tag, as `table.keyword` gives it) got `action` because of this."""
     tag = _tag(keyword)
     rule = table().rule(tag)
+    if tag == ICC_PROFILE:
+        return "not in Table E.1-1; what colours need of it is kept, and nothing that describes"
     if (tag >> 16) & 1:
         return "PS3.15 E.3.10: a private element; kept only where it is known to be safe"
     if action is Action.PAD:
