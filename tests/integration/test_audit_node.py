@@ -250,7 +250,7 @@ def test_a_full_disk_refuses_while_the_repository_is_away_and_only_then(world, n
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("this machine does not let root mount a tmpfs")
     try:
-        with node.running(timeout_ms=300) as trail:
+        with node.running(timeout_ms=2000) as trail:
             taken = []
 
             def fill():
