@@ -101,7 +101,7 @@ def test_a_big_spool_is_many_files_and_they_go_away(world, node, away):
     ids=["records", "bytes", "age"],
 )
 def test_a_node_goes_only_so_far_ahead_and_then_refuses_until_the_repository_answers(world, node, away, ahead, says):
-    with node.running(ahead, timeout_ms=300) as trail:
+    with node.running(ahead, timeout_ms=1500) as trail:
         taken = []
 
         def run():
@@ -284,12 +284,12 @@ def test_a_hung_disk_refuses_in_time_and_needs_no_hands_afterwards(world, node, 
     if subprocess.run(["mount", "-o", "loop", image, node.spool], capture_output=True, check=False).returncode:
         pytest.skip("this machine does not let root mount a file as a disk")
     try:
-        with node.running(timeout_ms=300) as trail:
+        with node.running(timeout_ms=1500) as trail:
             trail.append([a_record()])
             record = a_record()
             subprocess.run(["fsfreeze", "-f", node.spool], check=True)
             try:
-                with pytest.raises(AuditUnavailable, match=r"did not confirm within 0\.3 s"):
+                with pytest.raises(AuditUnavailable, match=r"did not confirm within 1\.5 s"):
                     trail.append([record])
             finally:
                 subprocess.run(["fsfreeze", "-u", node.spool], check=True)

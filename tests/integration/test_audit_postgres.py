@@ -367,13 +367,13 @@ def test_with_a_limit_the_disk_is_not_full_and_the_server_stays_up(small_disk, t
 
 
 def test_a_read_is_denied_while_the_server_hangs_and_goes_on_by_itself(database):
-    with audit_process(log_url=database.url, timeout_ms=300) as (server, client):
+    with audit_process(log_url=database.url, timeout_ms=1500) as (server, client):
         client.append([a_record()])
         stopped = database.processes()
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
         try:
-            with pytest.raises(AuditUnavailable, match=r"did not confirm within 0\.3 s"):
+            with pytest.raises(AuditUnavailable, match=r"did not confirm within 1\.5 s"):
                 client.append([a_record()])
         finally:
             for pid in stopped:

@@ -100,7 +100,7 @@ def test_nothing_acknowledged_is_lost_in_twenty_kills():
 
 
 def test_a_stopped_server_denies_in_time_and_the_same_client_goes_on():
-    with audit_process(timeout_ms=300) as (server, client):
+    with audit_process(timeout_ms=1500) as (server, client):
         client.append([a_record()])
         server.stop()
         with pytest.raises(AuditUnavailable, match="Is it running"):
@@ -110,11 +110,11 @@ def test_a_stopped_server_denies_in_time_and_the_same_client_goes_on():
 
 
 def test_a_hanging_server_denies_in_time_and_the_late_record_is_marked():
-    with audit_process(timeout_ms=300) as (server, client):
+    with audit_process(timeout_ms=1500) as (server, client):
         client.append([a_record()])
         os.kill(server.pid, signal.SIGSTOP)
         record = a_record()
-        with pytest.raises(AuditUnavailable, match=r"did not confirm within 0\.3 s"):  # it would hang for ever
+        with pytest.raises(AuditUnavailable, match=r"did not confirm within 1\.5 s"):  # it would hang for ever
             client.append([record])
         server.stop(signal.SIGKILL)
         server.start()
@@ -240,12 +240,12 @@ def test_a_hung_disk_denies_in_time_and_needs_no_hands_afterwards(tmp_path):
         pytest.skip("this machine does not let root mount a file as a disk")
     try:
         (small / "audit" / "lost+found").rmdir()
-        with audit_process(small, timeout_ms=300) as (server, client):
+        with audit_process(small, timeout_ms=1500) as (server, client):
             client.append([a_record()])
             record = a_record()
             subprocess.run(["fsfreeze", "-f", small / "audit"], check=True)
             try:
-                with pytest.raises(AuditUnavailable, match=r"did not confirm within 0\.3 s"):
+                with pytest.raises(AuditUnavailable, match=r"did not confirm within 1\.5 s"):
                     client.append([record])
                 with pytest.raises(AuditUnavailable):
                     client.append([a_record()])
