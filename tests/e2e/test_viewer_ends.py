@@ -44,7 +44,7 @@ BLANK = "canvas => [canvas.width, canvas.height].join() === '1,1'"
 
 
 def ended(view, text):
-    view.root.locator(".rr-error", has_text=text).wait_for(timeout=10_000)
+    view.root.locator(".rr-error", has_text=text).wait_for(timeout=30_000)
     assert view.canvas.evaluate(BLANK)
     assert view.canvas.is_hidden()
 

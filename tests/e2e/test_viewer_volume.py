@@ -155,6 +155,6 @@ def test_a_volume_is_drawn_where_it_lies_in_the_patient(lab, pictures):
         # The files may no longer be read: no picture and no voxel stays, and a sentence says why.
         (folder,) = (lab.data / "chest").glob("*/*")
         folder.rename(folder.with_name("hidden"))
-        whole.locator(".rr-error", has_text="Run the cell again").wait_for(timeout=10_000)
+        whole.locator(".rr-error", has_text="Run the cell again").wait_for(timeout=30_000)
         assert whole.locator("canvas").count() == 0
         assert ball.locator("canvas").count() == 1

@@ -98,7 +98,7 @@ def test_reads_go_on_without_the_repository_up_to_the_limit_and_all_of_them_come
     mounting.unmount(folder)
     room.audit_server.start()
     room.start()
-    soon(lambda: opens(fourth), 10)
+    soon(lambda: opens(fourth))
     soon(lambda: Path(fourth).stem in {end["instance"] for end in room.ends()})
     assert {Path(first).stem, Path(second).stem} < {end["instance"] for end in room.ends()}
     intents = room.records("read-intent")
@@ -119,7 +119,7 @@ def test_a_read_whose_record_is_cut_out_of_a_killed_daemon_s_spool_is_missed(roo
     session, robbed = room.session(lung.version.project).id, 0
     for path, plain in lung.plain.items():
         folder = room.mounts.attach(session)
-        soon(room.has_all, 10)
+        soon(room.has_all)
         before, spool = len(room.records("read-intent")), room.settings.paths.audit_spool
         newest = max(p for p in spool.iterdir() if p.name.isdigit())
         size = newest.stat().st_size
@@ -129,7 +129,7 @@ def test_a_read_whose_record_is_cut_out_of_a_killed_daemon_s_spool_is_missed(roo
         os.truncate(newest, size)
         mounting.unmount(folder)
         room.start()
-        soon(room.has_all, 10)
+        soon(room.has_all)
         if len(room.records("read-intent")) == before:  # else it was sent before the kill came
             robbed += 1
             assert len(room.records("integrity-failure")) == robbed
