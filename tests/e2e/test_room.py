@@ -7,7 +7,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.planted import holds
+from tests.support.ports import free_ports
 from tests.support.views import kill_gocryptfs
 
 from readingroom_hub import compose
@@ -31,15 +31,6 @@ ATTACKS = REPOSITORY / "tests" / "support" / "room_attacks.py"
 pytestmark = [pytest.mark.browser, pytest.mark.fuse, pytest.mark.sandbox, pytest.mark.timeout(600)]
 
 
-def free_block() -> int:
-    """A port from which on the demo's six are free."""
-    for start in range(20443, 29443, 100):
-        with socket.socket() as a, socket.socket() as b:
-            if all(s.connect_ex(("127.0.0.1", p)) for s, p in ((a, start), (b, start + 38))):
-                return start
-    raise AssertionError("no free ports")
-
-
 @pytest.fixture
 def short_folder():
     # Not pytest's: the path of a unix socket has at most 107 bytes.
@@ -51,7 +42,7 @@ def short_folder():
 
 def test_the_demo_checks_itself(short_folder):
     (short_folder / ".venv-idp").symlink_to(REPOSITORY / ".venv-idp")
-    command = [sys.executable, "-m", "readingroom_hub.cli.main", "demo", "--check", "--port", str(free_block())]
+    command = [sys.executable, "-m", "readingroom_hub.cli.main", "demo", "--check", "--port", str(free_ports(42))]
     done = subprocess.run(
         [*command, "--state", str(short_folder)],
         cwd=short_folder,
@@ -72,7 +63,7 @@ def test_the_demo_checks_itself(short_folder):
 @pytest.fixture(scope="module")
 def room():
     folder = Path(tempfile.mkdtemp(prefix="rr-", dir="/var/tmp"))
-    room = DemoRoom(demo_settings(folder, free_block()), lambda _: None, lambda _: None, REPOSITORY / ".venv-idp")
+    room = DemoRoom(demo_settings(folder, free_ports(42)), lambda _: None, lambda _: None, REPOSITORY / ".venv-idp")
     try:
         room.start()
         yield room

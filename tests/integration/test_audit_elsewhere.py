@@ -9,7 +9,7 @@ import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.support.hub_room import free_ports
+from tests.support.ports import free_ports
 
 from readingroom_hub.adapters.audit_log import AuditLog
 from readingroom_hub.adapters.audit_tiles import write_tiles

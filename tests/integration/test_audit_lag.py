@@ -7,7 +7,7 @@ from urllib.request import urlopen
 import apsw
 import pytest
 from tests.support.audit_process import audit_process
-from tests.support.hub_room import free_ports
+from tests.support.ports import free_ports
 
 from readingroom_hub.adapters import audit_index
 from readingroom_hub.adapters.audit_index import AuditIndex, Lag

@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from tests.support.hub_room import free_ports
 from tests.support.node_world import node_world
 from tests.support.nodes import Node, a_record, arrived, stored
+from tests.support.ports import free_ports
 from tests.support.receivers import until
 
 from readingroom_hub.adapters.audit_head import Head

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.audit_process import audit_process
-from tests.support.hub_room import free_ports
+from tests.support.ports import free_ports
 from tests.support.postgres import postgres
 from tests.support.receivers import Authority
 from typer.testing import CliRunner

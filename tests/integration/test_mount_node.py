@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.hub_room import free_ports
 from tests.support.mount_process import MountProcess, soon
 from tests.support.mount_world import Published, read
 from tests.support.node_world import NodeWorld, node_world
+from tests.support.ports import free_ports
 from tests.support.receivers import Authority
 
 from readingroom_hub.compose import repository

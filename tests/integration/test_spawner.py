@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import requests
 import websocket
 from tests.support import spawn_hub
 from tests.support.fakes import MemoryAuditRepository
+from tests.support.ports import free_ports
 
 from readingroom.viewers import scripts
 from readingroom_hub.compose import open_catalogue
@@ -47,11 +47,6 @@ def until(what, seconds=60):
                 return value
         time.sleep(0.05)
     raise TimeoutError(f"waited {seconds} s")
-
-
-def free_port():
-    with closing(socket.create_server(("127.0.0.1", 0))) as s:
-        return s.getsockname()[1]
 
 
 class Portal(BaseHTTPRequestHandler):
@@ -83,7 +78,7 @@ class Hub:
         threading.Thread(target=self.portal.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         stack.callback(self.portal.server_close)
         stack.callback(self.portal.shutdown)
-        self.port = free_port()
+        self.port = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}/hub"
         self.name = spawn_hub.PERSON.hub_name
         self.config = self.state / "config.py"

@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +12,7 @@ from typing import Any
 
 import requests
 from tests.support.browser import HttpBrowser
+from tests.support.ports import free_ports
 
 from readingroom_hub import compose
 from readingroom_hub.config import Settings, executable
@@ -37,19 +36,6 @@ c.JupyterHub.services[0]["command"][1:] = ["-c", {portal!r}]
 AUDIT = "from readingroom_hub.cli.audit import app; app(['serve'])"
 PORTAL = "from readingroom_hub.cli.portal import app; app(['serve'])"
 DEADLINE_SECONDS = 60
-
-
-def free_ports(count: int) -> int:
-    """The first of `count` neighbouring loopback ports that are all free now."""
-    for start in range(20000 + os.getpid() % 5000, 60000, count):
-        with contextlib.ExitStack() as stack:
-            try:
-                for port in range(start, start + count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return start
-    raise RuntimeError("no free ports")
 
 
 @dataclass

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.support.fhir import check_audit_event
-from tests.support.hub_room import free_ports
+from tests.support.ports import free_ports
 
 RSYSLOGD = "/usr/sbin/rsyslogd"
 _SECONDS = 20.0

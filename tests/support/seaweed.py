@@ -13,7 +13,7 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from tests.support.hub_room import free_ports
+from tests.support.ports import free_ports
 
 KEYS = {"aws_access_key_id": "readingroom", "aws_secret_access_key": "a-secret-of-the-tests"}
 BUCKET = "objects"
