@@ -68,6 +68,7 @@ def test_colours_stay_and_words_do_not(version):
         assert SERIAL[at : at + 6] not in made
     assert struct.unpack_from(">6H", made, 24) == (2000, 1, 1, 0, 0, 0)
     assert int.from_bytes(made[:4]) == len(made)
+    assert len(made) % 4 == 0
     np.testing.assert_array_equal(colours(made), colours(profile))
     told = ImageCms.ImageCmsProfile(io.BytesIO(made)).profile
     assert (told.profile_description, told.copyright) == ("De-identified", "De-identified")

@@ -35,8 +35,7 @@ def test_a_slide_is_taken_in_with_its_colours_and_without_what_its_tiles_say():
     made = deidentifier()(data).data
     assert SAID not in made
     found = read(made)
-    colours = without_texts(swapped_primaries())
-    assert bytes(found.OpticalPathSequence[0].ICCProfile) == colours + b"\0" * (len(colours) % 2)
+    assert bytes(found.OpticalPathSequence[0].ICCProfile) == without_texts(swapped_primaries())
     assert found.NumberOfFrames == 4
 
 

@@ -19,7 +19,8 @@ _SAID = "De-identified"
 
 
 def without_texts(profile: bytes) -> bytes | None:
-    """A profile that means the same colours, with a description of ours; None where this is no such profile."""
+    """A profile that means the same colours, with a description of ours; None where this is no such profile. Its length
+    is a multiple of four (ICC.1:2022 7.2.1)."""
     version = profile[8:9]
     kept = dict(_kept(profile)) if profile[36:40] == b"acsp" else {}
     if not kept or b"" in kept.values():

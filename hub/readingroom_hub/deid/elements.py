@@ -141,7 +141,7 @@ class Case:
         if new is None:
             del ds[tag]
             return Action.REMOVE
-        ds[tag] = DataElement(tag, "OB", new + b"\0" * (len(new) % 2))
+        ds[tag] = DataElement(tag, "OB", new)
         return Action.CLEAN
 
     def _texts(self, text: str, vr: str, *, prose: bool) -> list[str]:
