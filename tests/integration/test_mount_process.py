@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from tests.support.mount_process import MountProcess, mount_process, soon
 from tests.support.mount_world import Published, read
+from tests.support.ports import free_ports
 from tests.support.views import kill_gocryptfs
 from typer.testing import CliRunner
 
@@ -448,9 +449,7 @@ def test_the_control_socket_says_what_is_wrong(room: MountProcess) -> None:
 
 def with_metrics(room: MountProcess, **settings: object) -> Callable[[], dict[str, float]]:
     """Start the daemon anew so that it says its counts; returns what asks for them: value by name and labels."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_ports(1)
     room.stop()
     room.settings = dataclasses.replace(room.settings, mount_metrics_port=port, **settings)
     room.start()

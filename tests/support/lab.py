@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+from tests.support.ports import free_ports
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -62,8 +62,7 @@ def running_lab(home: Path, data: Path) -> Iterator[Lab]:
     settings = home / ".jupyter/lab/user-settings/@jupyterlab/apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(_NO_NEWS)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_ports(1)
     lab = Lab(port, secrets.token_hex(16), work, data)
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",
